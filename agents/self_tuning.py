@@ -1,0 +1,171 @@
+"""The agent that users run: an actor-critic that tunes its own hyperparameters.
+
+It is `actor_critic` (what is learned) and `metagrad.core` (how learning is learned), and
+between them a short history of past updates. K rollouts that the student is made from and
+L rollouts that it is judged by slide along one stream of experience: every rollout is
+trained on once, serves as validation of the updates before it, and no environment step is
+spent on tuning alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents import actor_critic
+from agents.actor_critic import Trajectory
+from configs.settings import RunSettings
+from metagrad import core, targets, update_rules
+from metagrad import hyperparams as hp
+
+Params = Any
+
+BIJECTORS = {
+    "gamma": hp.UNIT_INTERVAL,
+    "lambda": hp.UNIT_INTERVAL,
+    "entropy": hp.POSITIVE,
+    "critic": hp.POSITIVE,
+    "learning_rate": hp.POSITIVE,
+}
+
+
+class AgentState(NamedTuple):
+    """Everything that learning changes.
+
+    Attributes:
+      learner: parameters, optimisers and hyperparameters.
+      history: the last K + L - period updates, leaves [K + L - period, ...].
+      updates: number of updates of the parameters so far, int32.
+    """
+
+    learner: core.LearnerState
+    history: core.Step
+    updates: jax.Array
+
+
+class SelfTuningAgent(NamedTuple):
+    """Pure functions, all of them safe to jit and to vmap over seeds and starts.
+
+    Attributes:
+      init: (key, start values or None for those of the settings) -> AgentState.
+      act: (params, observation [B, ...], key) -> (action [B, ...], log-probability [B]).
+      mode: (params, observation [B, ...]) -> greedy action [B, ...].
+      inner_step: (state, trajectory [T, B]) -> (state, step).
+      meta_step: (state, steps [period, ...]) -> (state, diagnostics), called once
+        every `period` inner steps with the steps they returned.
+      params: state -> parameters.
+      hyperparameters: state -> values by name.
+    """
+
+    init: Callable[..., AgentState]
+    act: Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    mode: Callable[[Params, jax.Array], jax.Array]
+    inner_step: Callable[[AgentState, Trajectory], tuple[AgentState, core.Step]]
+    meta_step: Callable[[AgentState, core.Step], tuple[AgentState, dict[str, jax.Array]]]
+    params: Callable[[AgentState], Params]
+    hyperparameters: Callable[[AgentState], dict[str, jax.Array]]
+
+
+def space(settings: RunSettings) -> dict[str, hp.Hyperparameter]:
+    """The hyperparameters of the agent, as the engine sees them."""
+    tuning_on = settings.tuning.method != "none"
+    return {
+        name: hp.Hyperparameter(BIJECTORS[name], spec.low, spec.high, spec.tuned and tuning_on)
+        for name, spec in settings.hyperparameters.items()
+    }
+
+
+def learner(ac: actor_critic.ActorCritic, settings: RunSettings) -> core.MetaLearner:
+    """The engine on the actor-critic's problem."""
+    outer = {name: jnp.asarray(spec.outer) for name, spec in settings.hyperparameters.items()}
+    problem = targets.Problem(
+        inner_loss=ac.loss,
+        outer_loss=lambda params, batch: ac.loss(params, outer, batch),
+        match=lambda target, params, batch: ac.match(target, params, batch, outer["critic"]),
+    )
+    rule = {
+        "sgd": update_rules.sgd,
+        "momentum": update_rules.momentum,
+        "rms": update_rules.rms,
+        "adam": update_rules.adam,
+    }[settings.agent.inner_optimizer]()
+    objective = {
+        "none": targets.meta_gradient,
+        "mg": targets.meta_gradient,
+        "bmg": lambda: targets.bootstrapped(settings.tuning.target_steps),
+    }[settings.tuning.method]()
+    return core.meta_learner(
+        problem,
+        update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm),
+        space(settings),
+        objective,
+        optax.adam(settings.tuning.learning_rate),
+    )
+
+
+def make(
+    observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
+) -> SelfTuningAgent:
+    """Builds the agent for the spaces of a task."""
+    ac = actor_critic.make(observation_space, action_space, settings.agent)
+    flat, unravel = actor_critic.flatten(ac)
+    engine = learner(flat, settings)
+    tuning = settings.tuning
+    window = tuning.inner_steps + tuning.target_steps
+    start = {name: jnp.float32(spec.start) for name, spec in settings.hyperparameters.items()}
+    tuned = any(spec.tuned for spec in space(settings).values())
+
+    def init(key, start_values=None):
+        learner_state = engine.init(flat.init(key), start_values or start)
+        step = core.Step(
+            learner_state.inner,
+            learner_state.values.raw,
+            learner_state.inner.params,
+            _empty_trajectory(),
+        )
+        size = window - tuning.period if tuned else 0
+        history = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), step)
+        return AgentState(learner_state, history, jnp.zeros((), jnp.int32))
+
+    def _empty_trajectory():
+        batch = (settings.agent.rollout_length, settings.num_envs)
+        observation = jnp.zeros((*batch, *observation_space.shape), observation_space.dtype)
+        number = jnp.zeros(batch, jnp.float32)
+        dtype = jnp.float32 if isinstance(action_space, gym.spaces.Box) else jnp.int32
+        action = jnp.zeros((*batch, *action_space.shape), dtype)
+        ended = jnp.zeros(batch, bool)
+        return Trajectory(observation, action, number, number, number, ended, observation)
+
+    def inner_step(state, trajectory):
+        learner_state, step = engine.inner_step(state.learner, trajectory)
+        return AgentState(learner_state, state.history, state.updates + 1), step
+
+    def meta_step(state, new):
+        if not tuned:
+            return state, {}
+        steps = jax.tree.map(lambda h, n: jnp.concatenate([h, n]), state.history, new)
+        student = jax.tree.map(lambda x: x[: tuning.inner_steps], steps)
+        end = jax.tree.map(lambda x: x[tuning.inner_steps], steps.before)
+        validation = jax.tree.map(lambda x: x[tuning.inner_steps :], steps.batch)
+        moved, info = engine.meta_step(state.learner, student, end, validation)
+        # Until the history is full there is nothing to judge.
+        full = state.updates >= window
+        moved = jax.tree.map(lambda m, old: jnp.where(full, m, old), moved[1:], state.learner[1:])
+        history = jax.tree.map(lambda x: x[tuning.period :], steps)
+        learner_state = core.LearnerState(state.learner.inner, *moved)
+        return AgentState(learner_state, history, state.updates), info
+
+    return SelfTuningAgent(
+        init,
+        ac.act,
+        ac.mode,
+        inner_step,
+        meta_step,
+        lambda state: unravel(state.learner.inner.params),
+        lambda state: engine.hyperparams(state.learner),
+    )

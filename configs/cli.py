@@ -1,0 +1,119 @@
+"""The command line as data: `parse` turns arguments into a `Train` or an `Evaluate` command.
+
+This module imports nothing heavy: `--help` and mistakes are answered before JAX is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
+
+from configs import files, presets
+from configs.errors import ConfigError
+from configs.hyperparameter_flags import HyperparameterFlags, edit
+from configs.settings import AgentSettings, RunSettings, TuningSettings
+from configs.settings_flags import flags_of, given, whole_number
+from configs.validate import validate
+
+
+class Train(NamedTuple):
+    """`run.py [flags]`: train an agent."""
+
+    settings: RunSettings
+    out: Path | None  # None: a new numbered directory under runs/
+
+
+class Evaluate(NamedTuple):
+    """`run.py eval RUN [flags]`: evaluate the agent of a run directory."""
+
+    run: Path
+    settings: RunSettings  # of the run, but for `eval_episodes` and `seed` where flags changed them
+    video: bool
+
+
+Command = Train | Evaluate
+
+_app = App(
+    name="run.py",
+    help="Train an actor-critic agent that tunes its own hyperparameters, or evaluate one.",
+    help_format="plaintext",
+    version_flags=(),
+)
+_RUN = Group("Run", sort_key=0)
+_RunFlags: Any = flags_of(RunSettings, _RUN)
+_TuningFlags: Any = flags_of(TuningSettings, Group("Tuning", sort_key=2))
+_AgentFlags: Any = flags_of(AgentSettings, Group("Agent", sort_key=3))
+
+_FLAT = Parameter(name="*")
+_CONFIG = Parameter(
+    help="config.yaml of a run, to start from instead of the defaults; flags change it.",
+    group=_RUN,
+)
+_OUT = Parameter(
+    help="run directory, new or empty. [default: runs/ENV-META-seedSEED-N]", group=_RUN
+)
+_EPISODES = Parameter(help="number of episodes. [default: as in the run]", converter=whole_number)
+_SEED = Parameter(help="seed of the episodes. [default: as in the run]", converter=whole_number)
+_VIDEO = Parameter(help="write an animation of one episode as well.", negative=())
+
+
+def parse(arguments: Sequence[str]) -> Command | None:
+    """Turns command-line arguments into a command; None if they asked for help, now printed.
+
+    Raises:
+      ConfigError: for every mistake that can be seen without the environment.
+    """
+    try:
+        return _app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnusedCliTokensError as error:
+        unused = " ".join(error.unused_tokens or [])
+        raise ConfigError(f"unexpected argument {unused!r}; the only command is eval") from error
+    except CycloptsError as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+@_app.default
+def _train(
+    *,
+    config: Annotated[Path | None, _CONFIG] = None,
+    out: Annotated[Path | None, _OUT] = None,
+    run: Annotated[_RunFlags, _FLAT] = _RunFlags(),  # noqa: B008 (frozen)
+    hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
+    tuning: Annotated[_TuningFlags, _FLAT] = _TuningFlags(),  # noqa: B008 (frozen)
+    agent: Annotated[_AgentFlags, _FLAT] = _AgentFlags(),  # noqa: B008 (frozen)
+) -> Train:
+    """Train an actor-critic agent that tunes its own hyperparameters."""
+    changes = given(run, RunSettings)
+    base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
+    settings = dataclasses.replace(
+        base,
+        **changes,
+        hyperparameters=edit(base.hyperparameters, hyperparameters),
+        tuning=dataclasses.replace(base.tuning, **given(tuning, TuningSettings)),
+        agent=dataclasses.replace(base.agent, **given(agent, AgentSettings)),
+    )
+    validate(settings)
+    return Train(settings, out)
+
+
+@_app.command(name="eval")
+def _evaluate(
+    run: Annotated[Path, Parameter(help="run directory.")],
+    /,
+    *,
+    episodes: Annotated[int | None, _EPISODES] = None,
+    seed: Annotated[int | None, _SEED] = None,
+    video: Annotated[bool, _VIDEO] = False,
+) -> Evaluate:
+    """Evaluate the greedy agent of a run directory."""
+    settings = files.load(run / files.NAME)
+    if episodes is not None:
+        settings = dataclasses.replace(settings, eval_episodes=episodes)
+    if seed is not None:
+        settings = dataclasses.replace(settings, seed=seed)
+    validate(settings)
+    return Evaluate(run, settings, video)

@@ -1,0 +1,83 @@
+"""Settings as YAML: written complete, so that a file alone reruns its run, and read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cattrs
+import yaml
+from cattrs.v import format_exception
+
+from configs.errors import ConfigError
+from configs.settings import RunSettings
+
+NAME = "config.yaml"  # of the settings in a run directory
+_VERSIONS_OF = ("jax", "dm-haiku", "rlax", "optax", "gymnasium", "numpy")
+
+
+def dump(settings: RunSettings) -> str:
+    """The settings as YAML text, every field of them, under a comment with library versions."""
+    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS_OF)
+    return f"# Written with {versions}\n" + yaml.safe_dump(
+        _plain(asdict(settings)), sort_keys=False
+    )
+
+
+def load(path: Path) -> RunSettings:
+    """Reads settings; a field that the file leaves out keeps its default.
+
+    Raises:
+      ConfigError: if the file is missing, is no YAML, or has an unknown or mistyped field.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read {path}: {problem}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds no settings: it must be a mapping of their names")
+    try:
+        return _converter().structure(data, RunSettings)
+    except cattrs.BaseValidationError as error:
+        problem = cattrs.transform_error(error, "settings", _say)[0]
+        raise ConfigError(f"{path}: {problem}") from error
+
+
+def _converter() -> cattrs.Converter:
+    """A converter that takes a value for what it is, and does not make one of it."""
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    for kind in (int, bool, str):
+        converter.register_structure_hook(kind, _exactly)
+    converter.register_structure_hook(float, _number)
+    return converter
+
+
+def _say(error: BaseException, kind: type | None) -> str:
+    told_by_path = isinstance(error, KeyError | cattrs.ForbiddenExtraKeysError)
+    return format_exception(error, kind) if told_by_path else str(error).replace("typing.", "")
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is not of type {kind.__name__}")
+    return value
+
+
+def _number(value: Any, _kind: type) -> float:
+    # People write 1 for 1.0, and 1e-3, which YAML 1.1 reads as text.
+    if isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, which YAML writes without Python's own tags."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

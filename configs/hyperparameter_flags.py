@@ -1,0 +1,96 @@
+"""The repeatable flags that change hyperparameters: --start, --fix, --tune, --bounds, --outer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from configs.errors import ConfigError
+from configs.settings import Hyperparameter, default_hyperparameters
+from configs.validate import NAMES
+
+GROUP = Group("Hyperparameters", sort_key=1)
+
+
+def _flag(text: str, show: Callable[[Hyperparameter], str] | None = None) -> Parameter:
+    if show is not None:
+        defaults = (f"{name}={show(value)}" for name, value in default_hyperparameters().items())
+        text += f" [default: {' '.join(defaults)}]"
+    return Parameter(help=text, group=GROUP, negative_iterable=(), show_default=False)
+
+
+def _names(tuned: bool) -> str:
+    defaults = default_hyperparameters().items()
+    return ", ".join(name for name, value in defaults if value.tuned == tuned)
+
+
+_START = _flag("NAME=VALUE: value at the first step.", lambda h: f"{h.start:g}")
+_FIX = _flag(f"NAME: keep it at its start, as is the default for {_names(tuned=False)}.")
+_TUNE = _flag(f"NAME: tune it online, as is the default for {_names(tuned=True)}.")
+_BOUNDS = _flag("NAME=LOW:HIGH: values that tuning may reach.", lambda h: f"{h.low:g}:{h.high:g}")
+_OUTER = _flag(
+    "NAME=VALUE: its value in the outer objective, which is never tuned.", lambda h: f"{h.outer:g}"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class HyperparameterFlags:
+    """What the flags said, as text."""
+
+    start: Annotated[tuple[str, ...], _START] = ()
+    fix: Annotated[tuple[str, ...], _FIX] = ()
+    tune: Annotated[tuple[str, ...], _TUNE] = ()
+    bounds: Annotated[tuple[str, ...], _BOUNDS] = ()
+    outer: Annotated[tuple[str, ...], _OUTER] = ()
+
+
+def edit(base: dict[str, Hyperparameter], flags: HyperparameterFlags) -> dict[str, Hyperparameter]:
+    """The hyperparameters with the changes that flags ask for.
+
+    Raises:
+      ConfigError: if a flag is malformed, names no hyperparameter or contradicts another.
+    """
+    changes: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
+
+    def change(flag: str, name: str, **values: Any) -> None:
+        if name not in changes:
+            raise ConfigError(
+                f"{flag}: no hyperparameter is called {name!r}; they are {', '.join(NAMES)}"
+            )
+        if set(values) & set(changes[name]):
+            raise ConfigError(f"{flag} {name}: said twice, or against another flag")
+        changes[name].update(values)
+
+    for flag, texts in (("start", flags.start), ("outer", flags.outer)):
+        for text in texts:
+            name, value = _split(f"--{flag}", text, "NAME=VALUE")
+            change(f"--{flag}", name, **{flag: _number(f"--{flag}", value, text)})
+    for text in flags.bounds:
+        name, value = _split("--bounds", text, "NAME=LOW:HIGH")
+        low, colon, high = value.partition(":")
+        if not colon:
+            raise ConfigError(f"--bounds: {text!r} is not of the form NAME=LOW:HIGH")
+        numbers = {"low": _number("--bounds", low, text), "high": _number("--bounds", high, text)}
+        change("--bounds", name, **numbers)
+    for name in flags.fix:
+        change("--fix", name, tuned=False)
+    for name in flags.tune:
+        change("--tune", name, tuned=True)
+    return {name: dataclasses.replace(old, **changes.get(name, {})) for name, old in base.items()}
+
+
+def _split(flag: str, text: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"{flag}: {text!r} is not of the form {form}")
+    return name, value
+
+
+def _number(flag: str, text: str, whole: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"{flag}: {text!r} in {whole!r} is not a number") from error

@@ -1,0 +1,77 @@
+"""Settings classes as flags: every field is one, so a field added to them needs nothing here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, get_type_hints
+
+import docstring_parser
+from cyclopts import Group, Parameter, Token
+
+from configs.settings import TuningSettings
+
+# Fields whose bare name would say too little among all other flags.
+_RENAMED: dict[tuple[type, str], str] = {
+    (TuningSettings, "method"): "meta",
+    (TuningSettings, "learning_rate"): "meta_learning_rate",
+}
+
+
+def flags_of(settings_class: type, group: Group) -> Any:
+    """A dataclass with the fields of a settings class as flags that may be left out (None).
+
+    Nested settings and the hyperparameters are left out; they have flags of their own.
+    """
+    parsed = docstring_parser.parse(settings_class.__doc__ or "")
+    docs = {entry.arg_name: " ".join((entry.description or "").split()) for entry in parsed.params}
+    hints = get_type_hints(settings_class)
+    flags: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(settings_class):
+        default = field.default
+        if dataclasses.is_dataclass(default) or default is dataclasses.MISSING:
+            continue
+        several = isinstance(default, tuple)
+        parameter = Parameter(
+            help=docs.get(field.name, ""),
+            group=group,
+            show_default=" ".join(map(str, default))
+            if isinstance(default, tuple)
+            else str(default),
+            converter=whole_number if hints[field.name] is int else None,
+            consume_multiple=several,
+            negative_iterable=(),
+        )
+        name = _RENAMED.get((settings_class, field.name), field.name)
+        flags.append((name, Annotated[hints[field.name] | None, parameter], None))
+    # cyclopts takes a class for a builtin unless it knows the module.
+    namespace = {"__module__": __name__}
+    name = f"{settings_class.__name__}Flags"
+    return dataclasses.make_dataclass(name, flags, frozen=True, namespace=namespace)
+
+
+def given(flags: Any, settings_class: type) -> dict[str, Any]:
+    """The flags that were given, by the names of their settings."""
+    fields = {flag: field for (owner, field), flag in _RENAMED.items() if owner is settings_class}
+    values = {fields.get(name, name): value for name, value in vars(flags).items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def whole_number(_type: object, tokens: Sequence[Token]) -> int:
+    """Reads 500000, 500_000 and 5e5 alike, and does not round 1.5 as cyclopts would."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        return _integral(text)
+
+
+def _integral(text: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(number)

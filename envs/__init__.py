@@ -1,0 +1,1 @@
+"""Environments: a Gymnasium id in, one batched task interface out (`envs.registry.make`)."""

@@ -1,0 +1,190 @@
+"""From the name of an environment to a task."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, parse_env_id
+from gymnasium.experimental.functional import FuncEnv
+
+from envs.cartpole import CartPole
+from envs.errors import ConfigError
+from envs.functional import check_positive, graph_task
+from envs.spaces import AgentView
+from envs.task import Task
+from envs.vector import host_task
+
+BACKENDS = ("auto", "jax", "host")
+
+
+class Twin(NamedTuple):
+    """A functional environment that a test shows equal to a registered one."""
+
+    entry_point: str  # what the id has to be registered with for the twin to stand for it
+    make: Callable[[], FuncEnv]
+
+
+TWINS: dict[str, Twin] = {
+    "CartPole-v1": Twin("gymnasium.envs.classic_control.cartpole:CartPoleEnv", CartPole),
+}
+
+
+def resolve(name: str) -> str:
+    """The registered id that `name` means; its version may be left out.
+
+    `module:Env-v0` imports the module, which registers the environment, and keeps the
+    prefix, so that the answer resolves again in another process.
+
+    Raises:
+      ConfigError: no such id (with the closest ones), or a module that cannot be imported.
+    """
+    module, _, bare_name = name.rpartition(":")
+    if module:
+        _import(module, name)
+    env_id = _find(bare_name) or (_find(bare_name) if _register_atari() else None)
+    if env_id is None:
+        raise ConfigError(f"env: {name!r} is not a registered Gymnasium id; {_hint(bare_name)}")
+    return f"{module}:{env_id}" if module else env_id
+
+
+def make(env_id: str, num_envs: int, backend: str = "auto") -> Task:
+    """B environments of one id, as the task that agents act in.
+
+    Args:
+      env_id: a Gymnasium id or anything that `resolve` takes.
+      num_envs: B.
+      backend: "jax" steps the environment inside jit, which needs an equal twin in
+        `TWINS`; "host" goes through `gymnasium.vector`; "auto" takes "jax" where it can.
+
+    Raises:
+      ConfigError: a bad argument, an unknown id, an environment whose packages are not
+        installed or whose spaces are not supported.
+    """
+    check_positive("num_envs", num_envs)
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend: {backend!r} is not allowed; allowed: {', '.join(BACKENDS)}")
+    spec = _spec(env_id)
+    twin = _twin(spec)
+    if backend == "jax" and twin is None:
+        raise ConfigError(
+            f"backend: 'jax' is not available for {spec.id!r}; allowed: 'host' or 'auto' "
+            f"(in-graph environments: {', '.join(TWINS)})"
+        )
+    if twin is None or backend == "host":
+        return host_task(spec, num_envs)
+    return graph_task(
+        twin.make(),
+        num_envs,
+        env_id=spec.id,
+        max_episode_steps=spec.max_episode_steps,
+        reward_threshold=spec.reward_threshold,
+    )
+
+
+def make_render_env(env_id: str) -> gym.Env:
+    """One Gymnasium environment whose `render()` gives an image [height, width, 3] uint8.
+
+    Its spaces are those that agents see, as in the tasks.
+
+    Raises:
+      ConfigError: as `make`, and for an environment that cannot be drawn.
+    """
+    # pygame greets on standard output when it is imported.
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    spec = _spec(env_id)
+    probe = _make_env(spec)
+    modes = probe.metadata.get("render_modes") or []
+    probe.close()
+    if "rgb_array" not in modes:
+        raise ConfigError(f"env: {spec.id!r} cannot be drawn; its render modes: {modes}")
+    env = _make_env(spec, render_mode="rgb_array")
+    try:  # packages for drawing are imported at the first image
+        env.reset(seed=0)
+        env.render()
+    except (gym.error.Error, ImportError) as error:
+        env.close()
+        raise ConfigError(f"env: {spec.id!r} cannot be drawn: {error}") from error
+    return env
+
+
+def _make_env(spec: EnvSpec, **kwargs: Any) -> gym.Env:
+    try:
+        return AgentView(gym.make(spec, **kwargs))
+    except (gym.error.Error, ImportError) as error:
+        raise ConfigError(f"env: {spec.id!r} cannot be created: {error}") from error
+
+
+def _spec(env_id: str) -> EnvSpec:
+    # By its specification an environment is made without Gymnasium's advice on versions.
+    return gym.registry[resolve(env_id).rpartition(":")[2]]
+
+
+def _twin(spec: EnvSpec) -> Twin | None:
+    """The twin that stands for `spec`, unless the id was registered again as another one."""
+    twin = TWINS.get(spec.id)
+    if twin is None or spec.kwargs or spec.additional_wrappers:
+        return None
+    return twin if spec.entry_point == twin.entry_point else None
+
+
+def _find(name: str) -> str | None:
+    """The registered id that `name` means, or None."""
+    if name in gym.registry:
+        return name
+    return max(_versions(name), key=_version, default=None)
+
+
+def _versions(name: str) -> list[str]:
+    """All registered ids of the environment called `name` (without a version)."""
+    return [env_id for env_id in gym.registry if _version(env_id) >= 0 and _base(env_id) == name]
+
+
+def _base(env_id: str) -> str:
+    spec = gym.registry[env_id]
+    return f"{spec.namespace}/{spec.name}" if spec.namespace else spec.name
+
+
+def _version(env_id: str) -> int:
+    version = gym.registry[env_id].version
+    return -1 if version is None else version
+
+
+def _import(module: str, name: str) -> None:
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ConfigError(f"env: {name!r} names no module; allowed: module:[namespace/]Name[-vN]")
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"env: {name!r}: cannot import {module!r}: {error}") from error
+
+
+def _register_atari() -> bool:
+    """Registers the Atari games if their package is there; it does not do so by itself."""
+    try:
+        gym.register_envs(importlib.import_module("ale_py"))
+    except ImportError:
+        return False
+    return True
+
+
+def _hint(name: str) -> str:
+    """What the user may have meant by an id that is not registered."""
+    try:
+        namespace, base, _ = parse_env_id(name)
+    except gym.error.Error:
+        return "allowed: [module:][namespace/]Name[-vN]"
+    base = f"{namespace}/{base}" if namespace else base
+    if versions := _versions(base):
+        return f"its versions: {', '.join(sorted(versions, key=_version, reverse=True))}"
+    if namespace == "ALE" and not any(s.namespace == "ALE" for s in gym.registry.values()):
+        return 'Atari games need another package: pip install "gymnasium[atari]"'
+    newest = {_base(env_id).lower(): _find(_base(env_id)) for env_id in gym.registry}
+    close = difflib.get_close_matches(base.lower(), newest, n=3)
+    if not close:
+        return "gymnasium.pprint_registry() lists those that are"
+    return f"closest: {', '.join(str(newest[key]) for key in close)}"

@@ -1,0 +1,178 @@
+"""Which Gymnasium spaces are supported, and how agents see them.
+
+Agents see fewer kinds of space than Gymnasium has. Observations are one array: floats
+are float32, integers int32 (uint8 images and int8 bits keep their type), and `Dict` or
+`Tuple` is flattened to one float32 vector. Discrete values count from 0 whatever the
+`start` of the environment's own space. `agent_spaces` gives these views; a `TaskSpec`
+holds them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from envs.errors import ConfigError
+
+OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
+GRAPH_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary"
+ACTIONS = "Discrete, and Box of floats with one axis"
+
+
+def agent_spaces(env_id: str, env: Any, composite: bool = True) -> tuple[gym.Space, gym.Space]:
+    """Observation and action space of `env` as agents see them.
+
+    Args:
+      env_id: name of the environment, for the error message.
+      env: anything with an `observation_space` and an `action_space`.
+      composite: whether `Dict` and `Tuple` observations are allowed.
+
+    Raises:
+      ConfigError: a space is not supported.
+    """
+    observation = _observation_view(env.observation_space, composite)
+    if observation is None:
+        supported = OBSERVATIONS if composite else GRAPH_OBSERVATIONS
+        raise ConfigError(
+            f"env: {env_id!r} has the observation space {env.observation_space}, "
+            f"which is not supported; supported: {supported}"
+        )
+    action = _action_view(env.action_space)
+    if action is None:
+        raise ConfigError(
+            f"env: {env_id!r} has the action space {env.action_space}, "
+            f"which is not supported; supported: {ACTIONS}"
+        )
+    return observation, action
+
+
+def _observation_view(space: gym.Space, composite: bool) -> gym.Space | None:
+    """The space that agents see in place of `space`, or None if it is not supported."""
+    match space:
+        case spaces.Box():
+            return _box(space, array_dtype(space))
+        case spaces.Discrete():
+            return spaces.Discrete(int(space.n), dtype=np.int32)
+        case spaces.MultiDiscrete():
+            return spaces.MultiDiscrete(space.nvec, dtype=np.int32)
+        case spaces.MultiBinary():
+            return spaces.MultiBinary(space.n)
+        case spaces.Dict() | spaces.Tuple() if composite and _is_flattenable(space):
+            flat = spaces.flatten_space(space)
+            assert isinstance(flat, spaces.Box)
+            return _box(flat, np.dtype(np.float32))
+    return None
+
+
+def _is_flattenable(space: gym.Space) -> bool:
+    match space:
+        case spaces.Dict():
+            return bool(space.spaces) and all(map(_is_flattenable, space.spaces.values()))
+        case spaces.Tuple():
+            return bool(space.spaces) and all(map(_is_flattenable, space.spaces))
+    return _observation_view(space, composite=False) is not None
+
+
+def _action_view(space: gym.Space) -> gym.Space | None:
+    match space:
+        case spaces.Discrete():
+            return spaces.Discrete(int(space.n), dtype=np.int32)
+        case spaces.Box() if np.issubdtype(space.dtype, np.floating) and len(space.shape) == 1:
+            return _box(space, np.dtype(np.float32))
+    return None
+
+
+def _box(space: spaces.Box, dtype: np.dtype) -> spaces.Box:
+    """The space with another type; bounds that it cannot hold become its widest ones."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        bounds = (np.clip(bound, limits.min, limits.max) for bound in (space.low, space.high))
+        low, high = (bound.astype(dtype) for bound in bounds)
+    else:
+        with np.errstate(over="ignore"):
+            low, high = space.low.astype(dtype), space.high.astype(dtype)
+    return spaces.Box(low, high, dtype=dtype.type)
+
+
+def array_dtype(space: gym.Space) -> np.dtype:
+    """Type of the observation arrays of `space`: what JAX makes of it without 64 bit."""
+    dtype = np.dtype(space.dtype)
+    is_small = dtype.itemsize <= 2 and dtype.kind in "biu"
+    if is_small and isinstance(space, spaces.Box | spaces.MultiBinary):
+        return dtype
+    return np.dtype(np.float32 if dtype.kind == "f" else np.int32)
+
+
+def start_of(space: gym.Space) -> Any:
+    """First value of a (multi-)discrete space: an integer, an array, or 0 for other spaces."""
+    return getattr(space, "start", 0)
+
+
+def graph_observation(space: gym.Space, observation: Any) -> jnp.ndarray:
+    """One observation of a functional environment as agents see it, with the space's shape."""
+    observation = jnp.asarray(observation)
+    if np.any(start_of(space) != 0):
+        observation = observation - start_of(space)
+    return observation.astype(array_dtype(space)).reshape(space.shape)
+
+
+def graph_action(space: gym.Space, action: Any) -> jnp.ndarray:
+    """One action of an agent as the functional environment expects it."""
+    if isinstance(space, spaces.Box):
+        return jnp.clip(action, space.low, space.high).astype(array_dtype(space))
+    start = start_of(space)
+    return action + start if start != 0 else action
+
+
+class AgentView(gym.Wrapper):
+    """A Gymnasium environment with the spaces that agents see.
+
+    Observations are always new arrays: an environment may overwrite its own with the
+    reset that follows an end, and the final observation has to survive that.
+
+    Raises:
+      ConfigError: a space is not supported (the wrapped environment is then closed).
+    """
+
+    def __init__(self, env: gym.Env):
+        """Wraps `env`, which has to have supported spaces."""
+        super().__init__(env)
+        env_id = env.spec.id if env.spec else type(env.unwrapped).__name__
+        try:
+            self.observation_space, self.action_space = agent_spaces(env_id, env)
+        except ConfigError:
+            env.close()
+            raise
+        self._observation_dtype = np.dtype(self.observation_space.dtype)
+        self._composite = isinstance(env.observation_space, spaces.Dict | spaces.Tuple)
+        self._observation_start = start_of(env.observation_space)
+        self._shift_observation = bool(np.any(self._observation_start != 0))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """As `gymnasium.Env.reset`."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._observation(observation), info
+
+    def step(self, action: Any):
+        """As `gymnasium.Env.step`, with an action of the agents' space."""
+        observation, reward, terminated, truncated, info = self.env.step(self._action(action))
+        return self._observation(observation), reward, terminated, truncated, info
+
+    def _observation(self, observation: Any) -> np.ndarray:
+        if self._composite:
+            observation = spaces.flatten(self.env.observation_space, observation)
+        elif self._shift_observation:
+            observation = np.asarray(observation) - self._observation_start
+        return np.array(observation, self._observation_dtype)
+
+    def _action(self, action: Any) -> Any:
+        space = self.env.action_space
+        if isinstance(space, spaces.Discrete):
+            return space.dtype.type(int(action) + space.start)
+        assert isinstance(space, spaces.Box)
+        # The bounds are compared in the space's own type: float32 may round across them.
+        return np.clip(np.asarray(action, space.dtype), space.low, space.high)

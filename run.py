@@ -1,0 +1,52 @@
+"""Command line: `python run.py [flags]` trains, `python run.py eval RUN` evaluates.
+
+See `python run.py --help`. Bad input gives one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from configs import cli
+from configs.errors import ConfigError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns the exit code."""
+    try:
+        command = cli.parse(sys.argv[1:] if arguments is None else arguments)
+        return 0 if command is None else _run(command)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(command: cli.Command) -> int:
+    # JAX is imported only now: help and mistakes need not wait for it, and it reads the
+    # settings of its cache from the environment when it is imported.
+    from training import compilation_cache, run_directory
+
+    if isinstance(command, cli.Train):
+        run_directory.check(command.out)
+    compilation_cache.enable()
+    from rich.console import Console
+
+    console = Console()
+    if isinstance(command, cli.Evaluate):
+        from training.evaluate_run import evaluate_run
+
+        evaluate_run(*command, console)
+        return 0
+    from training import loop, report
+
+    result = loop.train(command.settings, command.out, console)
+    report.print_run(console, result.directory, result.summary, result.evaluation)
+    return 0 if result.evaluation else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Command lines as data: what flags mean, and what mistakes are answered with."""
+
+import dataclasses
+import re
+
+import pytest
+
+import run
+from configs import cli, files, presets
+from configs.errors import ConfigError
+from configs.settings import AgentSettings, RunSettings, TuningSettings, default_hyperparameters
+from configs.validate import validate
+
+
+def settings_of(*arguments: str) -> RunSettings:
+    command = cli.parse(arguments)
+    assert isinstance(command, cli.Train)
+    return command.settings
+
+
+def test_no_flags_are_the_defaults():
+    assert cli.parse([]) == cli.Train(RunSettings(), None)
+
+
+def test_every_setting_has_a_flag(capsys):
+    assert cli.parse(["--help"]) is None
+    shown = capsys.readouterr().out
+    names = {f.name for part in (RunSettings, AgentSettings) for f in dataclasses.fields(part)}
+    names |= {f.name for f in dataclasses.fields(TuningSettings)}
+    names = names - {"hyperparameters", "agent", "tuning", "method", "learning_rate"}
+    names |= {"meta", "meta-learning-rate", "out", "config", "start", "fix", "tune", "bounds"}
+    for name in names:
+        assert f"--{name.replace('_', '-')} " in shown
+    for default in ("CartPole-v1", "500000", "bmg", "gamma=0.99"):
+        assert default in shown
+
+
+def test_flags_change_their_settings_alone():
+    arguments = "--env Acrobot --meta mg --seed 3 --steps 1e4 --num-envs 4 --backend host"
+    arguments += " --hidden 32 16 --rollout-length 5 --meta-learning-rate 0.1 --inner-steps 2"
+    expected = RunSettings(
+        env="Acrobot",
+        seed=3,
+        steps=10_000,
+        num_envs=4,
+        backend="host",
+        agent=dataclasses.replace(AgentSettings(), hidden=(32, 16), rollout_length=5),
+        tuning=dataclasses.replace(TuningSettings(), method="mg", learning_rate=0.1, inner_steps=2),
+    )
+    assert settings_of(*arguments.split()) == expected
+
+
+def test_hyperparameter_flags():
+    arguments = "--start gamma=0.7 --start lambda=1 --fix lambda --tune learning_rate"
+    arguments += " --bounds gamma=0.5:0.9999 --outer entropy=0.02"
+    changed, default = settings_of(*arguments.split()).hyperparameters, default_hyperparameters()
+    replace = dataclasses.replace
+    assert changed["gamma"] == replace(default["gamma"], start=0.7, low=0.5, high=0.9999)
+    assert changed["lambda"] == replace(default["lambda"], start=1.0, tuned=False)
+    assert changed["learning_rate"] == replace(default["learning_rate"], tuned=True)
+    assert changed["entropy"] == replace(default["entropy"], outer=0.02)
+    assert changed["critic"] == default["critic"]
+
+
+def test_eval_takes_the_settings_of_the_run(tmp_path):
+    written = settings_of("--hidden", "7", "--seed", "5")
+    (tmp_path / "config.yaml").write_text(files.dump(written))
+    assert cli.parse(["eval", str(tmp_path)]) == cli.Evaluate(tmp_path, written, False)
+    command = cli.parse(["eval", str(tmp_path), "--episodes", "7", "--seed", "2", "--video"])
+    changed = dataclasses.replace(written, seed=2, eval_episodes=7)
+    assert command == cli.Evaluate(tmp_path, changed, True)
+
+
+def test_flags_override_a_config_file_and_the_rest_of_it_stays(tmp_path):
+    written = settings_of("--start", "gamma=0.123456789012345", "--hidden", "7", "--seed", "5")
+    path = tmp_path / "config.yaml"
+    path.write_text(files.dump(written))
+    assert settings_of("--config", str(path)) == written
+    assert settings_of("--config", str(path), "--seed", "6", "--start", "critic=0.2").seed == 6
+
+
+def test_presets_are_allowed_settings():
+    for env in ("CartPole-v1", "LunarLander-v3", "HalfCheetah-v5", "ALE/Pong-v5", "Blackjack"):
+        validate(presets.for_env(env))
+
+
+BAD = {
+    "--gama 3": "--gama",
+    "--step 100": "--steps",  # the closest name
+    "--steps": "--steps",
+    "--steps many": "'many' is not a whole number",
+    "--steps 1.5": "'1.5' is not a whole number",
+    "--steps 0": "steps: 0 .* between 1",
+    "--steps -5": "steps: -5",
+    "--seed -1": "seed: -1",
+    "--num-envs 0": "num_envs: 0",
+    "--num-envs 999999999": "num_envs: 999999999",
+    "--eval-episodes 0": "eval_episodes: 0",
+    "--rollout-length 0": "agent.rollout_length: 0",
+    "--hidden 0": "agent.hidden: 0",
+    "--max-grad-norm nan": "agent.max_grad_norm: nan",
+    "--meta-learning-rate 0": "tuning.learning_rate: 0.0",
+    "--period 9": "tuning.period: 9 .* at most",
+    "--meta sgd": '"none", "mg", "bmg"',
+    "--backend tpu": '"auto", "jax", "host"',
+    "--env A --env B": "--env",
+    "--start gamma=1.5": "start of gamma: 1.5 .* between 0 and 1",
+    "--start gamma=nan": "start of gamma: nan",
+    "--start entropy=-1": "start of entropy: -1",
+    "--start critic=inf": "start of critic: inf",
+    "--start gamma=0.05": "start of gamma: 0.05 is outside its bounds 0.1:0.9999",
+    "--start lambda=1 --bounds lambda=0.1:1": "start of lambda: 1 cannot be tuned from",
+    "--start gamma=high": "'high'",
+    "--start gamma": "NAME=VALUE",
+    "--start lr=0.1": "'lr'.*gamma, lambda, entropy, critic, learning_rate",
+    "--start gamma=0.5 --start gamma=0.6": "gamma: said twice",
+    "--fix discount": "'discount'.*gamma, lambda",
+    "--fix gamma --tune gamma": "gamma",
+    "--bounds gamma=0.9:0.5": "bounds of gamma: 0.9:0.5",
+    "--bounds gamma=0.5:1.5": "high of gamma: 1.5",
+    "--bounds gamma=0.5": "NAME=LOW:HIGH",
+    "--outer gamma=2": "outer of gamma: 2",
+    "--config no/such/file.yaml": "no/such/file.yaml",
+    "evaluate runs/1": "'evaluate runs/1'",
+    "eval": "RUN",
+    "eval a --episodes few": "'few'",
+    "eval a --steps 5": "--steps",
+    "eval no/such/run --video": "no/such/run",
+    "--env NoSuchEnvironment --steps 10": "NoSuchEnvironment",
+    "--env CartPol --steps 10": "CartPole",
+    "--env Acrobot --backend jax --steps 10": "backend: 'jax'",
+    "--env Blackjack-v1 --backend nowhere": "nowhere",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("training.compilation_cache.enable", lambda: None)
+    assert run.main(arguments.split()) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ") and output.err.count("\n") == 1
+    assert re.search(BAD[arguments], output.err), output.err
+    assert not list(tmp_path.iterdir())
+
+
+BAD_FILES = {
+    "steps: many": "steps",
+    "stepps: 5": "stepps",
+    "steps: 1.5": "steps",
+    "steps: 0": "steps: 0",
+    "num_envs: true": "num_envs",
+    "agent: {hidden: 64}": "hidden",
+    "agent: {activation: sine}": "activation",
+    "tuning: {learning_rate: fast}": "learning_rate|fast",
+    "hyperparameters: {gamma: {start: 0.5}}": "gamma",
+    "hyperparameters: {}": "hyperparameters",
+    "- 1": "mapping",
+    "": "mapping",
+    "a: [1": "not YAML",
+    "\x00": "not YAML",
+}
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
+def test_a_bad_config_file_names_its_field(text, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=BAD_FILES[text]) as error:
+        cli.parse(["--config", str(path)])
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_in_a_config_file_may_be_written_as_people_do(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("tuning: {learning_rate: 1e-3}\nagent: {max_grad_norm: 1, hidden: [8]}\n")
+    settings = files.load(path)
+    assert settings.tuning.learning_rate == 1e-3
+    assert settings.agent.max_grad_norm == 1.0 and settings.agent.hidden == (8,)

@@ -1,0 +1,198 @@
+"""A run from settings to run directory."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+
+from agents import self_tuning
+from configs import files
+from configs.settings import RunSettings
+from envs import registry
+from envs.task import HostTask
+from training import checkpoints, evaluation, report, run_directory
+from training.metrics import Log
+from training.progress import make_progress
+from training.recorder import Recorder
+from training.runner import CycleMetrics, Runner, TrainState, make_runner
+
+_FEWEST_CHUNKS = 40  # of a run, each of which is a line in the log
+_LARGEST_CHUNK = 2**20  # environment steps, so that the metrics of one stay small in memory
+_SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+class Plan(NamedTuple):
+    """A run in equal chunks, so that only one is compiled."""
+
+    cycles: int  # of one chunk
+    chunks: int
+
+
+def plan(steps: int, steps_per_cycle: int) -> Plan:
+    """Divides at least `steps` environment steps into equal chunks of whole cycles.
+
+    There are 40 to 80 chunks (more where they would be large, fewer where there are fewer
+    cycles); of these the number that goes beyond `steps` the least.
+    """
+    cycles = math.ceil(steps / steps_per_cycle)
+    fewest = max(_FEWEST_CHUNKS, math.ceil(cycles * steps_per_cycle / _LARGEST_CHUNK))
+    plans = (_of_size(cycles, math.ceil(cycles / n)) for n in range(fewest, 2 * fewest + 1))
+    return min(plans, key=lambda p: (p.cycles * p.chunks, p.chunks))
+
+
+def _of_size(cycles: int, size: int) -> Plan:
+    return Plan(size, math.ceil(cycles / size))
+
+
+class Result(NamedTuple):
+    """What a run came to.
+
+    Attributes:
+      directory: of the run.
+      summary: as in summary.json.
+      evaluation: of the greedy agent at the end; None if the run was interrupted.
+    """
+
+    directory: Path
+    summary: dict[str, Any]
+    evaluation: evaluation.Interval | None
+
+
+def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
+    """Trains, evaluates and writes a run directory.
+
+    Ctrl-C ends training after the chunk that is running, and skips the evaluation; a second
+    one ends it at once.
+
+    Args:
+      settings: of the run, validated.
+      out: run directory; `None` for a new numbered one under runs/.
+      console: to show progress on.
+
+    Raises:
+      ConfigError: if the environment cannot be made or the directory cannot be used.
+    """
+    begun = time.perf_counter()
+    run_directory.check(out)
+    settings = replace(settings, env=registry.resolve(settings.env))
+    task = registry.make(settings.env, settings.num_envs, settings.backend)
+    with ExitStack() as stack:
+        if isinstance(task, HostTask):
+            stack.callback(task.close)
+        agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
+        directory = run_directory.create(out, settings)
+        (directory / files.NAME).write_text(files.dump(settings), encoding="utf-8")
+
+        runner = make_runner(task, agent, settings)
+        recorder = Recorder(
+            task.spec,
+            settings,
+            runner.steps_per_cycle,
+            stack.enter_context(closing(Log(directory))),
+        )
+        training = _run(runner, recorder, settings, checkpoints.path_in(directory), console)
+        state = training.state.agent
+        result = None
+        if not training.interrupted:
+            returns = evaluation.evaluate(
+                settings.env,
+                task.spec.backend,
+                agent,
+                agent.params(state),
+                settings.eval_episodes,
+                settings.seed,
+            )
+            result = evaluation.summarise(returns)
+
+    recorder.plot(directory / run_directory.PLOTS)
+    summary = {
+        "env_id": task.spec.env_id,
+        "meta": settings.tuning.method,
+        "seed": settings.seed,
+        "env_steps": recorder.env_steps,
+        "wall_seconds": round(time.perf_counter() - begun, 3),
+        "compile_seconds": round(training.compile_seconds, 3),
+        "steps_per_second": round(recorder.env_steps / training.seconds, 1),
+        "last_100_return": recorder.episodes.last_mean,
+        "eval_return_mean": result and result.mean,
+        "eval_return_std": result and result.std,
+        "solved_at_env_steps": recorder.episodes.solved_at,
+        "hyperparameters": recorder.hyperparameters(agent.hyperparameters(state)),
+        "backend": task.spec.backend,
+    }
+    report.write_json(directory / run_directory.SUMMARY, summary)
+    return Result(directory, summary, result)
+
+
+class _Training(NamedTuple):
+    state: TrainState
+    compile_seconds: float
+    seconds: float
+    interrupted: bool
+
+
+def _run(
+    runner: Runner, recorder: Recorder, settings: RunSettings, checkpoint: Path, console: Console
+) -> _Training:
+    """Compiles, runs all chunks and saves the agent."""
+    cycles, chunks = plan(settings.steps, runner.steps_per_cycle)
+    steps_per_chunk = cycles * runner.steps_per_cycle
+    with make_progress(console, chunks * steps_per_chunk) as progress, _stop_signal() as stopped:
+        begun = time.perf_counter()
+        state = runner.init(jax.random.PRNGKey(settings.seed))
+        advance = _compile(runner, state, cycles)
+        compiled = saved = time.perf_counter()
+        recorder.start_clock()
+        waiting, done = None, 0
+        while done < chunks and not stopped():
+            state, metrics = advance(state)
+            done += 1
+            # A chunk is logged while the device works on the next.
+            if waiting is not None:
+                progress.update(recorder.add(waiting))
+            waiting = metrics
+            if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                checkpoints.save(checkpoint, state.agent, done * steps_per_chunk)
+                saved = time.perf_counter()
+        if waiting is not None:
+            progress.update(recorder.add(waiting))
+        seconds = time.perf_counter() - compiled
+    checkpoints.save(checkpoint, state.agent, done * steps_per_chunk)
+    return _Training(state, compiled - begun, seconds, done < chunks)
+
+
+def _compile(
+    runner: Runner, state: TrainState, cycles: int
+) -> Callable[[TrainState], tuple[TrainState, CycleMetrics]]:
+    """The runner for one number of cycles, compiled ahead where it runs in-graph."""
+    if hasattr(runner.run, "lower"):
+        return runner.run.lower(state, cycles).compile()
+    return lambda state: runner.run(state, cycles)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C into an answer to a question; the second interrupts as usual."""
+    stopped = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
+            raise KeyboardInterrupt
+        stopped = True
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield lambda: stopped
+    finally:
+        signal.signal(signal.SIGINT, previous)

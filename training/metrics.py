@@ -1,0 +1,112 @@
+"""Numbers of a run on their way out: episode statistics, and the files they are logged to."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from training import run_directory
+
+WINDOW = 100  # episodes over which a return is averaged
+
+
+class Episodes(NamedTuple):
+    """Finished episodes in time order.
+
+    Attributes:
+      env_steps: environment steps of the run when each ended, int64 [E].
+      returns: their undiscounted returns, float64 [E].
+    """
+
+    env_steps: np.ndarray
+    returns: np.ndarray
+
+
+def finished_episodes(end: np.ndarray, returns: np.ndarray, steps_before: int) -> Episodes:
+    """Picks the episodes that ended from [N, S, B] arrays in time order.
+
+    Args:
+      end: whether an episode ended at this entry.
+      returns: its return.
+      steps_before: environment steps of the run before the first entry.
+    """
+    num_envs = end.shape[-1]
+    (entries,) = np.nonzero(end.reshape(-1))
+    env_steps = steps_before + (entries.astype(np.int64) // num_envs + 1) * num_envs
+    return Episodes(env_steps, returns.reshape(-1)[entries].astype(np.float64))
+
+
+class EpisodeStatistics:
+    """The episodes of a run, and when their mean first reached a threshold."""
+
+    def __init__(self, threshold: float | None, window: int = WINDOW):
+        self.solved_at: int | None = None
+        self._threshold = threshold
+        self._window = window
+        self._parts: list[Episodes] = []
+        self._recent = np.zeros(0)
+
+    def add(self, episodes: Episodes) -> None:
+        """Appends episodes that ended after all before."""
+        self._parts.append(episodes)
+        joined = np.concatenate([self._recent, episodes.returns])
+        if self.solved_at is None and self._threshold is not None and len(joined) >= self._window:
+            means = np.lib.stride_tricks.sliding_window_view(joined, self._window).mean(axis=-1)
+            (reached,) = np.nonzero(means >= self._threshold)
+            if reached.size:
+                # Window i ends with entry i + window - 1 of `joined`, whose end is of `episodes`.
+                self.solved_at = int(episodes.env_steps[reached[0] - len(means)])
+        self._recent = joined[-self._window :]
+
+    @property
+    def count(self) -> int:
+        """Number of episodes so far."""
+        return sum(len(part.returns) for part in self._parts)
+
+    @property
+    def last_mean(self) -> float | None:
+        """Mean return of the last `window` episodes, or of fewer if there are no more."""
+        return float(self._recent.mean()) if self._recent.size else None
+
+    @property
+    def all(self) -> Episodes:
+        """Every episode of the run."""
+        empty = Episodes(np.zeros(0, np.int64), np.zeros(0))
+        parts = [empty, *self._parts]
+        return Episodes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+Scalars = Mapping[str, float | None]
+
+
+class Log:
+    """Writes scalars by name to metrics.jsonl and as TensorBoard events."""
+
+    def __init__(self, directory: Path):
+        self._lines = (directory / run_directory.METRICS).open("w", encoding="utf-8")
+        self._events = SummaryWriter(str(directory / run_directory.TENSORBOARD))
+
+    def write(self, env_steps: int, scalars: Scalars) -> None:
+        """Appends one line and one event a scalar; numbers that are not finite become null."""
+        numbers = {name: finite(value) for name, value in scalars.items()}
+        self._lines.write(json.dumps({"env_steps": env_steps, **numbers}) + "\n")
+        self._lines.flush()
+        for name, value in numbers.items():
+            if value is not None:
+                self._events.add_scalar(name, value, env_steps)
+
+    def close(self) -> None:
+        """Flushes both."""
+        self._lines.close()
+        self._events.close()
+
+
+def finite(value: Any) -> float | None:
+    """A float that JSON can hold."""
+    return float(value) if value is not None and math.isfinite(value) else None

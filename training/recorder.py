@@ -1,0 +1,110 @@
+"""Everything that is kept of a run while it goes on, for its log, its summary and its plots."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from configs.settings import RunSettings
+from envs.task import TaskSpec
+from training import plots
+from training.metrics import EpisodeStatistics, Log, finished_episodes
+from training.progress import Snapshot
+from training.runner import CycleMetrics
+
+
+class Recorder:
+    """Takes the metrics of one chunk of cycles after the other.
+
+    Attributes:
+      env_steps: environment steps of the chunks so far.
+      episodes: statistics of the episodes that ended in them.
+    """
+
+    def __init__(self, spec: TaskSpec, settings: RunSettings, steps_per_cycle: int, log: Log):
+        self.env_steps = 0
+        self.episodes = EpisodeStatistics(spec.reward_threshold)
+        self._spec = spec
+        self._settings = settings
+        self._steps_per_cycle = steps_per_cycle
+        self._log = log
+        self._begun = self._last = time.perf_counter()
+        self._paths: list[dict[str, np.ndarray]] = []
+
+    def start_clock(self) -> None:
+        """Counts seconds from now on; until then, from when this was made."""
+        self._begun = self._last = time.perf_counter()
+
+    def add(self, metrics: CycleMetrics) -> Snapshot:
+        """Waits for the metrics of a chunk, keeps and logs them."""
+        end, returns, _, hyperparameters, diagnostics = jax.device_get(metrics)
+        now = time.perf_counter()
+        steps = end.shape[0] * self._steps_per_cycle
+        self.episodes.add(finished_episodes(end, returns, self.env_steps))
+        self.env_steps += steps
+        self._paths.append(hyperparameters)
+        names = self._settings.hyperparameters
+        current = {name: shortest(hyperparameters[name][-1]) for name in names}
+        snapshot = Snapshot(
+            self.env_steps,
+            now - self._begun,
+            steps / (now - self._last),
+            self.episodes.last_mean,
+            self._shown(current),
+        )
+        scalars = {
+            "wall_seconds": snapshot.seconds,
+            "steps_per_second": snapshot.steps_per_second,
+            "return_mean_100": snapshot.mean_return,
+            "episodes": self.episodes.count,
+            **{f"hyperparameters/{name}": value for name, value in current.items()},
+            **{f"diagnostics/{name}": np.mean(value) for name, value in diagnostics.items()},
+        }
+        self._log.write(self.env_steps, scalars)
+        self._last = now
+        return snapshot
+
+    def hyperparameters(self, end: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Start and end of every hyperparameter, and whether it was tuned."""
+        return {
+            name: {"start": spec.start, "end": shortest(end[name]), "tuned": self._tuned(name)}
+            for name, spec in self._settings.hyperparameters.items()
+        }
+
+    def plot(self, directory: Path) -> None:
+        """Draws learning curve and hyperparameters into a directory, which is made."""
+        directory.mkdir(exist_ok=True)
+        settings, spec = self._settings, self._spec
+        title = f"{spec.env_id}, {settings.tuning.method}, seed {settings.seed}"
+        plots.learning_curve(
+            directory / "learning_curve.png", title, self.episodes.all, spec.reward_threshold
+        )
+        empty = {name: np.zeros(0) for name in settings.hyperparameters}
+        paths = [empty, *self._paths]
+        values = {name: np.concatenate([path[name] for path in paths]) for name in empty}
+        cycles = np.arange(1, 1 + self.env_steps // self._steps_per_cycle)
+        plots.hyperparameter_paths(
+            directory / "hyperparameters.png",
+            title,
+            cycles * self._steps_per_cycle,
+            values,
+            settings.hyperparameters,
+            {name: self._tuned(name) for name in empty},
+        )
+
+    def _tuned(self, name: str) -> bool:
+        tuning_on = self._settings.tuning.method != "none"
+        return self._settings.hyperparameters[name].tuned and tuning_on
+
+    def _shown(self, values: dict[str, float]) -> dict[str, float]:
+        tuned = {name: value for name, value in values.items() if self._tuned(name)}
+        return tuned or values
+
+
+def shortest(value: Any) -> float:
+    """A float32 as the shortest decimal that means it: 0.99 where `float` says 0.9900000095."""
+    return float(str(np.float32(value)))

@@ -1,0 +1,70 @@
+"""Collectors: T steps of B environments as one trajectory, in-graph or from the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.actor_critic import Trajectory
+from envs.task import GraphTask, HostTask, Timestep
+
+Act = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def _trajectory(observation, action, log_prob, timestep: Timestep) -> Trajectory:
+    return Trajectory(
+        observation,
+        action,
+        log_prob,
+        timestep.reward,
+        timestep.discount,
+        timestep.truncated,
+        timestep.next_observation,
+    )
+
+
+def collect_in_graph(task: GraphTask, act: Act, length: int):
+    """Returns (params, env_state, observation, key) -> (env_state, observation, trajectory, timesteps).
+
+    A pure function: one scan of `length` steps. Trajectory and timesteps are [T, B].
+    """
+
+    def collect(params, env_state, observation, key):
+        def step(carry, key):
+            env_state, observation = carry
+            action, log_prob = act(params, observation, key)
+            env_state, timestep = task.step(env_state, action)
+            return (env_state, timestep.observation), (observation, action, log_prob, timestep)
+
+        carry, (observations, actions, log_probs, timesteps) = jax.lax.scan(
+            step, (env_state, observation), jax.random.split(key, length)
+        )
+        return *carry, _trajectory(observations, actions, log_probs, timesteps), timesteps
+
+    return collect
+
+
+def collect_on_host(task: HostTask, act: Act, length: int):
+    """Returns (params, observation, key) -> (observation, trajectory, timesteps), in NumPy.
+
+    `act` is jitted here; environments are stepped from Python.
+    """
+    act = jax.jit(act)
+    split = jax.jit(lambda key: jax.random.split(key, length))
+
+    def collect(params, observation, key):
+        rows = []
+        for step_key in np.asarray(split(key)):
+            action, log_prob = act(params, observation, step_key)
+            action = np.asarray(action)
+            timestep = task.step(action)
+            rows.append((observation, action, np.asarray(log_prob), timestep))
+            observation = timestep.observation
+        observations, actions, log_probs, timesteps = jax.tree.map(lambda *x: np.stack(x), *rows)
+        return observation, _trajectory(observations, actions, log_probs, timesteps), timesteps
+
+    return collect

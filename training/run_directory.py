@@ -1,0 +1,71 @@
+"""Run directories: where they go, and that they never overwrite anything."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+from configs.errors import ConfigError
+from configs.settings import RunSettings
+
+DEFAULT_PARENT = Path("runs")
+SUMMARY = "summary.json"
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+PLOTS = "plots"
+VIDEOS = "videos"
+
+
+def check(out: Path | None) -> None:
+    """Tells early, without touching anything, whether `create` can succeed.
+
+    Raises:
+      ConfigError: if `out` is a file or a directory with something in it, or if its parent
+        (of `None`: the working directory) cannot be written.
+    """
+    path = DEFAULT_PARENT / "new" if out is None else out
+    try:
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"out: {path} exists and is no directory")
+        if path.is_dir() and any(path.iterdir()):
+            raise ConfigError(f"out: {path} exists and is not empty; name a new directory")
+        existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    except OSError as error:
+        raise ConfigError(f"out: cannot write {path}: {error.strerror}") from error
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"out: cannot write {path}: {existing} is not a writable directory")
+
+
+def create(out: Path | None, settings: RunSettings) -> Path:
+    """Makes the run directory and returns it; `None` makes runs/ENV-META-seedSEED-N.
+
+    Raises:
+      ConfigError: as `check`, which it repeats.
+    """
+    check(out)
+    try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            return out
+        env = settings.env.replace("/", "-").replace(":", "-")
+        return _numbered(DEFAULT_PARENT, f"{env}-{settings.tuning.method}-seed{settings.seed}")
+    except OSError as error:
+        raise ConfigError(f"out: cannot write {error.filename}: {error.strerror}") from error
+
+
+def next_free(directory: Path, stem: str, suffix: str) -> Path:
+    """The first of STEM-1.SUFFIX, STEM-2.SUFFIX, ... that does not exist."""
+    candidates = (directory / f"{stem}-{n}{suffix}" for n in itertools.count(1))
+    return next(path for path in candidates if not path.exists())
+
+
+def _numbered(parent: Path, stem: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:  # another run may take the number between the look and the mkdir
+        path = next_free(parent, stem, "")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path

@@ -1,0 +1,166 @@
+"""Runs whole cycles of an agent on a task: rollouts, inner steps, and one meta-step.
+
+The in-graph runner is one jitted scan; the host runner is a Python loop over the same
+agent. Both report the same metrics, in time order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.self_tuning import AgentState, SelfTuningAgent
+from configs.settings import RunSettings
+from envs.task import GraphTask, HostTask, Task, Timestep
+from training.rollout import collect_in_graph, collect_on_host
+
+
+class TrainState(NamedTuple):
+    """What a run carries from cycle to cycle.
+
+    Attributes:
+      agent: the agent's state.
+      env: state of the in-graph environments; () on the host, where they keep their own.
+      observation: what is acted on next [B, ...].
+      key: uint32 [2].
+    """
+
+    agent: AgentState
+    env: Any
+    observation: Any
+    key: jax.Array
+
+
+class CycleMetrics(NamedTuple):
+    """N cycles of S steps of each of B environments, in time order.
+
+    Environment steps up to and with entry (n, s): (n * S + s + 1) * B.
+    """
+
+    episode_end: Any  # [N, S, B] bool
+    episode_return: Any  # [N, S, B]
+    episode_length: Any  # [N, S, B]
+    hyperparameters: dict[str, Any]  # [N] after the cycle
+    diagnostics: dict[str, Any]  # [N]
+
+
+class Runner(NamedTuple):
+    """A task and an agent, ready to run.
+
+    Attributes:
+      steps_per_cycle: environment steps of all environments in one cycle.
+      init: (key, start values or None) -> TrainState.
+      run: (state, num_cycles) -> (state, CycleMetrics).
+    """
+
+    steps_per_cycle: int
+    init: Callable[..., TrainState]
+    run: Callable[[TrainState, int], tuple[TrainState, CycleMetrics]]
+
+
+def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Runner:
+    """The runner for a task of either kind; `settings.num_envs` must be the task's."""
+    period, length = settings.tuning.period, settings.agent.rollout_length
+    steps_per_cycle = period * length * task.num_envs
+    if isinstance(task, GraphTask):
+        init, cycle = graph_cycle(task, agent, settings)
+
+        def run(state, num_cycles):
+            return jax.lax.scan(cycle, state, None, num_cycles)
+
+        return Runner(
+            steps_per_cycle,
+            jax.jit(init),
+            jax.jit(run, static_argnums=1, donate_argnums=0),
+        )
+    return Runner(steps_per_cycle, *_host(task, agent, settings))
+
+
+def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
+    """Pure (init, cycle) of the in-graph runner, for those who vmap over seeds or starts.
+
+    `init` is (key, start values or None) -> TrainState; `cycle` has the form that
+    `jax.lax.scan` takes, (state, None) -> (state, CycleMetrics of that cycle, no axis N).
+    """
+    collect = collect_in_graph(task, agent.act, settings.agent.rollout_length)
+
+    def init(key, start_values=None):
+        key, key_agent, key_env = jax.random.split(key, 3)
+        env_state, observation = task.init(key_env)
+        return TrainState(agent.init(key_agent, start_values), env_state, observation, key)
+
+    def rollout_and_step(state: TrainState, _):
+        key, key_rollout = jax.random.split(state.key)
+        env_state, observation, trajectory, timesteps = collect(
+            agent.params(state.agent), state.env, state.observation, key_rollout
+        )
+        agent_state, record = agent.inner_step(state.agent, trajectory)
+        return TrainState(agent_state, env_state, observation, key), (record, timesteps)
+
+    def cycle(state, _):
+        state, (records, timesteps) = jax.lax.scan(
+            rollout_and_step, state, None, settings.tuning.period
+        )
+        agent_state, info = agent.meta_step(state.agent, records)
+        metrics = _metrics(agent.hyperparameters(agent_state), info, timesteps)
+        return state._replace(agent=agent_state), metrics
+
+    return init, cycle
+
+
+def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
+    """Metrics of one cycle; `timesteps` are [period, T, B]."""
+
+    def in_time_order(x):
+        return x.reshape(-1, x.shape[-1])
+
+    return CycleMetrics(
+        in_time_order(timesteps.episode_end),
+        in_time_order(timesteps.episode_return),
+        in_time_order(timesteps.episode_length),
+        hyperparameters,
+        info,
+    )
+
+
+def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
+    collect = collect_on_host(task, agent.act, settings.agent.rollout_length)
+    inner_step = jax.jit(agent.inner_step)
+    meta_step = jax.jit(agent.meta_step)
+    hyperparameters = jax.jit(agent.hyperparameters)
+
+    def init(key, start_values=None):
+        key, key_agent, key_env = jax.random.split(key, 3)
+        observation = task.reset(int(jax.random.randint(key_env, (), 0, np.iinfo(np.int32).max)))
+        return TrainState(jax.jit(agent.init)(key_agent, start_values), (), observation, key)
+
+    def cycle(state):
+        agent_state, observation, key = state.agent, state.observation, state.key
+        records, steps = [], []
+        for _ in range(settings.tuning.period):
+            key, key_rollout = jax.random.split(key)
+            observation, trajectory, timesteps = collect(
+                agent.params(agent_state), observation, key_rollout
+            )
+            agent_state, record = inner_step(agent_state, trajectory)
+            records.append(record)
+            steps.append(timesteps)
+        agent_state, info = meta_step(
+            agent_state, jax.tree.map(lambda *x: jnp.stack(x), *records)
+        )
+        timesteps = jax.tree.map(lambda *x: np.stack(x), *steps)
+        metrics = _metrics(hyperparameters(agent_state), info, timesteps)
+        return TrainState(agent_state, (), observation, key), metrics
+
+    def run(state, num_cycles):
+        rows = []
+        for _ in range(num_cycles):
+            state, metrics = cycle(state)
+            rows.append(metrics)
+        return state, jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *rows)
+
+    return init, run
