@@ -1,9 +1,9 @@
 """Actor-critic quantities on one trajectory [T]; callers vmap over the batch.
 
-Every hyperparameter is an argument and is differentiated through. Gradients with respect
-to the *parameters* are stopped where the algorithm stops them, on values inside targets,
-not on the targets: stopping the whole target, the default of rlax, would make the
-derivative with respect to gamma and lambda zero.
+Every hyperparameter is an argument and is differentiated through. Nothing is stopped here:
+stopping whole targets, the default of rlax, would make the derivative with respect to
+gamma and lambda zero, and stopping values inside them would falsify meta-gradients over
+several updates. Callers pass values made from frozen parameters instead.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ def lambda_returns(
       r_t: rewards [T].
       discount_t: 0 on termination, 1 elsewhere [T].
       truncated_t: whether the time limit ended the episode at this step [T], bool.
-      v_t: values of the successor observations [T]; no gradient flows to them.
-      gamma, lambda_: scalars.
+      v_t: values of the successor observations [T].
+      gamma: scalar.
+      lambda_: scalar.
 
     Returns:
       Targets [T] for the values of the observations acted on.
     """
     chex.assert_rank([r_t, discount_t, truncated_t, v_t, gamma, lambda_], [1, 1, 1, 1, 0, 0])
     lambda_t = jnp.where(truncated_t, 0.0, lambda_)
-    return rlax.lambda_returns(r_t, gamma * discount_t, jax.lax.stop_gradient(v_t), lambda_t)
+    return rlax.lambda_returns(r_t, gamma * discount_t, v_t, lambda_t)
 
 
 def normalize(advantage: Array, eps: float = 1e-8) -> Array:

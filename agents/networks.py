@@ -11,6 +11,7 @@ import gymnasium as gym
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from configs.settings import AgentSettings
 
@@ -41,7 +42,7 @@ def make(
 
     def torso(observation):
         x = encode(observation)
-        if x.ndim > observation.ndim - len(_shape(observation_space)) + 1:
+        if x.ndim > observation.ndim - len(shape(observation_space)) + 1:
             x = _convolutions(x)
         return hk.nets.MLP(settings.hidden, activation=activation, activate_final=True)(x)
 
@@ -58,7 +59,7 @@ def make(
 
     def init(key):
         key_policy, key_value = jax.random.split(key)
-        observation = jnp.zeros((1, *_shape(observation_space)), observation_space.dtype)
+        observation = np.zeros((1, *shape(observation_space)), observation_space.dtype)
         return {
             "policy": policy_net.init(key_policy, observation),
             "value": value_net.init(key_value, observation),
@@ -71,13 +72,17 @@ def make(
     )
 
 
-def _shape(space: gym.Space) -> tuple[int, ...]:
+def shape(space: gym.Space) -> tuple[int, ...]:
+    """Shape of one element of an array-valued space."""
     assert space.shape is not None
     return space.shape
 
 
 def _encoder(space: gym.Space) -> Callable[[jax.Array], jax.Array]:
-    """Observations as float vectors [..., F], or images [..., H, W, C] in [0, 1]."""
+    """Observations as float vectors [..., F], or images [..., H, W, C] in [0, 1].
+
+    `float` is JAX's default precision.
+    """
     if isinstance(space, gym.spaces.Discrete):
         return lambda x: jax.nn.one_hot(x - int(space.start), int(space.n))
     if isinstance(space, gym.spaces.MultiDiscrete):
@@ -85,7 +90,7 @@ def _encoder(space: gym.Space) -> Callable[[jax.Array], jax.Array]:
         starts = [int(s) for s in space.start.reshape(-1)]
 
         def encode(x):
-            x = x.reshape(*x.shape[: x.ndim - len(_shape(space))], len(sizes))
+            x = x.reshape(*x.shape[: x.ndim - len(shape(space))], len(sizes))
             columns = [
                 jax.nn.one_hot(x[..., i] - start, n)
                 for i, (n, start) in enumerate(zip(sizes, starts, strict=True))
@@ -93,11 +98,11 @@ def _encoder(space: gym.Space) -> Callable[[jax.Array], jax.Array]:
             return jnp.concatenate(columns, -1)
 
         return encode
-    rank = len(_shape(space))
+    rank = len(shape(space))
     if rank == 3 and space.dtype == jnp.uint8:
-        return lambda x: x.astype(jnp.float32) / 255.0
-    size = math.prod(_shape(space))
-    return lambda x: x.reshape(*x.shape[: x.ndim - rank], size).astype(jnp.float32)
+        return lambda x: x.astype(float) / 255.0
+    size = math.prod(shape(space))
+    return lambda x: x.reshape(*x.shape[: x.ndim - rank], size).astype(float)
 
 
 def _convolutions(x: jax.Array) -> jax.Array:
@@ -124,4 +129,4 @@ def _policy_head(space: gym.Space) -> tuple[Callable[[jax.Array], distrax.Distri
             jnp.broadcast_to(half_range * jnp.exp(log_scale), mean.shape),
         )
 
-    return gaussian, math.prod(_shape(space))
+    return gaussian, math.prod(shape(space))

@@ -20,7 +20,7 @@ import optax
 from agents import actor_critic
 from agents.actor_critic import Trajectory
 from configs.settings import RunSettings
-from metagrad import core, targets, update_rules
+from metagrad import core, matching, targets, update_rules
 from metagrad import hyperparams as hp
 
 Params = Any
@@ -39,7 +39,8 @@ class AgentState(NamedTuple):
 
     Attributes:
       learner: parameters, optimisers and hyperparameters.
-      history: the last K + L - period updates, leaves [K + L - period, ...].
+      history: updates before those of the next period that a window of K + L updates
+        reaches back to, leaves [max(K + L - period, 0), ...].
       updates: number of updates of the parameters so far, int32.
     """
 
@@ -82,11 +83,20 @@ def space(settings: RunSettings) -> dict[str, hp.Hyperparameter]:
 
 def learner(ac: actor_critic.ActorCritic, settings: RunSettings) -> core.MetaLearner:
     """The engine on the actor-critic's problem."""
-    outer = {name: jnp.asarray(spec.outer) for name, spec in settings.hyperparameters.items()}
+    tuning = settings.tuning
+    outer = {
+        name: jnp.asarray(spec.outer, float) for name, spec in settings.hyperparameters.items()
+    }
+    if tuning.method == "mg":
+        outer["critic"] = outer["critic"] * tuning.value_weight
+    value_weight = outer["critic"] * tuning.value_weight
+    divergence = {"kl": matching.kl, "reverse_kl": matching.reverse_kl}[tuning.matching]
     problem = targets.Problem(
         inner_loss=ac.loss,
-        outer_loss=lambda params, batch: ac.loss(params, outer, batch),
-        match=lambda target, params, batch: ac.match(target, params, batch, outer["critic"]),
+        outer_loss=lambda params, frozen, batch: ac.loss(params, frozen, outer, batch),
+        match=lambda target, params, batch: ac.match(
+            target, params, batch, divergence, value_weight
+        ),
     )
     rule = {
         "sgd": update_rules.sgd,
@@ -97,14 +107,14 @@ def learner(ac: actor_critic.ActorCritic, settings: RunSettings) -> core.MetaLea
     objective = {
         "none": targets.meta_gradient,
         "mg": targets.meta_gradient,
-        "bmg": lambda: targets.bootstrapped(settings.tuning.target_steps),
-    }[settings.tuning.method]()
+        "bmg": lambda: targets.bootstrapped(tuning.target_steps),
+    }[tuning.method]()
     return core.meta_learner(
         problem,
         update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm),
         space(settings),
         objective,
-        optax.adam(settings.tuning.learning_rate),
+        optax.adam(tuning.learning_rate),
     )
 
 
@@ -112,34 +122,33 @@ def make(
     observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
 ) -> SelfTuningAgent:
     """Builds the agent for the spaces of a task."""
-    ac = actor_critic.make(observation_space, action_space, settings.agent)
+    spaces = observation_space, action_space
+    ac = actor_critic.make(*spaces, settings.agent)
     flat, unravel = actor_critic.flatten(ac)
     engine = learner(flat, settings)
     tuning = settings.tuning
-    window = tuning.inner_steps + tuning.target_steps
-    start = {name: jnp.float32(spec.start) for name, spec in settings.hyperparameters.items()}
     tuned = any(spec.tuned for spec in space(settings).values())
+    # The outer loss of mg is an on-policy estimate: only the first rollout after the student
+    # was collected by it. A target of bmg is a path, and uses one rollout after the other.
+    judges = tuning.target_steps if tuning.method == "bmg" else 1
+    window = tuning.inner_steps + judges
+    reach = max(window - tuning.period, 0) if tuned else 0
+    start = {
+        name: jnp.asarray(spec.start, float) for name, spec in settings.hyperparameters.items()
+    }
 
     def init(key, start_values=None):
-        learner_state = engine.init(flat.init(key), start_values or start)
+        learner_state = engine.init(flat.init(key), start if start_values is None else start_values)
         step = core.Step(
             learner_state.inner,
             learner_state.values.raw,
             learner_state.inner.params,
-            _empty_trajectory(),
+            actor_critic.empty_trajectory(
+                *spaces, settings.agent.rollout_length, settings.num_envs
+            ),
         )
-        size = window - tuning.period if tuned else 0
-        history = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), step)
+        history = jax.tree.map(lambda x: jnp.zeros((reach, *x.shape), x.dtype), step)
         return AgentState(learner_state, history, jnp.zeros((), jnp.int32))
-
-    def _empty_trajectory():
-        batch = (settings.agent.rollout_length, settings.num_envs)
-        observation = jnp.zeros((*batch, *observation_space.shape), observation_space.dtype)
-        number = jnp.zeros(batch, jnp.float32)
-        dtype = jnp.float32 if isinstance(action_space, gym.spaces.Box) else jnp.int32
-        action = jnp.zeros((*batch, *action_space.shape), dtype)
-        ended = jnp.zeros(batch, bool)
-        return Trajectory(observation, action, number, number, number, ended, observation)
 
     def inner_step(state, trajectory):
         learner_state, step = engine.inner_step(state.learner, trajectory)
@@ -148,7 +157,7 @@ def make(
     def meta_step(state, new):
         if not tuned:
             return state, {}
-        steps = jax.tree.map(lambda h, n: jnp.concatenate([h, n]), state.history, new)
+        steps = jax.tree.map(lambda h, n: jnp.concatenate([h, n])[-window:], state.history, new)
         student = jax.tree.map(lambda x: x[: tuning.inner_steps], steps)
         end = jax.tree.map(lambda x: x[tuning.inner_steps], steps.before)
         validation = jax.tree.map(lambda x: x[tuning.inner_steps :], steps.batch)
@@ -156,7 +165,7 @@ def make(
         # Until the history is full there is nothing to judge.
         full = state.updates >= window
         moved = jax.tree.map(lambda m, old: jnp.where(full, m, old), moved[1:], state.learner[1:])
-        history = jax.tree.map(lambda x: x[tuning.period :], steps)
+        history = jax.tree.map(lambda x: x[window - reach :], steps)
         learner_state = core.LearnerState(state.learner.inner, *moved)
         return AgentState(learner_state, history, state.updates), info
 

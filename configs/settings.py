@@ -49,12 +49,11 @@ class AgentSettings:
 
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
-    rollout_length: int = 8
+    rollout_length: int = 16
     inner_optimizer: Literal["sgd", "momentum", "rms", "adam"] = "rms"
     max_grad_norm: float = 0.5
     value_scale: float = 1.0
     normalize_advantage: bool = True
-    match: str = "kl_target_student"
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,12 @@ class TuningSettings:
       method: "none" keeps all fixed, "mg" follows the meta-gradient of the outer
         loss (Xu et al. 2018), "bmg" matches a bootstrapped target (Flennerhag et al. 2022).
       inner_steps: K, updates that are differentiated.
-      target_steps: L, updates of the bootstrapped target on the outer objective
-        (mg: rollouts on which the outer loss is averaged).
+      target_steps: L, updates of the bootstrapped target on the outer objective, one
+        rollout each (bmg; mg is judged by the one rollout that follows the student).
+      matching: how the student is compared with its target (bmg): "reverse_kl" is
+        KL(student || target), "kl" is KL(target || student); values are matched besides.
+      value_weight: what values count, in units of the outer critic weight, in the outer
+        loss of mg and in the matching of bmg.
       period: updates of the agent between two updates of the hyperparameters.
       learning_rate: step size of the meta-optimiser (Adam), in unconstrained units.
     """
@@ -74,8 +77,10 @@ class TuningSettings:
     method: Method = "bmg"
     inner_steps: int = 1
     target_steps: int = 1
-    period: int = 1
-    learning_rate: float = 1e-2
+    matching: Literal["reverse_kl", "kl"] = "reverse_kl"
+    value_weight: float = 10.0
+    period: int = 4
+    learning_rate: float = 4e-2
 
 
 def default_hyperparameters() -> dict[str, Hyperparameter]:
@@ -84,7 +89,7 @@ def default_hyperparameters() -> dict[str, Hyperparameter]:
         "gamma": Hyperparameter(0.99, 0.1, 0.9999, True, 0.99),
         "lambda": Hyperparameter(0.95, 0.01, 0.999, True, 0.95),
         "entropy": Hyperparameter(0.01, 1e-5, 1.0, True, 0.01),
-        "critic": Hyperparameter(0.05, 1e-3, 10.0, True, 0.05),
+        "critic": Hyperparameter(0.5, 1e-3, 10.0, True, 0.5),
         "learning_rate": Hyperparameter(3e-3, 1e-6, 1e-1, False, 3e-3),
     }
 
@@ -106,7 +111,7 @@ class RunSettings:
     env: str = "CartPole-v1"
     seed: int = 0
     steps: int = 500_000
-    num_envs: int = 16
+    num_envs: int = 4
     backend: Backend = "auto"
     eval_episodes: int = 20
     hyperparameters: dict[str, Hyperparameter] = field(default_factory=default_hyperparameters)

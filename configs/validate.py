@@ -51,12 +51,6 @@ def validate(settings: RunSettings) -> None:
         raise ConfigError(
             f"hyperparameters: {name!r} missing or unknown; they are {', '.join(NAMES)}"
         )
-    tuning = settings.tuning
-    window = tuning.inner_steps + tuning.target_steps
-    allowed = f"at most inner_steps + target_steps = {window}, or updates would go unused"
-    _require(
-        tuning.method == "none" or tuning.period <= window, "tuning.period", tuning.period, allowed
-    )
     for name, hyperparameter in settings.hyperparameters.items():
         _check_hyperparameter(name, hyperparameter)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from gymnasium.experimental.functional import FuncEnv
 
-from envs.errors import ConfigError
+from configs.errors import ConfigError
 from envs.spaces import agent_spaces, graph_action, graph_observation
 from envs.task import GraphTask, TaskSpec, Timestep
 

@@ -12,8 +12,8 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, parse_env_id
 from gymnasium.experimental.functional import FuncEnv
 
+from configs.errors import ConfigError
 from envs.cartpole import CartPole
-from envs.errors import ConfigError
 from envs.functional import check_positive, graph_task
 from envs.spaces import AgentView
 from envs.task import Task

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from envs.errors import ConfigError
+from configs.errors import ConfigError
 from envs.functional import check_positive
 from envs.spaces import AgentView
 from envs.task import HostTask, TaskSpec, Timestep

@@ -104,7 +104,7 @@ def meta_learner(
     def inner_step(state, batch):
         used = hyperparams(state)
         params, rule_state = state.inner
-        gradient = jax.grad(problem.inner_loss)(params, used, batch)
+        gradient = jax.grad(problem.inner_loss)(params, params, used, batch)
         inner = InnerState(*rule.update(gradient, rule_state, params, used))
         return state._replace(inner=inner), Step(state.inner, state.values.raw, gradient, batch)
 
@@ -118,7 +118,9 @@ def meta_learner(
             return InnerState(*rule.update(gradient, inner.rule, inner.params, used(raw)))
 
         def slope(raw, params, direction):
-            loss = lambda p: problem.inner_loss(p, used(raw), step.batch)  # noqa: E731
+            def loss(moving):
+                return problem.inner_loss(moving, params, used(raw), step.batch)
+
             return jax.jvp(loss, (params,), (direction,))[1]
 
         _, pull = jax.vjp(update, step.before, step.raw, step.gradient)

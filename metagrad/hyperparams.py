@@ -79,7 +79,9 @@ def init(space: Space, start: Mapping[str, PyTree]) -> Values:
 
 def constrain(space: Space, values: Values) -> dict[str, PyTree]:
     """Values of all hyperparameters on the scale of use."""
-    tuned = {name: jax.tree.map(space[name].bijector.forward, raw) for name, raw in values.raw.items()}
+    tuned = {
+        name: jax.tree.map(space[name].bijector.forward, raw) for name, raw in values.raw.items()
+    }
     return {**values.fixed, **tuned}
 
 
@@ -89,7 +91,9 @@ def project(space: Space, raw: Mapping[str, PyTree]) -> dict[str, PyTree]:
     def clip(name: str, x: jax.Array) -> jax.Array:
         spec = space[name]
         low = spec.bijector.inverse(jnp.asarray(spec.low, x.dtype)) if spec.low > -jnp.inf else None
-        high = spec.bijector.inverse(jnp.asarray(spec.high, x.dtype)) if spec.high < jnp.inf else None
+        high = (
+            spec.bijector.inverse(jnp.asarray(spec.high, x.dtype)) if spec.high < jnp.inf else None
+        )
         return jnp.clip(x, low, high)
 
     return {name: jax.tree.map(lambda x, n=name: clip(n, x), value) for name, value in raw.items()}

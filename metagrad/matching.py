@@ -22,6 +22,20 @@ def squared(target: PyTree, student: PyTree) -> jax.Array:
 
 
 def kl(target: Any, student: Any) -> jax.Array:
-    """KL(target || student) of two distrax distributions, averaged over their batch."""
-    target = jax.lax.stop_gradient(target)
-    return jnp.mean(target.kl_divergence(student))
+    """KL(target || student) of two distrax distributions, averaged over their batch.
+
+    Its gradient in the student's logits is p_student - p_target. Noise in the target's
+    logits is not averaged away there: E[softmax(z + noise)] is closer to uniform than
+    softmax(z), so a target made by noisy steps teaches a spread-out policy.
+    """
+    return jnp.mean(jax.lax.stop_gradient(target).kl_divergence(student))
+
+
+def reverse_kl(target: Any, student: Any) -> jax.Array:
+    """KL(student || target), averaged over the batch.
+
+    Its gradient in the student's logits x is F(x) (x - z), with F the Fisher information
+    and z the target's logits. It is linear in z, hence zero-mean noise of the target
+    leaves it unbiased (docs/tuning.md).
+    """
+    return jnp.mean(student.kl_divergence(jax.lax.stop_gradient(target)))

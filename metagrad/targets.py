@@ -29,15 +29,21 @@ class InnerState(NamedTuple):
 class Problem(NamedTuple):
     """All that the meta-learner knows of what is learned.
 
+    Losses are semi-gradient losses: they take the parameters twice. Gradients are those
+    with respect to `params`; what is to count as a constant in them (bootstrapped values,
+    advantages) is made from `frozen`, which is the same point. A `stop_gradient` inside the
+    loss would do for one update, but not for K: it would also hide from the meta-gradient
+    that the constants of the second update depend on the first (docs/tuning.md).
+
     Attributes:
-      inner_loss: (params, hyperparams, batch) -> scalar, the loss that is descended.
-      outer_loss: (params, batch) -> scalar, what hyperparameters are to serve.
+      inner_loss: (params, frozen, hyperparams, batch) -> scalar, the loss that is descended.
+      outer_loss: (params, frozen, batch) -> scalar, what hyperparameters are to serve.
       match: (target_params, params, batch) -> scalar >= 0, distance of a student from
         its target; gradients flow to `params` alone.
     """
 
-    inner_loss: Callable[[PyTree, dict[str, PyTree], PyTree], jax.Array]
-    outer_loss: Callable[[PyTree, PyTree], jax.Array]
+    inner_loss: Callable[[PyTree, PyTree, dict[str, PyTree], PyTree], jax.Array]
+    outer_loss: Callable[[PyTree, PyTree, PyTree], jax.Array]
     match: Callable[[PyTree, PyTree, PyTree], jax.Array]
 
 
@@ -53,7 +59,9 @@ def meta_gradient() -> Objective:
 
     def objective(problem, rule, student, hyperparams, validation):
         del rule, hyperparams
-        loss = _mean(lambda batch: problem.outer_loss(student.params, batch), validation)
+        params = student.params
+        frozen = jax.lax.stop_gradient(params)
+        loss = _mean(lambda batch: problem.outer_loss(params, frozen, batch), validation)
         return loss, {"outer_loss": loss}
 
     return objective
@@ -81,7 +89,7 @@ def bootstrapped(steps: int) -> Objective:
 
         def advance(state, step):
             batch = jax.tree.map(lambda x: x[step % num_batches], validation)
-            gradients = jax.grad(problem.outer_loss)(state.params, batch)
+            gradients = jax.grad(problem.outer_loss)(state.params, state.params, batch)
             return InnerState(*rule.update(gradients, state.rule, state.params, hyperparams)), None
 
         fixed = jax.lax.stop_gradient(student)

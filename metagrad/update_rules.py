@@ -31,7 +31,7 @@ class UpdateRule(NamedTuple):
 
 
 def preconditioned(direction: optax.GradientTransformation) -> UpdateRule:
-    """params - learning_rate * direction(gradients); reads `learning_rate` (scalar)."""
+    """Params - learning_rate * direction(gradients); reads `learning_rate` (scalar)."""
 
     def update(gradients, state, params, hyperparams):
         step, state = direction.update(gradients, state, params)
@@ -56,7 +56,9 @@ def rms(decay: float = 0.99, eps: float = 1e-8) -> UpdateRule:
     return preconditioned(optax.scale_by_rms(decay, eps, eps_in_sqrt=True))
 
 
-def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 1e-16) -> UpdateRule:
+def adam(
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 1e-16
+) -> UpdateRule:
     """Adam; `eps_root` > 0, or its derivative at a zero gradient is NaN."""
     return preconditioned(optax.scale_by_adam(b1, b2, eps, eps_root))
 

@@ -100,7 +100,6 @@ BAD = {
     "--hidden 0": "agent.hidden: 0",
     "--max-grad-norm nan": "agent.max_grad_norm: nan",
     "--meta-learning-rate 0": "tuning.learning_rate: 0.0",
-    "--period 9": "tuning.period: 9 .* at most",
     "--meta sgd": '"none", "mg", "bmg"',
     "--backend tpu": '"auto", "jax", "host"',
     "--env A --env B": "--env",

@@ -11,8 +11,8 @@ import pytest
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
+from configs.errors import ConfigError
 from envs.cartpole import CartPole
-from envs.errors import ConfigError
 from envs.functional import graph_task
 from envs.task import GraphTask, Timestep
 from tests import probes

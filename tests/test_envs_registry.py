@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from configs.errors import ConfigError
 from envs import registry
-from envs.errors import ConfigError
 from envs.task import GraphTask, HostTask
 
 

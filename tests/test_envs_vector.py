@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from configs.errors import ConfigError
 from envs import registry
-from envs.errors import ConfigError
 from envs.task import HostTask
 from envs.vector import host_task
 
@@ -145,8 +145,7 @@ def test_box_actions_are_clipped(register):
 def trajectory(task: HostTask, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     observations = [task.reset(seed)]
-    for _ in range(80):
-        observations.append(task.step(rng.integers(0, 2, task.num_envs)).observation)
+    observations.extend(task.step(rng.integers(0, 2, task.num_envs)).observation for _ in range(80))
     return observations
 
 

@@ -79,6 +79,16 @@ def test_interval_is_students():
     assert single.mean == 5.0 and np.isnan(single.low) and np.isnan(single.high)
 
 
+def test_an_animation_that_would_be_large_has_fewer_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "_LARGEST_GIF", 30_000)
+    noise = np.random.default_rng(0).integers(0, 255, (16, 64, 400, 3), np.uint8)
+    evaluation._write_gif(tmp_path / "noise.gif", list(noise), milliseconds=1e6)
+    assert (tmp_path / "noise.gif").stat().st_size <= 30_000
+    with Image.open(tmp_path / "noise.gif") as image:
+        assert image.width == 320 and 1 <= image.n_frames <= 2
+        assert image.info.get("duration", 500) == 500
+
+
 def test_animation_is_small_and_thinned(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "_FRAMES", 10)
     path = tmp_path / "videos" / "episode.gif"

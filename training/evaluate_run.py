@@ -38,6 +38,11 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
     state, env_steps = checkpoints.load(checkpoints.path_in(run), template)
     params = agent.params(state)
 
+    animation = []
+    if video:  # first, since an environment that cannot be drawn is an error
+        path = run_directory.next_free(run / run_directory.VIDEOS, "episode", ".gif")
+        total = evaluation.record(settings.env, agent, params, path, settings.seed)
+        animation = [("animation", f"{path} (return {total:.1f})")]
     returns = evaluation.evaluate(
         settings.env,
         task.spec.backend,
@@ -66,10 +71,7 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
         ("standard deviation", f"{result.std:.1f}"),
         ("lowest, highest", f"{returns.min():.1f}, {returns.max():.1f}"),
         ("written", str(output)),
+        *animation,
     ]
-    if video:
-        path = run_directory.next_free(run / run_directory.VIDEOS, "episode", ".gif")
-        total = evaluation.record(settings.env, agent, params, path, settings.seed)
-        rows.append(("animation", f"{path} (return {total:.1f})"))
     report.print_rows(console, rows)
     return output

@@ -22,6 +22,7 @@ STEP_LIMIT = 27_000
 _HOST_ENVS = 16
 _FRAMES = 150
 _IMAGE_WIDTH = 320
+_LARGEST_GIF = 2_000_000  # bytes
 
 
 class Interval(NamedTuple):
@@ -76,7 +77,8 @@ def evaluate(
 def record(env_id: str, agent: SelfTuningAgent, params: Any, path: Path, seed: int) -> float:
     """Writes a GIF of one greedy episode and returns its return.
 
-    Long episodes are thinned to at most 150 images, shown at the speed of the environment.
+    Long episodes are thinned to at most 150 images and 2 MB, shown at the speed of the
+    environment but for half a second at most.
 
     Raises:
       ConfigError: if the environment cannot be drawn.
@@ -148,12 +150,16 @@ def _on_host(task: HostTask, mode: Any, params: Any, seed: int) -> np.ndarray:
 
 
 def _write_gif(path: Path, frames: list[np.ndarray], milliseconds: float) -> None:
+    """Writes an animation, of every second image (and again) until the file is small."""
     images = [Image.fromarray(frame) for frame in frames]
     if images[0].width > _IMAGE_WIDTH:
         height = round(images[0].height * _IMAGE_WIDTH / images[0].width)
         images = [image.resize((_IMAGE_WIDTH, height)) for image in images]
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Viewers slow images down that are to be shown for less than 20 ms.
-    images[0].save(
-        path, save_all=True, append_images=images[1:], duration=max(20, milliseconds), loop=0
-    )
+    while True:
+        # Viewers slow images down that are shown for less, and nobody waits for much more.
+        duration = min(max(20.0, milliseconds), 500.0)
+        images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0)
+        if path.stat().st_size <= _LARGEST_GIF or len(images) == 1:
+            return
+        images, milliseconds = images[::2], 2 * milliseconds

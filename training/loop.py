@@ -24,7 +24,7 @@ from training import checkpoints, evaluation, report, run_directory
 from training.metrics import Log
 from training.progress import make_progress
 from training.recorder import Recorder
-from training.runner import CycleMetrics, Runner, TrainState, make_runner
+from training.runner import Runner, TrainState, make_runner
 
 _FEWEST_CHUNKS = 40  # of a run, each of which is a line in the log
 _LARGEST_CHUNK = 2**20  # environment steps, so that the metrics of one stay small in memory
@@ -147,10 +147,13 @@ def _run(
     """Compiles, runs all chunks and saves the agent."""
     cycles, chunks = plan(settings.steps, runner.steps_per_cycle)
     steps_per_chunk = cycles * runner.steps_per_cycle
-    with make_progress(console, chunks * steps_per_chunk) as progress, _stop_signal() as stopped:
+    with (
+        make_progress(console, chunks * steps_per_chunk) as progress,
+        _stop_signal(console) as stopped,
+    ):
         begun = time.perf_counter()
         state = runner.init(jax.random.PRNGKey(settings.seed))
-        advance = _compile(runner, state, cycles)
+        advance = runner.compile(state, cycles)
         compiled = saved = time.perf_counter()
         recorder.start_clock()
         waiting, done = None, 0
@@ -171,17 +174,8 @@ def _run(
     return _Training(state, compiled - begun, seconds, done < chunks)
 
 
-def _compile(
-    runner: Runner, state: TrainState, cycles: int
-) -> Callable[[TrainState], tuple[TrainState, CycleMetrics]]:
-    """The runner for one number of cycles, compiled ahead where it runs in-graph."""
-    if hasattr(runner.run, "lower"):
-        return runner.run.lower(state, cycles).compile()
-    return lambda state: runner.run(state, cycles)
-
-
 @contextmanager
-def _stop_signal() -> Iterator[Callable[[], bool]]:
+def _stop_signal(console: Console) -> Iterator[Callable[[], bool]]:
     """Turns the first Ctrl-C into an answer to a question; the second interrupts as usual."""
     stopped = False
 
@@ -190,6 +184,7 @@ def _stop_signal() -> Iterator[Callable[[], bool]]:
         if stopped:
             raise KeyboardInterrupt
         stopped = True
+        console.print("stopping after this chunk; Ctrl-C again ends at once")
 
     previous = signal.signal(signal.SIGINT, stop)
     try:

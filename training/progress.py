@@ -48,7 +48,7 @@ class LiveProgress:
             BarColumn(bar_width=None), MofNCompleteColumn(), "steps", TimeRemainingColumn()
         )
         self._task = self._progress.add_task("", total=total)
-        self._text = Text("compiling", no_wrap=True, overflow="ellipsis")
+        self._text = Text("compiling")
         group = Group(self._progress, self._text)
         self._live = Live(group, console=console, refresh_per_second=8, transient=True)
 

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from agents.actor_critic import Trajectory
-from envs.task import GraphTask, HostTask, Timestep
+from envs.task import GraphTask, HostTask
 
-Act = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+Act = Callable[[Any, Any, Any], tuple[jax.Array, jax.Array]]
 
 
-def _trajectory(observation, action, log_prob, timestep: Timestep) -> Trajectory:
+def _trajectory(observation: Any, action: Any, log_prob: Any, timestep: Any) -> Trajectory:
     return Trajectory(
         observation,
         action,
@@ -28,9 +27,10 @@ def _trajectory(observation, action, log_prob, timestep: Timestep) -> Trajectory
 
 
 def collect_in_graph(task: GraphTask, act: Act, length: int):
-    """Returns (params, env_state, observation, key) -> (env_state, observation, trajectory, timesteps).
+    """Returns a pure function of (params, env_state, observation, key).
 
-    A pure function: one scan of `length` steps. Trajectory and timesteps are [T, B].
+    It scans `length` steps and returns (env_state, observation, trajectory, timesteps); the
+    last two are [T, B].
     """
 
     def collect(params, env_state, observation, key):
@@ -51,18 +51,16 @@ def collect_in_graph(task: GraphTask, act: Act, length: int):
 def collect_on_host(task: HostTask, act: Act, length: int):
     """Returns (params, observation, key) -> (observation, trajectory, timesteps), in NumPy.
 
-    `act` is jitted here; environments are stepped from Python.
+    Environments are stepped from Python; `act` should be jitted.
     """
-    act = jax.jit(act)
     split = jax.jit(lambda key: jax.random.split(key, length))
 
     def collect(params, observation, key):
         rows = []
         for step_key in np.asarray(split(key)):
-            action, log_prob = act(params, observation, step_key)
-            action = np.asarray(action)
+            action, log_prob = (np.asarray(x) for x in act(params, observation, step_key))
             timestep = task.step(action)
-            rows.append((observation, action, np.asarray(log_prob), timestep))
+            rows.append((observation, action, log_prob, timestep))
             observation = timestep.observation
         observations, actions, log_probs, timesteps = jax.tree.map(lambda *x: np.stack(x), *rows)
         return observation, _trajectory(observations, actions, log_probs, timesteps), timesteps

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents.actor_critic import empty_trajectory
 from agents.self_tuning import AgentState, SelfTuningAgent
 from configs.settings import RunSettings
 from envs.task import GraphTask, HostTask, Task, Timestep
@@ -54,12 +55,13 @@ class Runner(NamedTuple):
     Attributes:
       steps_per_cycle: environment steps of all environments in one cycle.
       init: (key, start values or None) -> TrainState.
-      run: (state, num_cycles) -> (state, CycleMetrics).
+      compile: (state, num_cycles) -> run, a function state -> (state, CycleMetrics) that
+        runs that many cycles and compiles nothing more. It may consume its argument.
     """
 
     steps_per_cycle: int
     init: Callable[..., TrainState]
-    run: Callable[[TrainState, int], tuple[TrainState, CycleMetrics]]
+    compile: Callable[[TrainState, int], Callable[[TrainState], tuple[TrainState, CycleMetrics]]]
 
 
 def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Runner:
@@ -69,14 +71,13 @@ def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Ru
     if isinstance(task, GraphTask):
         init, cycle = graph_cycle(task, agent, settings)
 
-        def run(state, num_cycles):
-            return jax.lax.scan(cycle, state, None, num_cycles)
+        def compile_cycles(state, num_cycles):
+            def run(state):
+                return jax.lax.scan(cycle, state, None, num_cycles)
 
-        return Runner(
-            steps_per_cycle,
-            jax.jit(init),
-            jax.jit(run, static_argnums=1, donate_argnums=0),
-        )
+            return jax.jit(run, donate_argnums=0).lower(state).compile()
+
+        return Runner(steps_per_cycle, jax.jit(init), compile_cycles)
     return Runner(steps_per_cycle, *_host(task, agent, settings))
 
 
@@ -128,7 +129,8 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
 
 
 def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
-    collect = collect_on_host(task, agent.act, settings.agent.rollout_length)
+    act = jax.jit(agent.act)
+    collect = collect_on_host(task, act, settings.agent.rollout_length)
     inner_step = jax.jit(agent.inner_step)
     meta_step = jax.jit(agent.meta_step)
     hyperparameters = jax.jit(agent.hyperparameters)
@@ -149,18 +151,29 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
             agent_state, record = inner_step(agent_state, trajectory)
             records.append(record)
             steps.append(timesteps)
-        agent_state, info = meta_step(
-            agent_state, jax.tree.map(lambda *x: jnp.stack(x), *records)
-        )
-        timesteps = jax.tree.map(lambda *x: np.stack(x), *steps)
-        metrics = _metrics(hyperparameters(agent_state), info, timesteps)
+        agent_state, info = meta_step(agent_state, _stack(jnp, records))
+        metrics = _metrics(hyperparameters(agent_state), info, _stack(np, steps))
         return TrainState(agent_state, (), observation, key), metrics
 
-    def run(state, num_cycles):
-        rows = []
-        for _ in range(num_cycles):
-            state, metrics = cycle(state)
-            rows.append(metrics)
-        return state, jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *rows)
+    def compile_cycles(state, num_cycles):
+        # Compiled by one use on an empty trajectory: no environment is stepped for it.
+        spaces = task.spec.observation_space, task.spec.action_space
+        empty = empty_trajectory(*spaces, settings.agent.rollout_length, task.num_envs)
+        act(agent.params(state.agent), state.observation, state.key)
+        agent_state, record = inner_step(state.agent, empty)
+        hyperparameters(meta_step(agent_state, _stack(jnp, [record] * settings.tuning.period))[0])
 
-    return init, run
+        def run(state):
+            rows = []
+            for _ in range(num_cycles):
+                state, metrics = cycle(state)
+                rows.append(metrics)
+            return state, _stack(np, rows)
+
+        return run
+
+    return init, compile_cycles
+
+
+def _stack(numpy: Any, rows: list[Any]) -> Any:
+    return jax.tree.map(lambda *x: numpy.stack(x), *rows)

@@ -1,0 +1,56 @@
+"""The agent learns the values and actions of environments where these are known."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import actor_critic, self_tuning
+from configs.settings import AgentSettings, RunSettings, TuningSettings, default_hyperparameters
+from tests import probes
+from training.runner import make_runner
+
+GAMMA = 0.9
+
+
+def train(probe, method="none", cycles=1500, num_envs=16):
+    """Trains on a probe; returns its actor-critic and the parameters."""
+    hyperparameters = default_hyperparameters()
+    hyperparameters["gamma"] = replace(hyperparameters["gamma"], start=GAMMA, outer=GAMMA)
+    hyperparameters["learning_rate"] = replace(hyperparameters["learning_rate"], start=1e-3)
+    size = float(np.max(np.abs(probe.values(GAMMA))))
+    settings = RunSettings(
+        num_envs=num_envs,
+        hyperparameters=hyperparameters,
+        agent=AgentSettings(hidden=(32,), rollout_length=8, value_scale=size),
+        tuning=TuningSettings(method=method, period=1, learning_rate=1e-2),
+    )
+    task = probes.probe_task(probe, num_envs)
+    spaces = task.spec.observation_space, task.spec.action_space
+    agent = self_tuning.make(*spaces, settings)
+    runner = make_runner(task, agent, settings)
+    state = runner.init(jax.random.PRNGKey(0))
+    state, _ = runner.compile(state, cycles)(state)
+    return actor_critic.make(*spaces, settings.agent), agent.params(state.agent)
+
+
+@pytest.mark.parametrize("probe", probes.PROBES, ids=lambda probe: probe.name)
+def test_learns_the_values_and_actions_of_a_probe(probe):
+    ac, params = train(probe)
+    observations = jnp.asarray(probe.observations)
+    expected = probe.values(GAMMA)
+    tolerance = 0.1 * max(1.0, float(np.max(np.abs(expected))))
+    np.testing.assert_allclose(ac.value(params, observations), expected, atol=tolerance)
+    if probe.actions is not None:
+        np.testing.assert_array_equal(ac.mode(params, observations), probe.actions)
+        probability = jnp.exp(ac.policy(params, observations).log_prob(probe.actions))
+        assert np.min(probability) > 0.9
+
+
+@pytest.mark.parametrize("method", ["mg", "bmg"])
+def test_learns_with_tuning_on(method):
+    ac, params = train(probes.MATCHING_REWARD, method)
+    actions = ac.mode(params, jnp.asarray(probes.MATCHING_REWARD.observations))
+    np.testing.assert_array_equal(actions, probes.MATCHING_REWARD.actions)

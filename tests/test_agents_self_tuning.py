@@ -1,0 +1,275 @@
+"""The agent's meta-gradients, its replay, and the window that slides over its experience."""
+
+from dataclasses import replace
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import actor_critic, self_tuning
+from agents.actor_critic import Trajectory
+from configs.settings import (
+    AgentSettings,
+    Hyperparameter,
+    RunSettings,
+    TuningSettings,
+)
+from metagrad import update_rules
+from metagrad.targets import InnerState
+
+T, B = 4, 3
+OBSERVATIONS = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
+ACTIONS = {
+    "discrete": gym.spaces.Discrete(3),
+    "continuous": gym.spaces.Box(-2.0, 1.0, (2,), np.float32),
+}
+# Starts away from the outer values, so that no derivative vanishes by symmetry.
+HYPERPARAMETERS = {
+    "gamma": Hyperparameter(0.8, 0.1, 0.9999, True, 0.95),
+    "lambda": Hyperparameter(0.6, 0.01, 0.999, True, 0.9),
+    "entropy": Hyperparameter(0.2, 1e-5, 1.0, True, 0.01),
+    "critic": Hyperparameter(0.3, 1e-3, 10.0, True, 0.5),
+    "learning_rate": Hyperparameter(1e-2, 1e-6, 1e-1, True, 1e-2),
+}
+
+
+def make_settings(method="bmg", **tuning):
+    return RunSettings(
+        num_envs=B,
+        hyperparameters=HYPERPARAMETERS,
+        agent=AgentSettings(hidden=(5,), rollout_length=T, value_scale=2.0),
+        tuning=TuningSettings(method=method, **tuning),
+    )
+
+
+def trajectory(seed, actions):
+    """Random experience with a termination and a truncation in it."""
+    rng = np.random.default_rng(seed)
+    if isinstance(actions, gym.spaces.Discrete):
+        action = rng.integers(0, actions.n, (T, B)).astype(np.int32)
+    else:
+        action = rng.normal(size=(T, B, *actions.shape))
+    discount, truncated = np.ones((T, B)), np.zeros((T, B), bool)
+    discount[1, 0] = 0.0
+    truncated[2, 1] = True
+    return jax.tree.map(
+        jnp.asarray,
+        Trajectory(
+            rng.normal(size=(T, B, 3)),
+            action,
+            rng.normal(size=(T, B)),
+            rng.normal(size=(T, B)),
+            discount,
+            truncated,
+            rng.normal(size=(T, B, 3)),
+        ),
+    )
+
+
+def stack(items):
+    return jax.tree.map(lambda *x: jnp.stack(x), *items)
+
+
+@pytest.mark.parametrize("actions", list(ACTIONS))
+@pytest.mark.parametrize("inner_steps", [1, 2])
+@pytest.mark.parametrize("method", ["mg", "bmg"])
+def test_meta_gradients_equal_finite_differences(method, inner_steps, actions):
+    """Every tuned hyperparameter, in float64, against K updates written out by hand."""
+    actions = ACTIONS[actions]
+    with jax.enable_x64(True):
+        settings = make_settings(method, inner_steps=inner_steps, target_steps=2)
+        ac = actor_critic.make(OBSERVATIONS, actions, settings.agent)
+        engine = self_tuning.learner(ac, settings)
+        start = {n: jnp.asarray(h.start, float) for n, h in HYPERPARAMETERS.items()}
+        params = jax.tree.map(lambda x: x.astype(float), ac.init(jax.random.PRNGKey(0)))
+        state = engine.init(params, start)
+        state, _ = engine.inner_step(state, trajectory(99, actions))
+        begin = state.inner
+        batches = [trajectory(seed, actions) for seed in range(inner_steps + 2)]
+        steps = []
+        for batch in batches[:inner_steps]:
+            state, step = engine.inner_step(state, batch)
+            steps.append(step)
+        validation = batches[inner_steps:]
+        got, _ = jax.jit(engine.meta_gradient)(
+            state.values, stack(steps), state.inner, stack(validation)
+        )
+
+        rule = update_rules.clip_by_global_norm(update_rules.rms(), settings.agent.max_grad_norm)
+        outer = {name: h.outer for name, h in HYPERPARAMETERS.items()}
+
+        def update(inner, hyperparams, batch):
+            gradient = jax.grad(ac.loss)(inner.params, inner.params, hyperparams, batch)
+            return InnerState(*rule.update(gradient, inner.rule, inner.params, hyperparams))
+
+        def student(hyperparams):
+            inner = begin
+            for batch in batches[:inner_steps]:
+                inner = update(inner, hyperparams, batch)
+            return inner
+
+        target = frozen = student(start)
+        for batch in validation:
+            gradient = jax.grad(ac.loss)(target.params, target.params, outer, batch)
+            target = InnerState(*rule.update(gradient, target.rule, target.params, start))
+
+        weight = settings.tuning.value_weight * outer["critic"]
+
+        @jax.jit
+        def objective(hyperparams):
+            params = student(hyperparams).params
+            if method == "mg":
+                at = {**outer, "critic": weight}
+                return sum(ac.loss(params, frozen.params, at, b) for b in validation) / 2
+            total = 0.0
+            for batch in validation:
+                student_policy = ac.policy(params, batch.observation)
+                target_policy = ac.policy(target.params, batch.observation)
+                values = ac.value(params, batch.observation) - ac.value(
+                    target.params, batch.observation
+                )
+                total += jnp.mean(student_policy.kl_divergence(target_policy))
+                total += weight * jnp.mean(jnp.square(values / settings.agent.value_scale)) / 2
+            return total / 2
+
+        for name, bijector in self_tuning.BIJECTORS.items():
+            raw, h = bijector.inverse(start[name]), 1e-5
+            up, down = (objective({**start, name: bijector.forward(raw + s)}) for s in (h, -h))
+            difference = (up - down) / (2 * h)
+            assert abs(difference) > 1e-9, "a vanishing derivative would test nothing"
+            np.testing.assert_allclose(got[name], difference, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("inner_steps", "target_steps", "period"),
+    [(1, 1, 1), (1, 1, 2), (2, 3, 1), (2, 2, 3), (1, 1, 4)],
+)
+def test_the_window_holds_the_latest_updates_and_replays_the_live_parameters(
+    inner_steps, target_steps, period
+):
+    """What the agent hands to the engine, recorded: its K updates lead to the state after them."""
+    settings = make_settings(
+        "bmg", inner_steps=inner_steps, target_steps=target_steps, period=period
+    )
+    actions = ACTIONS["discrete"]
+    agent = self_tuning.make(OBSERVATIONS, actions, settings)
+    flat, _ = actor_critic.flatten(actor_critic.make(OBSERVATIONS, actions, settings.agent))
+    engine = self_tuning.learner(flat, settings)
+    inner_step, meta_step = jax.jit(agent.inner_step), jax.jit(agent.meta_step)
+    engine = engine._replace(
+        inner_step=jax.jit(engine.inner_step), meta_step=jax.jit(engine.meta_step)
+    )
+    state = agent.init(jax.random.PRNGKey(1))
+    window, live, moved = inner_steps + target_steps, [], []
+    seed = 0
+    for _ in range(5):
+        steps = []
+        for _ in range(period):
+            live.append((state.learner, trajectory(seed, actions)))
+            state, step = inner_step(state, live[-1][1])
+            steps.append(step)
+            seed += 1
+        before = state
+        state, _ = meta_step(state, stack(steps))
+        moved.append(
+            any(
+                np.any(a != b)
+                for a, b in zip(
+                    *map(jax.tree.leaves, (before.learner.values, state.learner.values)),
+                    strict=True,
+                )
+            )
+        )
+        if len(live) < window:
+            assert not moved[-1]
+            continue
+        # The same meta-step from the live path.
+        last = live[-window:]
+        records, end = [], None
+        for learner, batch in last[:inner_steps]:
+            end, record = engine.inner_step(learner, batch)
+            records.append(record)
+        following = last[inner_steps][0].inner
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+            end.inner,
+            following,
+        )
+        expected, _ = engine.meta_step(
+            before.learner, stack(records), following, stack([b for _, b in last[inner_steps:]])
+        )
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6),
+            expected.values,
+            state.learner.values,
+        )
+    assert moved[-1]
+
+
+@pytest.mark.parametrize("method", ["mg", "bmg"])
+def test_experience_without_any_reward_gives_no_nan(method):
+    settings = make_settings(method, period=2)
+    agent = self_tuning.make(OBSERVATIONS, ACTIONS["discrete"], settings)
+    nothing = jax.tree.map(jnp.zeros_like, trajectory(0, ACTIONS["discrete"]))
+    state = agent.init(jax.random.PRNGKey(0))
+    for _ in range(3):
+        state, a = agent.inner_step(state, nothing)
+        state, b = agent.inner_step(state, nothing)
+        state, info = agent.meta_step(state, stack([a, b]))
+    leaves = jax.tree.leaves((state, info))
+    assert all(np.all(np.isfinite(x)) for x in leaves)
+
+
+def test_fixed_hyperparameters_keep_their_value_and_bounds_hold():
+    fixed = replace(HYPERPARAMETERS["gamma"], tuned=False)
+    narrow = replace(HYPERPARAMETERS["entropy"], low=0.19, high=0.21)
+    settings = replace(
+        make_settings("bmg", learning_rate=0.5, period=2),
+        hyperparameters={**HYPERPARAMETERS, "gamma": fixed, "entropy": narrow},
+    )
+    agent = self_tuning.make(OBSERVATIONS, ACTIONS["discrete"], settings)
+    state = agent.init(jax.random.PRNGKey(0))
+    for seed in range(4):
+        state, a = agent.inner_step(state, trajectory(2 * seed, ACTIONS["discrete"]))
+        state, b = agent.inner_step(state, trajectory(2 * seed + 1, ACTIONS["discrete"]))
+        state, _ = agent.meta_step(state, stack([a, b]))
+        values = agent.hyperparameters(state)
+        assert values["gamma"] == np.float32(0.8)
+        assert 0.19 - 1e-6 <= values["entropy"] <= 0.21 + 1e-6
+    assert values["entropy"] != np.float32(0.2)
+    assert values["lambda"] != np.float32(0.6)
+
+
+@pytest.mark.parametrize(
+    ("space", "shape"),
+    [
+        (gym.spaces.Box(-1, 1, (2, 3), np.float32), (2, 3)),
+        (gym.spaces.Discrete(4), ()),
+        (gym.spaces.MultiDiscrete([2, 3]), (2,)),
+        (gym.spaces.MultiBinary(5), (5,)),
+        (gym.spaces.Box(0, 255, (44, 44, 3), np.uint8), (44, 44, 3)),
+    ],
+    ids=["box", "discrete", "multi_discrete", "multi_binary", "image"],
+)
+def test_networks_for_every_kind_of_observation(space, shape):
+    ac = actor_critic.make(space, gym.spaces.Discrete(3), AgentSettings(hidden=(4,)))
+    params = ac.init(jax.random.PRNGKey(0))
+    observation = np.stack([np.stack([space.sample() for _ in range(B)]) for _ in range(T)])
+    assert observation.shape == (T, B, *shape)
+    assert ac.value(params, observation).shape == (T, B)
+    assert ac.policy(params, observation).logits.shape == (T, B, 3)
+    uniform = np.full((T, B, 3), 1 / 3)
+    np.testing.assert_allclose(ac.policy(params, observation).probs, uniform, atol=0.02)
+
+
+def test_gaussian_actions_are_in_units_of_the_action_space():
+    ac = actor_critic.make(OBSERVATIONS, ACTIONS["continuous"], AgentSettings(hidden=(4,)))
+    params = ac.init(jax.random.PRNGKey(0))
+    observation = jnp.zeros((5000, 3))
+    action, log_prob = ac.act(params, observation, jax.random.PRNGKey(1))
+    assert action.shape == (5000, 2)
+    assert log_prob.shape == (5000,)
+    np.testing.assert_allclose(jnp.mean(action, 0), -0.5, atol=0.1)  # the middle of [-2, 1]
+    np.testing.assert_allclose(jnp.std(action, 0), 1.5, rtol=0.05)  # half its width
