@@ -87,9 +87,11 @@ def learner(ac: actor_critic.ActorCritic, settings: RunSettings) -> core.MetaLea
     outer = {
         name: jnp.asarray(spec.outer, float) for name, spec in settings.hyperparameters.items()
     }
-    if tuning.method == "mg":
-        outer["critic"] = outer["critic"] * tuning.value_weight
+    # Values carry most of what is to be known of gamma (docs/tuning.md): they weigh more in
+    # the judgement of a student than in the steps of its target.
     value_weight = outer["critic"] * tuning.value_weight
+    if tuning.method == "mg":
+        outer["critic"] = value_weight
     divergence = {"kl": matching.kl, "reverse_kl": matching.reverse_kl}[tuning.matching]
     problem = targets.Problem(
         inner_loss=ac.loss,
