@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
     Attributes:
       episode_end: [R, S, B] bool.
       episode_return: [R, S, B].
-      greedy: mean greedy returns [R, E] after each of E equal parts of the run.
+      greedy: mean greedy returns [R, E] after each of E equal parts of the run; () for none.
       hyperparameters: values by name [R, cycles].
       diagnostics: of the meta-learner, by name [R, cycles].
       seconds: of running, without compiling.
@@ -52,7 +52,7 @@ def run(
     settings: RunSettings,
     seeds: Sequence[int],
     starts: Mapping[str, Sequence[float]] | None = None,
-    evaluations: int = 1,
+    evaluations: int = 0,
 ) -> Outcome:
     """Trains R agents side by side for at least `settings.steps` environment steps each.
 
@@ -60,8 +60,8 @@ def run(
       settings: of each run.
       seeds: of the runs [R].
       starts: start values [R] of some hyperparameters; the others start as in the settings.
-      evaluations: E, greedy evaluations spread over the run. Their steps are not counted:
-        nothing is learned from them.
+      evaluations: E, greedy evaluations spread over the run, or none. Their steps are not
+        counted: nothing is learned from them.
     """
     task = registry.make(settings.env, settings.num_envs, "jax")
     judge = registry.make(settings.env, EPISODES, "jax")
@@ -71,15 +71,16 @@ def run(
     init, cycle = graph_cycle(task, agent, settings)
     greedy_returns = evaluation.in_graph(judge, agent)
     steps_per_cycle = settings.tuning.period * settings.agent.rollout_length * settings.num_envs
-    cycles = -(-settings.steps // (steps_per_cycle * evaluations))
+    parts = max(evaluations, 1)
+    cycles = -(-settings.steps // (steps_per_cycle * parts))
 
     def one(key, start):
         def part(state, key):
             state, metrics = jax.lax.scan(cycle, state, None, cycles)
-            greedy = jnp.mean(greedy_returns(agent.params(state.agent), key))
+            greedy = greedy_returns(agent.params(state.agent), key).mean() if evaluations else ()
             return state, (metrics, greedy)
 
-        keys = jax.random.split(jax.random.fold_in(key, 1), evaluations)
+        keys = jax.random.split(jax.random.fold_in(key, 1), parts)
         return jax.lax.scan(part, init(key, start), keys)[1]
 
     defaults = {name: h.start for name, h in settings.hyperparameters.items()}

@@ -15,7 +15,7 @@ from training.runner import make_runner
 GAMMA = 0.9
 
 
-def train(probe, method="none", cycles=1500, num_envs=16):
+def train(probe, method="none", cycles=1000, num_envs=16):
     """Trains on a probe; returns its actor-critic and the parameters."""
     hyperparameters = default_hyperparameters()
     hyperparameters["gamma"] = replace(hyperparameters["gamma"], start=GAMMA, outer=GAMMA)

@@ -82,15 +82,16 @@ def test_meta_gradients_equal_finite_differences(method, inner_steps, actions):
         settings = make_settings(method, inner_steps=inner_steps, target_steps=2)
         ac = actor_critic.make(OBSERVATIONS, actions, settings.agent)
         engine = self_tuning.learner(ac, settings)
+        inner_step = jax.jit(engine.inner_step)
         start = {n: jnp.asarray(h.start, float) for n, h in HYPERPARAMETERS.items()}
         params = jax.tree.map(lambda x: x.astype(float), ac.init(jax.random.PRNGKey(0)))
         state = engine.init(params, start)
-        state, _ = engine.inner_step(state, trajectory(99, actions))
+        state, _ = inner_step(state, trajectory(99, actions))
         begin = state.inner
         batches = [trajectory(seed, actions) for seed in range(inner_steps + 2)]
         steps = []
         for batch in batches[:inner_steps]:
-            state, step = engine.inner_step(state, batch)
+            state, step = inner_step(state, batch)
             steps.append(step)
         validation = batches[inner_steps:]
         got, _ = jax.jit(engine.meta_gradient)(
@@ -98,22 +99,22 @@ def test_meta_gradients_equal_finite_differences(method, inner_steps, actions):
         )
 
         rule = update_rules.clip_by_global_norm(update_rules.rms(), settings.agent.max_grad_norm)
-        outer = {name: h.outer for name, h in HYPERPARAMETERS.items()}
+        outer = {n: jnp.asarray(h.outer, float) for n, h in HYPERPARAMETERS.items()}
 
-        def update(inner, hyperparams, batch):
-            gradient = jax.grad(ac.loss)(inner.params, inner.params, hyperparams, batch)
-            return InnerState(*rule.update(gradient, inner.rule, inner.params, hyperparams))
+        @jax.jit
+        def update(inner, by_loss, by_rule, batch):
+            gradient = jax.grad(ac.loss)(inner.params, inner.params, by_loss, batch)
+            return InnerState(*rule.update(gradient, inner.rule, inner.params, by_rule))
 
         def student(hyperparams):
             inner = begin
             for batch in batches[:inner_steps]:
-                inner = update(inner, hyperparams, batch)
+                inner = update(inner, hyperparams, hyperparams, batch)
             return inner
 
         target = frozen = student(start)
         for batch in validation:
-            gradient = jax.grad(ac.loss)(target.params, target.params, outer, batch)
-            target = InnerState(*rule.update(gradient, target.rule, target.params, start))
+            target = update(target, outer, start, batch)
 
         weight = settings.tuning.value_weight * outer["critic"]
 

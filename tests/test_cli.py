@@ -19,7 +19,7 @@ def settings_of(*arguments: str) -> RunSettings:
 
 
 def test_no_flags_are_the_defaults():
-    assert cli.parse([]) == cli.Train(RunSettings(), None)
+    assert cli.parse([]) == cli.Train(presets.for_env(RunSettings.env), None)
 
 
 def test_every_setting_has_a_flag(capsys):
@@ -80,8 +80,10 @@ def test_flags_override_a_config_file_and_the_rest_of_it_stays(tmp_path):
 
 
 def test_presets_are_allowed_settings():
-    for env in ("CartPole-v1", "LunarLander-v3", "HalfCheetah-v5", "ALE/Pong-v5", "Blackjack"):
+    for env in ("CartPole-v1", "Pendulum", "LunarLander-v3", "Hopper-v5", "ALE/Pong-v5", "Taxi"):
         validate(presets.for_env(env))
+    gamma = presets.for_env("Pendulum").hyperparameters["gamma"]
+    assert gamma.start == gamma.outer == 0.9
 
 
 BAD = {

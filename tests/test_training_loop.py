@@ -1,14 +1,21 @@
 """How a run is divided into chunks, and greedy evaluation."""
 
+import io
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 
+from configs.settings import RunSettings
 from envs import registry
 from training import evaluation, loop
+from training.progress import Snapshot
+from training.runner import Runner
 
 
 @settings(max_examples=200, deadline=None)
@@ -21,6 +28,38 @@ def test_chunks_are_equal_and_steps_are_honoured(steps, steps_per_cycle):
     assert (plan.chunks - 1) * plan.cycles < cycles  # no chunk is for nothing
     assert done <= steps * 1.03 + steps_per_cycle
     assert plan.chunks <= 80 or plan.cycles * steps_per_cycle <= 2**20 + steps_per_cycle
+
+
+@pytest.mark.parametrize(
+    ("in_background", "order"),
+    [(True, "advance advance add advance add add"), (False, "advance add " * 3)],
+)
+def test_a_chunk_is_logged_while_the_device_works_or_else_at_once(
+    in_background, order, tmp_path, monkeypatch
+):
+    calls = []
+
+    def advance(state):
+        calls.append("advance")
+        return state, None
+
+    class Recorder:
+        def start_clock(self):
+            pass
+
+        def add(self, metrics):
+            calls.append("add")
+            return Snapshot(1, 1.0, 1.0, None, {})
+
+    class State(NamedTuple):
+        agent: np.ndarray
+
+    monkeypatch.setattr(loop, "plan", lambda *_: loop.Plan(1, 3))
+    init, compile_cycles = lambda *_: State(np.zeros(1)), lambda *_: advance
+    runner = Runner(1, init, compile_cycles, in_background)
+    console = Console(file=io.StringIO())
+    training = loop._run(runner, Recorder(), RunSettings(), tmp_path / "agent", console)
+    assert calls == order.split() and not training.interrupted
 
 
 class PushTowardsThePole:

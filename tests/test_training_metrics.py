@@ -6,6 +6,8 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
@@ -98,6 +100,18 @@ def test_plots_can_be_drawn_of_little_and_of_boundary_values(tmp_path):
         assert min(Image.open(path).size) > 200
 
 
+@given(
+    low=st.floats(1e-7, 10.0), factor=st.floats(9.0, 1e7), name=st.sampled_from(["gamma", "critic"])
+)
+def test_axes_have_a_few_round_ticks(low, factor, name):
+    high = low * factor
+    if name == "gamma":
+        low, high = low / (1 + low), high / (1 + high)
+    ticks = plots._ticks(name, low, high)
+    assert ticks == sorted(set(ticks)) and all(low <= tick <= high for tick in ticks)
+    assert 2 <= len(ticks) <= 16
+
+
 def test_plain_progress_prints_about_ten_lines():
     console = Console(file=io.StringIO())
     with make_progress(console, 1000) as progress:
@@ -115,4 +129,4 @@ def test_live_progress_shows_the_numbers():
     with make_progress(console, 1000) as progress:
         progress.update(Snapshot(500, 1.0, 20_000.0, None, {"gamma": 0.5, "entropy": 0.01}))
     shown = console.file.getvalue()
-    assert "20k steps/s  return -  gamma 0.5  entropy 0.01" in shown and "500/1000" in shown
+    assert "20k steps/s  return -  gamma 0.5  entropy 0.01" in shown and "500 of 1,000" in shown

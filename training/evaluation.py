@@ -64,7 +64,7 @@ def evaluate(
     task = registry.make(env_id, _batch(episodes, backend), backend)
     if isinstance(task, GraphTask):
         key = jax.random.PRNGKey(seeds[0])
-        return np.asarray(jax.jit(_in_graph(task, agent))(params, key), np.float64)
+        return np.asarray(jax.jit(in_graph(task, agent))(params, key), np.float64)
     try:
         mode = jax.jit(agent.mode)
         batches = math.ceil(episodes / task.num_envs)
@@ -114,7 +114,8 @@ def _batch(episodes: int, backend: str) -> int:
     return episodes if backend == "jax" else math.ceil(episodes / math.ceil(episodes / _HOST_ENVS))
 
 
-def _in_graph(task: GraphTask, agent: SelfTuningAgent):
+def in_graph(task: GraphTask, agent: SelfTuningAgent):
+    """Returns the pure function (params, key) -> greedy returns, one an environment [B]."""
     limit = task.spec.max_episode_steps or STEP_LIMIT
 
     def returns(params, key):

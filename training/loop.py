@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from rich.console import Console
 
 from agents import self_tuning
@@ -24,7 +26,7 @@ from training import checkpoints, evaluation, report, run_directory
 from training.metrics import Log
 from training.progress import make_progress
 from training.recorder import Recorder
-from training.runner import Runner, TrainState, make_runner
+from training.runner import CycleMetrics, Runner, TrainState, make_runner
 
 _FEWEST_CHUNKS = 40  # of a run, each of which is a line in the log
 _LARGEST_CHUNK = 2**20  # environment steps, so that the metrics of one stay small in memory
@@ -104,14 +106,15 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
         state = training.state.agent
         result = None
         if not training.interrupted:
-            returns = evaluation.evaluate(
-                settings.env,
-                task.spec.backend,
-                agent,
-                agent.params(state),
-                settings.eval_episodes,
-                settings.seed,
-            )
+            with console.status("evaluating"):
+                returns = evaluation.evaluate(
+                    settings.env,
+                    task.spec.backend,
+                    agent,
+                    agent.params(state),
+                    settings.eval_episodes,
+                    settings.seed,
+                )
             result = evaluation.summarise(returns)
 
     recorder.plot(directory / run_directory.PLOTS)
@@ -152,23 +155,27 @@ def _run(
         _stop_signal(console) as stopped,
     ):
         begun = time.perf_counter()
-        state = runner.init(jax.random.PRNGKey(settings.seed))
+        # Start values are arguments, not constants: another start compiles nothing anew.
+        start = {
+            name: jnp.asarray(spec.start, float) for name, spec in settings.hyperparameters.items()
+        }
+        state = runner.init(jax.random.PRNGKey(settings.seed), start)
         advance = runner.compile(state, cycles)
         compiled = saved = time.perf_counter()
         recorder.start_clock()
-        waiting, done = None, 0
+        waiting, done = deque[CycleMetrics](), 0
         while done < chunks and not stopped():
             state, metrics = advance(state)
             done += 1
-            # A chunk is logged while the device works on the next.
-            if waiting is not None:
-                progress.update(recorder.add(waiting))
-            waiting = metrics
+            waiting.append(metrics)
+            # Where the device works on the next chunk meanwhile, this one's turn is then.
+            while len(waiting) > runner.in_background:
+                progress.update(recorder.add(waiting.popleft()))
             if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
                 checkpoints.save(checkpoint, state.agent, done * steps_per_chunk)
                 saved = time.perf_counter()
-        if waiting is not None:
-            progress.update(recorder.add(waiting))
+        for metrics in waiting:
+            progress.update(recorder.add(metrics))
         seconds = time.perf_counter() - compiled
     checkpoints.save(checkpoint, state.agent, done * steps_per_chunk)
     return _Training(state, compiled - begun, seconds, done < chunks)

@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from training import run_directory
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 WINDOW = 100  # episodes over which a return is averaged
 
@@ -90,21 +92,33 @@ class Log:
 
     def __init__(self, directory: Path):
         self._lines = (directory / run_directory.METRICS).open("w", encoding="utf-8")
-        self._events = SummaryWriter(str(directory / run_directory.TENSORBOARD))
+        self._directory = directory
+        self._events: SummaryWriter | None = None
 
     def write(self, env_steps: int, scalars: Scalars) -> None:
         """Appends one line and one event a scalar; numbers that are not finite become null."""
         numbers = {name: finite(value) for name, value in scalars.items()}
         self._lines.write(json.dumps({"env_steps": env_steps, **numbers}) + "\n")
         self._lines.flush()
+        events = self._open_events()
         for name, value in numbers.items():
             if value is not None:
-                self._events.add_scalar(name, value, env_steps)
+                events.add_scalar(name, value, env_steps)
 
     def close(self) -> None:
         """Flushes both."""
         self._lines.close()
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
+
+    def _open_events(self) -> SummaryWriter:
+        # Imported at the first line: the device already works on the next chunk then, while
+        # nothing at all would go on during an import at the top.
+        if self._events is None:
+            from tensorboardX import SummaryWriter
+
+            self._events = SummaryWriter(str(self._directory / run_directory.TENSORBOARD))
+        return self._events
 
 
 def finite(value: Any) -> float | None:

@@ -9,33 +9,46 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
 
 from configs.settings import Hyperparameter
 from training.metrics import WINDOW, Episodes
 
+_DPI = 150
 _POINTS = 2000  # a line needs no more
+_COLUMNS = 3
 _UNIT = ("gamma", "lambda")  # differences near 1 matter: shown on a logit scale
+_MOST_TICKS = 7
+_SMALLEST_SPAN = 3.0  # of a scale, as a factor to both sides of all that is shown
 
 
 def learning_curve(path: Path, title: str, episodes: Episodes, threshold: float | None) -> None:
     """Draws the return of episodes and their 100-episode mean over environment steps."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     thin = slice(None, None, max(1, len(episodes.returns) // _POINTS))
-    axes.plot(episodes.env_steps[thin], episodes.returns[thin], ".", color="0.75", ms=3)
+    axes.plot(
+        episodes.env_steps[thin],
+        episodes.returns[thin],
+        "o",
+        color="0.6",
+        markersize=3,
+        markeredgewidth=0,
+        alpha=0.6,
+        label="episode",
+    )
     if len(episodes.returns) >= WINDOW:
         sums = np.cumsum(np.insert(episodes.returns, 0, 0.0))
         means = (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
         steps = episodes.env_steps[WINDOW - 1 :]
         axes.plot(steps[thin], means[thin], color="C0", label=f"mean of {WINDOW} episodes")
     if threshold is not None:
-        axes.axhline(threshold, color="C2", ls="--", lw=1, label=f"solved: {threshold:g}")
-    axes.set(title=title, ylabel="return")
+        axes.axhline(threshold, color="C2", ls="--", lw=1, label=f"threshold {threshold:g}")
+    axes.set(title=title, xlabel="environment steps", ylabel="return")
     _finish(axes)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
-    figure.savefig(path, dpi=110)
+    # Below the axes, where it hides no episode.
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=_DPI)
 
 
 def hyperparameter_paths(
@@ -46,7 +59,7 @@ def hyperparameter_paths(
     settings: Mapping[str, Hyperparameter],
     tuned: Mapping[str, bool],
 ) -> None:
-    """Draws every hyperparameter over environment steps.
+    """Draws every hyperparameter over environment steps, its start marked.
 
     Args:
       path: PNG file to write.
@@ -56,57 +69,104 @@ def hyperparameter_paths(
       settings: start, bounds and outer value by name.
       tuned: which were tuned.
     """
-    rows = (len(values) + 1) // 2
-    figure = Figure(figsize=(9, 1 + 2.4 * rows), layout="constrained")
-    grid = list(figure.subplots(rows, 2, squeeze=False).flat)
-    thin = slice(None, None, max(1, len(env_steps) // _POINTS))
+    rows = -(-len(values) // _COLUMNS)
+    figure = Figure(figsize=(9.6, 0.9 + 2.2 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True).flat)
     for axes, name in zip(grid, values, strict=False):
-        spec = settings[name]
-        steps = np.concatenate([[0], env_steps[thin], env_steps[-1:]])
-        line = np.concatenate([[spec.start], values[name][thin], values[name][-1:]])
-        _set_scale(axes, name, np.append(line, spec.outer), (spec.low, spec.high))
-        axes.plot(steps, line, color="C0", label="value")
-        axes.plot(0, spec.start, "o", color="C3", clip_on=False, zorder=3, label="start")
-        axes.axhline(spec.outer, color="C1", ls="--", lw=1, label="in the outer objective")
-        for bound in (spec.low, spec.high) if tuned[name] else ():
-            axes.axhline(bound, color="0.4", ls=":", lw=1, label="bounds of tuning")
-        axes.set_title(name if tuned[name] else f"{name} (fixed)", fontsize="medium")
-        _finish(axes)
-    for axes in grid[len(values) :]:
+        _draw_path(axes, name, env_steps, values[name], settings[name], tuned[name])
+    drawn, spare = grid[: len(values)], grid[len(values) :]
+    for axes in drawn[-_COLUMNS:]:  # the lowest of its column
+        axes.set_xlabel("environment steps")
+        axes.tick_params(labelbottom=True)
+    for axes in spare:
         axes.set_axis_off()
     figure.suptitle(title)
-    _legend(figure, grid)
-    figure.savefig(path, dpi=110)
+    handles = _entries(drawn)
+    if spare:
+        spare[-1].legend(handles.values(), handles.keys(), loc="center", frameon=False)
+    else:
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=_DPI)
 
 
-def _set_scale(axes: Axes, name: str, values: np.ndarray, bounds: tuple[float, float]) -> None:
-    """Shows all bounds, on a logit or log scale unless a value lies where that is infinite."""
+def _draw_path(
+    axes: Axes,
+    name: str,
+    env_steps: np.ndarray,
+    values: np.ndarray,
+    spec: Hyperparameter,
+    tuned: bool,
+) -> None:
+    thin = slice(None, None, max(1, len(env_steps) // _POINTS))
+    steps = np.concatenate([[0], env_steps[thin], env_steps[-1:]])
+    line = np.concatenate([[spec.start], values[thin], values[-1:]])
+    # No objective contains the learning rate.
+    outer = [spec.outer] if tuned and name != "learning_rate" else []
+    _set_scale(axes, name, np.concatenate([line, outer]))
+    for value in outer:
+        axes.axhline(value, color="C1", ls="--", lw=1, label="in the outer objective")
+    bottom, top = axes.get_ylim()
+    for bound in (spec.low, spec.high) if tuned else ():
+        if bottom <= bound <= top:
+            axes.axhline(bound, color="0.3", ls=":", lw=1.2, label="bound of tuning")
+    axes.plot(steps, line, color="C0", label="value")
+    axes.plot(0, spec.start, "o", color="C3", ms=7, clip_on=False, zorder=3, label="start")
+    axes.set_xlim(-0.03 * steps[-1], max(1, steps[-1]))
+    axes.annotate(
+        f"{line[-1]:.3g}",
+        (steps[-1], line[-1]),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        color="C0",
+        fontsize="small",
+    )
+    axes.set_ylabel(name if tuned else f"{name} (fixed)")
+    axes.spines[["top", "right"]].set_visible(False)
+    _finish(axes)
+
+
+def _set_scale(axes: Axes, name: str, values: np.ndarray) -> None:
+    """A logit or log scale around the values, unless one lies where that is infinite."""
     upper = 1.0 if name in _UNIT else np.inf
     if not np.all((values > 0) & (values < upper)):
         return
-    # A bound may lie there as well, and is then out of sight.
-    seen = [*values, *(bound for bound in bounds if 0 < bound < upper)]
+    # Odds of a probability and a positive number are alike: what counts is their ratio.
+    odds = values / (1 - values) if name in _UNIT else values
+    low, high = odds.min() / _SMALLEST_SPAN, odds.max() * _SMALLEST_SPAN
     if name in _UNIT:
-        axes.set_yscale("logit")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_ylim(min(seen) / 1.5, 1 - (1 - max(seen)) / 1.5)
-    else:
-        axes.set_yscale("log")
-        axes.set_ylim(min(seen) / 1.5, max(seen) * 1.5)
+        low, high = low / (1 + low), high / (1 + high)
+    axes.set_yscale("logit" if name in _UNIT else "log")
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_locator(FixedLocator(_ticks(name, low, high)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+
+
+def _ticks(name: str, low: float, high: float) -> list[float]:
+    """Round numbers between two: of one digit, or powers of ten alone where there is room."""
+    for digits in ((1, 2, 5), (1,)):
+        small = [float(f"{digit}e{power}") for power in range(-9, 10) for digit in digits]
+        if name in _UNIT:
+            below_half = [tick for tick in small if tick < 0.5]
+            candidates = [*below_half, 0.5, *(float(f"{1 - tick:.9g}") for tick in below_half)]
+        else:
+            candidates = small
+        ticks = sorted(tick for tick in candidates if low <= tick <= high)
+        if len(ticks) <= _MOST_TICKS:
+            break
+    return ticks
 
 
 def _finish(axes: Axes) -> None:
-    axes.set_xlabel("environment steps", fontsize="small")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
 
 
-def _legend(figure: Figure, grid: list[Axes]) -> None:
-    """One legend for all panels, of which some lack an entry and some have it twice."""
+def _entries(grid: list[Axes]) -> dict[str, Artist]:
+    """Legend of all panels, of which some lack an entry and some have it twice."""
     entries: dict[str, Artist] = {}
     for axes in grid:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
-    handles, labels = list(entries.values()), list(entries)
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(entries))
+    return entries

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 LINES = 10  # of the plain log of a run
@@ -44,8 +44,9 @@ class LiveProgress:
     """A progress bar with a line of numbers under it, for terminals."""
 
     def __init__(self, console: Console, total: int):
+        steps = TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps")
         self._progress = Progress(
-            BarColumn(bar_width=None), MofNCompleteColumn(), "steps", TimeRemainingColumn()
+            BarColumn(bar_width=None), steps, TimeRemainingColumn(), TextColumn("left")
         )
         self._task = self._progress.add_task("", total=total)
         self._text = Text("compiling")

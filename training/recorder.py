@@ -11,10 +11,15 @@ import numpy as np
 
 from configs.settings import RunSettings
 from envs.task import TaskSpec
-from training import plots
 from training.metrics import EpisodeStatistics, Log, finished_episodes
 from training.progress import Snapshot
 from training.runner import CycleMetrics
+
+_METHODS = {
+    "none": "no tuning",
+    "mg": "plain meta-gradients",
+    "bmg": "bootstrapped meta-gradients",
+}
 
 
 class Recorder:
@@ -77,9 +82,11 @@ class Recorder:
 
     def plot(self, directory: Path) -> None:
         """Draws learning curve and hyperparameters into a directory, which is made."""
+        from training import plots  # Matplotlib, which training need not wait for
+
         directory.mkdir(exist_ok=True)
         settings, spec = self._settings, self._spec
-        title = f"{spec.env_id}, {settings.tuning.method}, seed {settings.seed}"
+        title = f"{spec.env_id}, {_METHODS[settings.tuning.method]}, seed {settings.seed}"
         plots.learning_curve(
             directory / "learning_curve.png", title, self.episodes.all, spec.reward_threshold
         )

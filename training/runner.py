@@ -57,11 +57,13 @@ class Runner(NamedTuple):
       init: (key, start values or None) -> TrainState.
       compile: (state, num_cycles) -> run, a function state -> (state, CycleMetrics) that
         runs that many cycles and compiles nothing more. It may consume its argument.
+      in_background: whether `run` returns before its work is done.
     """
 
     steps_per_cycle: int
     init: Callable[..., TrainState]
     compile: Callable[[TrainState, int], Callable[[TrainState], tuple[TrainState, CycleMetrics]]]
+    in_background: bool
 
 
 def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Runner:
@@ -77,8 +79,9 @@ def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Ru
 
             return jax.jit(run, donate_argnums=0).lower(state).compile()
 
-        return Runner(steps_per_cycle, jax.jit(init), compile_cycles)
-    return Runner(steps_per_cycle, *_host(task, agent, settings))
+        return Runner(steps_per_cycle, jax.jit(init), compile_cycles, in_background=True)
+    host_init, compile_on_host = _host(task, agent, settings)
+    return Runner(steps_per_cycle, host_init, compile_on_host, in_background=False)
 
 
 def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):

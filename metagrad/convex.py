@@ -1,0 +1,301 @@
+"""Meta-gradients on one convex problem, in the two forms of arXiv 2301.03236.
+
+`in_practice` is the engine of `metagrad.core` on a problem without data:
+
+    x_t = phi(x_{t-1}, w_t),   w_{t+1} from the meta-gradient Dphi(x_{t-1}, w_t)^T grad f(x_t)
+
+`convex_form` is what the rates are proved for:
+
+    x_t    = phi(xbar_{t-1}, w_t)
+    xbar_t = (1 - rho_t) xbar_{t-1} + rho_t x_t,                      rho_t = alpha_t / alpha_{1:t}
+    g_t    = Dphi(xbar_{t-1}, w_t)^T grad f(xbar_t),   w_{t+1} from g_t, perhaps with a hint
+
+It has a loop of its own: the engine asks for the derivative of the objective at the end of
+the steps that it pulls back through, and here the gradient is that of f at the *average*,
+pulled back through the update that made x_t as if the average were x_t itself (without
+the factor rho_t). The pieces are the same: phi is an `UpdateRule`, w the dictionary of
+hyperparameters that it reads, the learner of w any optax transformation.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metagrad import core, matching, online, targets
+from metagrad import hyperparams as hp
+from metagrad.problems import ConvexProblem
+from metagrad.update_rules import UpdateRule
+
+PyTree = Any
+
+
+# Update rules that make special cases. `update_rules.sgd()` is a third: x - w grad f(x), with
+# w = {"learning_rate": scalar or one number a coordinate}.
+
+
+def point() -> UpdateRule:
+    """phi(x, w) = w: the rule returns w["point"], whatever the gradient.
+
+    In the convex form, AO-FTRL then is heavy ball, or with a hint Nesterov's method up to
+    a vanishing term.
+    """
+    return UpdateRule(lambda params: (), lambda g, s, params, w: (w["point"], s))
+
+
+def increment(gradient_step: float | jax.Array = 0.0) -> UpdateRule:
+    """phi(x, w) = x + w - gradient_step grad f(x), with w["increment"] like x.
+
+    In practice and with `online.ogd(beta, decay=mu)` this is classical momentum, with a
+    gradient step quasi-hyperbolic momentum (Ma & Yarats 2019).
+    """
+
+    def update(gradients, state, params, w):
+        moved = jax.tree.map(
+            lambda x, d, g: x + d - gradient_step * g, params, w["increment"], gradients
+        )
+        return moved, state
+
+    return UpdateRule(lambda params: (), update)
+
+
+class Trace(NamedTuple):
+    """What happened at steps t = 1 ... T; every field has T as its leading axis.
+
+    Attributes:
+      gap: f - f* where the gradient was taken: at xbar_t in the convex form, else at x_t.
+      regret: weighted average of <grad f(xbar_s), x_s - x*> over s <= t. In the convex form it
+        bounds the gap. For in_practice, the same with alpha = 1 and x_s in both places.
+      average: xbar_t, [T, n]; in practice None.
+      point: x_t, [T, n], or None.
+      w: w_t, the meta-parameters that made x_t, or None.
+      gradient: grad f(xbar_t), [T, n], or None; in practice None.
+    """
+
+    gap: jax.Array
+    regret: jax.Array
+    average: jax.Array | None
+    point: jax.Array | None
+    w: PyTree | None
+    gradient: jax.Array | None
+
+
+class Form(NamedTuple):
+    """An algorithm in the convex form; learning rates inside it may be traced values.
+
+    Attributes:
+      rule: phi.
+      learner: moves w; from `metagrad.online`, or any optax transformation.
+      weights: alpha_t, of the average. A learner that weights gradients has them as well.
+    """
+
+    rule: UpdateRule
+    learner: optax.GradientTransformation
+    weights: online.Schedule = online.constant
+
+
+def standard(
+    rule: UpdateRule,
+    learning_rate: online.ScalarOrSchedule,
+    *,
+    weights: online.Schedule = online.constant,
+    constraint: online.Constraint | None = None,
+) -> Form:
+    """FTRL without hints.
+
+    With phi = w, alpha_t = 1 and learning rate 1 / L: gap <= `standard_bound`.
+    """
+    learner = online.ftrl(learning_rate, weights=weights, constraint=constraint)
+    return Form(rule, learner, weights)
+
+
+def optimistic(
+    rule: UpdateRule,
+    learning_rate: online.ScalarOrSchedule,
+    *,
+    weights: online.Schedule = online.linear,
+    hint: optax.GradientTransformation | None = None,
+    constraint: online.Constraint | None = None,
+    adaptive: bool = False,
+) -> Form:
+    """AO-FTRL with a hint, by default the last meta-gradient.
+
+    With phi = w, alpha_t = t, that hint and learning rate 1 / (4 L): gap <=
+    `optimistic_bound`.
+
+    Args:
+      rule: phi.
+      learning_rate: beta_t.
+      weights: alpha_t, of average and gradients.
+      hint: gradients -> prediction of the next, see `metagrad.online`.
+      constraint: the set W.
+      adaptive: whether the regulariser is AdaGrad's.
+    """
+    make = online.adaptive_ao_ftrl if adaptive else online.ao_ftrl
+    learner = make(learning_rate, weights=weights, constraint=constraint)
+    return Form(rule, online.with_hint(learner, hint or online.last_gradient()), weights)
+
+
+def standard_bound(problem: ConvexProblem, t: jax.Array) -> jax.Array:
+    """L ||x_1 - x*||^2 / (2 t)."""
+    return problem.smoothness * problem.square_distance() / (2.0 * t)
+
+
+def optimistic_bound(problem: ConvexProblem, t: jax.Array) -> jax.Array:
+    """4 L ||x_1 - x*||^2 / (t (t + 1))."""
+    return 4.0 * problem.smoothness * problem.square_distance() / (t * (t + 1.0))
+
+
+def convex_form(
+    problem: ConvexProblem, form: Form, w: PyTree, steps: int, *, keep_path: bool = False
+) -> Trace:
+    """Runs the convex form; jit and vmap over `problem` and `w` at will.
+
+    Args:
+      problem: what is minimised, from its start.
+      form: the algorithm.
+      w: w_1, a dictionary of what the rule reads. For `point()` it is itself x_1.
+      steps: T; each takes one gradient.
+      keep_path: whether the trace has average, point, w and gradient of every step.
+    """
+    learner = optax.with_extra_args_support(form.learner)
+    gradient_of = jax.grad(problem.loss)
+
+    def step(carry, _):
+        w, learner_state, rule_state, average, previous, weighted = carry
+
+        def phi(w):
+            return form.rule.update(previous, rule_state, average.mean, w)
+
+        x, pull_back, rule_state = jax.vjp(phi, w, has_aux=True)
+        average = online.average_update(average, x, form.weights)
+        gradient = gradient_of(average.mean)
+        (meta_gradient,) = pull_back(gradient)
+        updates, learner_state = learner.update(meta_gradient, learner_state, w)
+
+        linear = jnp.vdot(gradient, x - problem.minimiser)
+        weighted = weighted + form.weights(average.steps) * linear
+        path = (average.mean, x, w, gradient) if keep_path else (None,) * 4
+        out = Trace(problem.gap(average.mean), weighted / average.weight, *path)
+        w = optax.apply_updates(w, updates)
+        return (w, learner_state, rule_state, average, gradient, weighted), out
+
+    start = problem.start
+    w = jax.tree.map(lambda x: jnp.asarray(x) * 1.0, w)
+    zero = jnp.zeros((), start.dtype)
+    carry = (
+        w,
+        learner.init(w),
+        form.rule.init(start),
+        online.average_init(start),
+        gradient_of(start),
+        zero,
+    )
+    return jax.lax.scan(step, carry, length=steps)[1]
+
+
+def in_practice(
+    problem: ConvexProblem,
+    rule: UpdateRule,
+    meta_optimizer: optax.GradientTransformation,
+    w: dict[str, PyTree],
+    steps: int,
+    *,
+    space: hp.Space | None = None,
+    objective: targets.Objective | None = None,
+    keep_path: bool = False,
+) -> Trace:
+    """Runs `metagrad.core` with one inner step a meta-step, on a problem without data.
+
+    Args:
+      problem: what is minimised, from its start.
+      rule: phi.
+      meta_optimizer: moves w: any optax transformation.
+      w: w_1 by name, what the rule reads.
+      steps: T; each takes two gradients, one for the update and one to judge it (and the
+        trace a third).
+      space: bijectors and bounds of w; the identity without bounds if left out.
+      objective: see `metagrad.targets`; the plain meta-gradient if left out.
+      keep_path: whether the trace has point and w of every step.
+    """
+    learner = core.meta_learner(
+        targets.Problem(
+            inner_loss=lambda x, frozen, hyperparams, batch: problem.loss(x),
+            outer_loss=lambda x, frozen, batch: problem.loss(x),
+            match=lambda target, x, batch: matching.squared(target, x),
+        ),
+        rule,
+        space or {name: hp.Hyperparameter() for name in w},
+        objective or targets.meta_gradient(),
+        meta_optimizer,
+    )
+    no_data = jnp.zeros(())
+
+    def step(carry, _):
+        state, weighted, t = carry
+        used = learner.hyperparams(state)
+        state, record = learner.inner_step(state, no_data)
+        record = jax.tree.map(lambda x: x[None], record)
+        state, _ = learner.meta_step(state, record, state.inner, no_data[None])
+        x = state.inner.params
+        linear = jnp.vdot(jax.grad(problem.loss)(x), x - problem.minimiser)
+        weighted, t = weighted + linear, t + 1
+        path = (None, x, used, None) if keep_path else (None,) * 4
+        return (state, weighted, t), Trace(problem.gap(x), weighted / t, *path)
+
+    start = (learner.init(problem.start, w), jnp.zeros((), problem.start.dtype), 0)
+    return jax.lax.scan(step, start, length=steps)[1]
+
+
+# Bootstrapped targets and hints are two names of one thing: a learner that makes plain gradient
+# steps, w_{t+1} = w_t - beta grad_w ||z_t - phi(xbar_{t-1}, w)||^2 / 2, goes the path of AO-FTRL if
+# z_t makes up for the last prediction and adds the next. Predictions are in the space of x here:
+# y_{t+1} of grad f(xbar_{t+1}), whose meta-gradient through the update of step t is the hint,
+# Dphi_t^T y_{t+1} = ghat_{t+1}. What was predicted before is needed as this update sees it:
+# `last`, with Dphi_t^T last = ghat_t. For phi = w that is y_t; for element-wise learning rates it
+# is ghat_t / -grad f(xbar_{t-1}).
+
+
+def target_from_prediction(
+    x: PyTree,
+    gradient: PyTree,
+    prediction: PyTree,
+    last: PyTree,
+    alpha: float | jax.Array = 1.0,
+    next_alpha: float | jax.Array = 1.0,
+) -> PyTree:
+    """z_t = x_t - ( alpha_t grad f(xbar_t) + alpha_{t+1} y_{t+1} - alpha_t y'_t ).
+
+    Args:
+      x: x_t, what the update made.
+      gradient: grad f(xbar_t).
+      prediction: y_{t+1}, of the next gradient.
+      last: y'_t, the prediction of this one.
+      alpha: alpha_t.
+      next_alpha: alpha_{t+1}.
+    """
+    return jax.tree.map(
+        lambda x, g, y, old: x - (alpha * (g - old) + next_alpha * y), x, gradient, prediction, last
+    )
+
+
+def prediction_from_target(
+    x: PyTree,
+    gradient: PyTree,
+    target: PyTree,
+    last: PyTree,
+    alpha: float | jax.Array = 1.0,
+    next_alpha: float | jax.Array = 1.0,
+) -> PyTree:
+    """y_{t+1} that a target stands for: the inverse of `target_from_prediction`."""
+    return jax.tree.map(
+        lambda x, g, z, old: (x - z - alpha * (g - old)) / next_alpha, x, gradient, target, last
+    )
+
+
+def implied_optimism(x: PyTree, gradient: PyTree, target: PyTree) -> PyTree:
+    """What a target asks for beyond the gradient: y = (x_t - z_t) - grad f(x_t)."""
+    return jax.tree.map(lambda x, g, z: x - z - g, x, gradient, target)

@@ -1,0 +1,27 @@
+"""What all tests share: compiled programs, and no deadline for compiling them."""
+
+import os
+import tempfile
+
+import hypothesis
+import pytest
+
+# The first example of a property compiles; its time says nothing.
+hypothesis.settings.register_profile("compiled", deadline=None)
+hypothesis.settings.load_profile("compiled")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Keeps what one test compiles for the others, of all workers and of runs of run.py.
+
+    JAX reads the variables when it is imported; workers and processes inherit them. The folder
+    is one of this session, unless the environment names one to be kept.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    folder = tempfile.TemporaryDirectory(prefix="compiled-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

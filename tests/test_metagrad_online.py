@@ -1,0 +1,318 @@
+"""Online learners: against their definitions, inside their sets, on any pytree."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from metagrad import online
+
+LEARNERS = {
+    "ogd": online.ogd,
+    "ftrl": online.ftrl,
+    "ao_ftrl": online.ao_ftrl,
+    "adaptive": online.adaptive_ao_ftrl,
+    "omega": online.omega,
+    "omega_m": online.omega_m,
+}
+SETS = {
+    "free": (online.unconstrained(), lambda w, tol: True),
+    "box": (online.box(-0.5, 1.5), lambda w, tol: np.all((w >= -0.5 - tol) & (w <= 1.5 + tol))),
+    "non_negative": (online.non_negative(), lambda w, tol: np.all(w >= 0)),
+    "ball": (online.ball(2.0), lambda w, tol: np.linalg.norm(w) <= 2.0 + 4 * tol),
+}
+SUPPORTED = [
+    (learner, name)
+    for learner, name in itertools.product(LEARNERS, SETS)
+    if (learner, name) != ("adaptive", "ball")
+]
+
+
+def play(learner, start, gradients, hints=None):
+    """w_1 ... w_{T+1} on a list of gradients."""
+    state, path = learner.init(start), [start]
+    for t, gradient in enumerate(gradients):
+        hint = None if hints is None else hints[t]
+        updates, state = learner.update(gradient, state, path[-1], hint=hint)
+        path.append(optax.apply_updates(path[-1], updates))
+    return path
+
+
+def vectors(count, size=3, seed=0, scale=1.0):
+    return [jnp.asarray(x) for x in scale * np.random.default_rng(seed).normal(size=(count, size))]
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "name"),
+    [(False, name) for name in SETS] + [(True, name) for name in SETS if name != "ball"],
+)
+def test_ao_ftrl_is_the_argmin_of_its_definition(adaptive, name):
+    """First-order optimality against many points of W, with weights t and wrong hints."""
+    with jax.enable_x64(True):
+        constraint, _ = SETS[name]
+        make = online.adaptive_ao_ftrl if adaptive else online.ao_ftrl
+        learner = make(1.0, weights=online.linear, constraint=constraint)
+        gradients, hints = vectors(6, seed=1), vectors(6, seed=2)
+        start = jnp.asarray([0.1, 0.7, 1.1])
+        path = play(learner, start, gradients, hints)
+        others = np.stack([constraint.project(u) for u in vectors(300, seed=3, scale=2.0)])
+        binds = False
+        for t in range(1, 7):
+            total = sum((s + 1) * gradients[s] for s in range(t)) + (t + 1) * hints[t - 1]
+            before = [jnp.zeros(3), *hints]
+            surprise = [(s + 1) * (gradients[s] - before[s]) for s in range(t)]
+            scale = jnp.sqrt(sum(jnp.square(x) for x in surprise)) if adaptive else 1.0
+            slope = np.asarray(total + scale * (path[t] - start))
+            assert np.min((others - path[t]) @ slope) >= -1e-9
+            binds = binds or np.any(np.abs(slope) > 1e-6)
+        assert binds == (name != "free"), "a set that never binds would test nothing"
+
+
+def test_ogd_and_its_decay():
+    with jax.enable_x64(True):
+        gradients, start = vectors(4), vectors(1, seed=5)[0]
+        learner = online.ogd(lambda t: 1.0 / t, decay=0.5, constraint=online.box(-0.2, 0.2))
+        w = start
+        path = play(learner, start, gradients)
+        for t, gradient in enumerate(gradients, 1):
+            w = jnp.clip(0.5 * w - gradient / t, -0.2, 0.2)
+            np.testing.assert_allclose(path[t], w, rtol=1e-12)
+
+
+def test_omega_and_omega_m():
+    with jax.enable_x64(True):
+        gradients, start = vectors(5), vectors(1, seed=5)[0]
+        plain = play(online.omega(0.1, optimism=0.7, decay=0.8), start, gradients)
+        heavy = play(online.omega_m(0.1, optimism=0.7, decay=0.8), start, gradients)
+        mean, w, v = gradients[0], start, start
+        for t, g in enumerate(gradients, 1):
+            later = 0.8 * mean + 0.2 * g
+            w = w - 0.1 * (g + 0.7 * (g - mean))
+            v = v - 0.1 * (later + 0.7 * (later - mean))
+            mean = later
+            np.testing.assert_allclose(plain[t], w, rtol=1e-12)
+            np.testing.assert_allclose(heavy[t], v, rtol=1e-12)
+
+
+def test_omega_without_memory_is_the_optimistic_gradient_method():
+    with jax.enable_x64(True):
+        gradients, start = vectors(20), vectors(1, seed=5)[0]
+        ours = play(online.omega(0.1, decay=0.0), start, gradients)
+        theirs = play(
+            optax.with_extra_args_support(optax.optimistic_gradient_descent(0.1)), start, gradients
+        )
+        # optax takes the gradient before the first as zero, Omega as the first.
+        shift = theirs[1] - ours[1]
+        for a, b in zip(ours[1:], theirs[1:], strict=True):
+            np.testing.assert_allclose(a + shift, b, rtol=1e-10)
+
+
+def test_adaptive_without_hints_is_dual_averaging_adagrad():
+    with jax.enable_x64(True):
+        gradients, start = vectors(20), vectors(1, seed=5)[0]
+        path = play(online.adaptive_ao_ftrl(0.1), start, gradients)
+        for t in range(1, 21):
+            seen = np.stack(gradients[:t])
+            want = start - 0.1 * seen.sum(0) / np.sqrt(np.square(seen).sum(0))
+            np.testing.assert_allclose(path[t], want, rtol=1e-12)
+
+
+def test_perfect_hints_leave_the_adaptive_learner_at_ease():
+    """Only surprises enter its regulariser: those before the first hint."""
+    gradients = [jnp.ones(2)] * 50
+    learner = online.adaptive_ao_ftrl(1.0)
+    state, w = learner.init(jnp.zeros(2)), jnp.zeros(2)
+    for gradient in gradients:
+        updates, state = learner.update(gradient, state, w, hint=gradient)
+        w = optax.apply_updates(w, updates)
+    np.testing.assert_allclose(state.squares, 1.0)
+    np.testing.assert_allclose(w, -51.0)
+
+
+def test_adaptive_is_safe_at_zero():
+    learner = online.adaptive_ao_ftrl(0.1)
+
+    def last(scale):
+        return jnp.sum(play(learner, jnp.ones(2), [scale * jnp.array([0.0, 1.0])] * 3)[-1])
+
+    for scale in (0.0, 1.0):
+        value, slope = jax.value_and_grad(last)(scale)
+        assert np.isfinite(value) and np.isfinite(slope)
+    assert last(0.0) == 2.0
+
+
+def test_adaptive_refuses_a_ball_and_a_ball_its_radius():
+    with pytest.raises(ValueError, match="not a ball"):
+        online.adaptive_ao_ftrl(0.1, constraint=online.ball(1.0))
+    with pytest.raises(ValueError, match="positive"):
+        online.ball(0.0)
+
+
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_learners_ask_for_parameters(name):
+    learner = LEARNERS[name](0.1)
+    with pytest.raises(ValueError, match="needs the parameters"):
+        learner.update(jnp.ones(2), learner.init(jnp.ones(2)))
+
+
+def test_hints_reach_only_learners_that_listen():
+    gradients, hints = vectors(3), vectors(3, seed=9)
+    start = jnp.zeros(3)
+    for name, make in LEARNERS.items():
+        with_hints = play(make(0.1), start, gradients, hints)[-1]
+        without = play(make(0.1), start, gradients)[-1]
+        assert np.allclose(with_hints, without) == (name not in ("ao_ftrl", "adaptive"))
+
+
+def test_with_hint_predicts_on_the_way():
+    gradients, start = vectors(5), jnp.zeros(3)
+    averages = [gradients[0]]
+    biased = 0.1 * gradients[0]
+    for t, gradient in enumerate(gradients[1:], 2):
+        biased = 0.9 * biased + 0.1 * gradient
+        averages.append(biased / (1 - 0.9**t))
+    for predictor, hints in (
+        (online.no_hint(), None),
+        (online.last_gradient(), gradients),
+        (online.exponential_average(0.9), averages),
+    ):
+        got = play(online.with_hint(online.ao_ftrl(0.1), predictor), start, gradients)
+        want = play(online.ao_ftrl(0.1), start, gradients, hints)
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    outer = play(
+        online.with_hint(online.ao_ftrl(0.1), online.no_hint()), start, gradients, averages
+    )
+    np.testing.assert_allclose(outer, play(online.ao_ftrl(0.1), start, gradients, averages))
+
+
+def floats(dtype):
+    return hnp.arrays(dtype, (3, 4), elements=st.floats(-4, 4, width=16))
+
+
+@pytest.mark.parametrize(("name", "region"), SUPPORTED)
+def test_constraint_sets_are_never_left(name, region):
+    constraint, inside = SETS[region]
+    learner = online.with_hint(
+        LEARNERS[name](0.7, constraint=constraint), online.exponential_average(0.5)
+    )
+
+    @jax.jit
+    def run(start, gradients):
+        def step(carry, gradient):
+            w, state = carry
+            updates, state = learner.update(gradient, state, w)
+            w = optax.apply_updates(w, updates)
+            return (w, state), w
+
+        return jax.lax.scan(step, (start, learner.init(start)), gradients)[1]
+
+    @settings(max_examples=40, deadline=None)
+    @given(floats(np.float32), floats(np.float32))
+    def check(starts, gradients):
+        start = constraint.project(jnp.asarray(starts[0]))
+        for w in np.asarray(run(start, jnp.asarray(gradients))):
+            assert np.all(np.isfinite(w)) and inside(w, 1e-5)
+
+    check()
+
+
+SHAPES = st.lists(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3), max_size=3)
+DTYPES = st.sampled_from([jnp.float16, jnp.bfloat16, jnp.float32])
+
+
+def two_steps(learner, w):
+    state = learner.init(w)
+    for _ in range(2):
+        updates, later = learner.update(w, state, w, hint=w)
+        same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, later)
+        assert all(jax.tree.leaves(same)), "a state must fit the carry of a scan"
+        w, state = optax.apply_updates(w, updates), later
+    return w
+
+
+@settings(max_examples=60, deadline=None)
+@given(SHAPES, DTYPES, st.sampled_from(SUPPORTED))
+def test_any_pytree_shape_and_dtype(shapes, dtype, which):
+    name, region = which
+    learner = LEARNERS[name](0.1, constraint=SETS[region][0])
+    w = {str(i): [jax.ShapeDtypeStruct(shape, dtype)] for i, shape in enumerate(shapes)}
+    after = jax.eval_shape(lambda w: two_steps(learner, w), w)
+    assert jax.tree.structure(after) == jax.tree.structure(w)
+    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(w), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+
+
+@pytest.mark.parametrize(("name", "region"), SUPPORTED)
+def test_vmap_and_half_precision_agree_with_one_run_in_float32(name, region):
+    learner = LEARNERS[name](0.1, constraint=SETS[region][0])
+    w = {"a": jnp.float32(0.5), "b": [jnp.asarray([[0.25, 1.0]]), jnp.zeros((0, 2))]}
+    run = jax.jit(lambda w: two_steps(learner, w))
+    want = run(w)
+    stacked = jax.tree.map(lambda x: jnp.stack([2 * x, x]), w)
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), w)
+    for a, b, c in zip(
+        *map(jax.tree.leaves, (want, jax.jit(jax.vmap(run))(stacked), run(half))), strict=True
+    ):
+        np.testing.assert_allclose(b[1], a, rtol=1e-5)
+        np.testing.assert_allclose(c.astype(jnp.float32), a, rtol=2e-2, atol=2e-2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(hnp.arrays(np.float64, (15, 2), elements=st.floats(-1, 1)), st.floats(0, 2 * np.pi))
+def test_regret_is_below_its_bound(gradients, angle):
+    """Linear losses on the unit ball: sum <g, w - u> <= |u|^2 / 2 beta + (beta / 2) sum |g|^2."""
+    with jax.enable_x64(True):
+        comparator = np.array([np.cos(angle), np.sin(angle)])
+        bound = 0.5 / 0.2 + 0.1 * np.sum(np.square(gradients))
+        for make in (online.ogd, online.ftrl):
+            path = play(
+                make(0.2, constraint=online.ball(1.0)),
+                jnp.zeros(2),
+                [jnp.asarray(g) for g in gradients],
+            )
+            regret = sum(
+                g @ (np.asarray(w) - comparator) for g, w in zip(gradients, path, strict=False)
+            )
+            assert regret <= bound + 1e-9
+
+
+def test_half_precision_sums_are_kept_in_float32():
+    learner = online.ftrl(1e-3)
+    w = jnp.zeros((), jnp.bfloat16)
+    state = learner.init(w)
+    for _ in range(1000):
+        updates, state = learner.update(jnp.ones((), jnp.bfloat16), state, w)
+        w = optax.apply_updates(w, updates)
+    np.testing.assert_allclose(float(w), -1.0, rtol=1e-2)
+
+
+def test_derivatives_through_every_learner():
+    """Of the last w in the learning rate, against finite differences."""
+    with jax.enable_x64(True):
+        gradients, start = vectors(5), vectors(1, seed=5)[0]
+        for make in LEARNERS.values():
+
+            def last(beta, make=make):
+                learner = online.with_hint(make(beta), online.last_gradient())
+                return jnp.sum(jnp.square(play(learner, start, gradients)[-1]))
+
+            difference = (last(0.1 + 1e-6) - last(0.1 - 1e-6)) / 2e-6
+            np.testing.assert_allclose(jax.grad(last)(0.1), difference, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [online.constant, online.linear, lambda t: 1.0 / t])
+def test_averaging(weights):
+    with jax.enable_x64(True):
+        points = vectors(7)
+        average = online.average_init(jnp.full(3, 99.0))
+        for t in range(1, 8):
+            average = online.average_update(average, points[t - 1], weights)
+            alpha = np.array([float(weights(jnp.asarray(s))) for s in range(1, t + 1)])
+            want = alpha @ np.stack(points[:t]) / alpha.sum()
+            np.testing.assert_allclose(average.mean, want, rtol=1e-12)
