@@ -67,6 +67,8 @@ def edit(base: dict[str, Hyperparameter], flags: HyperparameterFlags) -> dict[st
     for flag, texts in (("start", flags.start), ("outer", flags.outer)):
         for text in texts:
             name, value = _split(f"--{flag}", text, "NAME=VALUE")
+            if (flag, name) == ("outer", "learning_rate"):
+                raise ConfigError("--outer: learning_rate is no part of the outer objective")
             change(f"--{flag}", name, **{flag: _number(f"--{flag}", value, text)})
     for text in flags.bounds:
         name, value = _split("--bounds", text, "NAME=LOW:HIGH")

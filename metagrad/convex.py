@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import core, matching, online, targets
+from metagrad import constraints, core, matching, online, targets
 from metagrad import hyperparams as hp
 from metagrad.problems import ConvexProblem
 from metagrad.update_rules import UpdateRule
@@ -102,7 +102,7 @@ def standard(
     learning_rate: online.ScalarOrSchedule,
     *,
     weights: online.Schedule = online.constant,
-    constraint: online.Constraint | None = None,
+    constraint: constraints.Constraint | None = None,
 ) -> Form:
     """FTRL without hints.
 
@@ -118,7 +118,7 @@ def optimistic(
     *,
     weights: online.Schedule = online.linear,
     hint: optax.GradientTransformation | None = None,
-    constraint: online.Constraint | None = None,
+    constraint: constraints.Constraint | None = None,
     adaptive: bool = False,
 ) -> Form:
     """AO-FTRL with a hint, by default the last meta-gradient.

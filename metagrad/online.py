@@ -6,7 +6,7 @@ chooses w_{t+1} in a convex set W. The updates that it returns are w_{t+1} - w_t
 `params` in `update`, and take there the extra argument `hint=`: a prediction of the next
 meta-gradient, like the gradients, which those that are not optimistic ignore.
 
-    learner = online.ao_ftrl(0.1, weights=online.linear, constraint=online.box(0.0, 1.0))
+    learner = online.ao_ftrl(0.1, weights=online.linear, constraint=constraints.box(0.0, 1.0))
     updates, state = learner.update(gradients, state, w, hint=gradients)
 
 `with_hint` makes a prediction from past gradients on the way, so that an optimistic
@@ -29,64 +29,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metagrad import constraints
+
 PyTree = Any
 Schedule = Callable[[jax.Array], jax.Array]
 ScalarOrSchedule = float | jax.Array | Schedule
-
-
-class Constraint(NamedTuple):
-    """A closed convex set W.
-
-    Attributes:
-      project: pytree -> the nearest point of W, Euclidean.
-      separable: whether W is a product of intervals. Then its projection is
-        coordinate-wise clipping, and the same in every diagonal norm.
-    """
-
-    project: Callable[[PyTree], PyTree]
-    separable: bool
-
-
-def unconstrained() -> Constraint:
-    """All of space."""
-    return Constraint(lambda w: w, True)
-
-
-def box(lower: PyTree, upper: PyTree) -> Constraint:
-    """Lower <= w <= upper, bounds either scalars or pytrees like w."""
-
-    def like(w, bound):
-        return jax.tree.map(lambda x: jnp.asarray(bound, x.dtype), w)
-
-    def project(w):
-        low = like(w, lower) if jnp.isscalar(lower) else lower
-        high = like(w, upper) if jnp.isscalar(upper) else upper
-        return optax.projections.projection_box(w, low, high)
-
-    return Constraint(project, True)
-
-
-def non_negative() -> Constraint:
-    """Every coordinate w_i >= 0."""
-    return Constraint(optax.projections.projection_non_negative, True)
-
-
-def ball(radius: float | jax.Array) -> Constraint:
-    """Euclidean norm of the whole pytree <= radius, around the origin.
-
-    Raises:
-      ValueError: if a static `radius` is not positive.
-    """
-    if isinstance(radius, int | float) and not radius > 0:
-        raise ValueError(f"radius of a ball = {radius}: must be positive")
-
-    def project(w):
-        # optax's projection squares the radius, which overflows half precision.
-        norm = jnp.sqrt(sum(jnp.sum(jnp.square(_wide(x))) for x in jax.tree.leaves(w)))
-        factor = jnp.where(norm > radius, radius / jnp.where(norm > radius, norm, 1.0), 1.0)
-        return jax.tree.map(lambda x: (factor * _wide(x)).astype(x.dtype), w)
-
-    return Constraint(project, False)
 
 
 def constant(t: jax.Array) -> jax.Array:
@@ -109,7 +56,7 @@ def ogd(
     learning_rate: ScalarOrSchedule,
     *,
     decay: float | jax.Array = 1.0,
-    constraint: Constraint | None = None,
+    constraint: constraints.Constraint | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Projected online gradient descent (Zinkevich 2003).
 
@@ -117,7 +64,7 @@ def ogd(
 
     With the update rule x_t = x_{t-1} + w_t, `decay` is the decay of classical momentum.
     """
-    constraint = constraint or unconstrained()
+    constraint = constraint or constraints.unconstrained()
 
     def update(gradients, state, params=None, **extra):
         del extra
@@ -150,7 +97,7 @@ def ao_ftrl(
     learning_rate: ScalarOrSchedule,
     *,
     weights: Schedule = constant,
-    constraint: Constraint | None = None,
+    constraint: constraints.Constraint | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Optimistic follow-the-regularised-leader (arXiv 2301.03236).
 
@@ -166,10 +113,10 @@ def ao_ftrl(
       weights: alpha_t, a function of t = 1, 2, ...; see `constant` and `linear`.
       constraint: the set W.
     """
-    constraint = constraint or unconstrained()
+    constraint = constraint or constraints.unconstrained()
 
     def init(params):
-        total = jax.tree.map(lambda w: jnp.zeros_like(_wide(w)), params)
+        total = jax.tree.map(lambda w: jnp.zeros_like(constraints.wide(w)), params)
         return FtrlState(jnp.zeros((), jnp.int32), params, total)
 
     def update(gradients, state, params=None, *, hint=None, **extra):
@@ -190,7 +137,7 @@ def ftrl(
     learning_rate: ScalarOrSchedule,
     *,
     weights: Schedule = constant,
-    constraint: Constraint | None = None,
+    constraint: constraints.Constraint | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Follow-the-regularised-leader: `ao_ftrl` that is deaf to hints."""
     learner = ao_ftrl(learning_rate, weights=weights, constraint=constraint)
@@ -222,7 +169,7 @@ def adaptive_ao_ftrl(
     learning_rate: ScalarOrSchedule,
     *,
     weights: Schedule = constant,
-    constraint: Constraint | None = None,
+    constraint: constraints.Constraint | None = None,
     initial_square: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """AO-FTRL with an AdaGrad regulariser: only surprises make it cautious.
@@ -247,12 +194,12 @@ def adaptive_ao_ftrl(
     Raises:
       ValueError: if the constraint is not separable.
     """
-    constraint = constraint or unconstrained()
+    constraint = constraint or constraints.unconstrained()
     if not constraint.separable:
         raise ValueError("adaptive_ao_ftrl supports box and non_negative sets, not a ball")
 
     def init(params):
-        zeros = jax.tree.map(lambda w: jnp.zeros_like(_wide(w)), params)
+        zeros = jax.tree.map(lambda w: jnp.zeros_like(constraints.wide(w)), params)
         squares = jax.tree.map(lambda z: z + initial_square, zeros)
         return AdaptiveState(jnp.zeros((), jnp.int32), params, zeros, zeros, squares)
 
@@ -295,7 +242,7 @@ def omega(
     *,
     optimism: float | jax.Array = 1.0,
     decay: float | jax.Array = 0.9,
-    constraint: Constraint | None = None,
+    constraint: constraints.Constraint | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Omega: optimism against an average of past gradients (Ramirez et al., arXiv 2306.07905).
 
@@ -305,10 +252,10 @@ def omega(
 
     `decay` = 0 is the optimistic gradient method: 2 g_t - g_{t-1}.
     """
-    constraint = constraint or unconstrained()
+    constraint = constraint or constraints.unconstrained()
 
     def init(params):
-        mean = jax.tree.map(lambda w: jnp.zeros_like(_wide(w)), params)
+        mean = jax.tree.map(lambda w: jnp.zeros_like(constraints.wide(w)), params)
         return OmegaState(jnp.zeros((), jnp.int32), mean)
 
     def update(gradients, state, params=None, **extra):
@@ -338,7 +285,7 @@ def omega_m(
     *,
     optimism: float | jax.Array = 1.0,
     decay: float | jax.Array = 0.9,
-    constraint: Constraint | None = None,
+    constraint: constraints.Constraint | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """OmegaM, Omega with momentum (the same paper).
 
@@ -439,10 +386,6 @@ def _at(value: ScalarOrSchedule, t: jax.Array) -> Any:
 def _real() -> Any:
     """The widest float that is enabled."""
     return jnp.zeros(()).dtype
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _add(total: PyTree, weight: jax.Array, term: PyTree) -> PyTree:

@@ -121,6 +121,7 @@ BAD = {
     "--bounds gamma=0.5:1.5": "high of gamma: 1.5",
     "--bounds gamma=0.5": "NAME=LOW:HIGH",
     "--outer gamma=2": "outer of gamma: 2",
+    "--outer learning_rate=0.1": "learning_rate is no part of the outer objective",
     "--config no/such/file.yaml": "no/such/file.yaml",
     "evaluate runs/1": "'evaluate runs/1'",
     "eval": "RUN",

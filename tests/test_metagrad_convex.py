@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from metagrad import convex, online, problems, targets, update_rules
+from metagrad import constraints, convex, online, problems, targets, update_rules
 from metagrad import hyperparams as hp
 
 DRAWS = 20
@@ -355,7 +355,7 @@ def test_learning_rates_are_learned_in_both_forms():
     w = {"learning_rate": jnp.full_like(problem.start, 1e-3)}
     fixed = convex.Form(update_rules.sgd(), online.ogd(0.0))
     left_alone = convex.convex_form(problem, fixed, w, 200).gap[-1]
-    box = online.box(0.0, 1.0)
+    box = constraints.box(0.0, 1.0)
     hints = {
         "none": online.no_hint(),
         "last": online.last_gradient(),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from metagrad import online
+from metagrad import constraints, online
 
 LEARNERS = {
     "ogd": online.ogd,
@@ -22,10 +22,13 @@ LEARNERS = {
     "omega_m": online.omega_m,
 }
 SETS = {
-    "free": (online.unconstrained(), lambda w, tol: True),
-    "box": (online.box(-0.5, 1.5), lambda w, tol: np.all((w >= -0.5 - tol) & (w <= 1.5 + tol))),
-    "non_negative": (online.non_negative(), lambda w, tol: np.all(w >= 0)),
-    "ball": (online.ball(2.0), lambda w, tol: np.linalg.norm(w) <= 2.0 + 4 * tol),
+    "free": (constraints.unconstrained(), lambda w, tol: True),
+    "box": (
+        constraints.box(-0.5, 1.5),
+        lambda w, tol: np.all((w >= -0.5 - tol) & (w <= 1.5 + tol)),
+    ),
+    "non_negative": (constraints.non_negative(), lambda w, tol: np.all(w >= 0)),
+    "ball": (constraints.ball(2.0), lambda w, tol: np.linalg.norm(w) <= 2.0 + 4 * tol),
 }
 SUPPORTED = [
     (learner, name)
@@ -77,7 +80,7 @@ def test_ao_ftrl_is_the_argmin_of_its_definition(adaptive, name):
 def test_ogd_and_its_decay():
     with jax.enable_x64(True):
         gradients, start = vectors(4), vectors(1, seed=5)[0]
-        learner = online.ogd(lambda t: 1.0 / t, decay=0.5, constraint=online.box(-0.2, 0.2))
+        learner = online.ogd(lambda t: 1.0 / t, decay=0.5, constraint=constraints.box(-0.2, 0.2))
         w = start
         path = play(learner, start, gradients)
         for t, gradient in enumerate(gradients, 1):
@@ -149,9 +152,9 @@ def test_adaptive_is_safe_at_zero():
 
 def test_adaptive_refuses_a_ball_and_a_ball_its_radius():
     with pytest.raises(ValueError, match="not a ball"):
-        online.adaptive_ao_ftrl(0.1, constraint=online.ball(1.0))
+        online.adaptive_ao_ftrl(0.1, constraint=constraints.ball(1.0))
     with pytest.raises(ValueError, match="positive"):
-        online.ball(0.0)
+        constraints.ball(0.0)
 
 
 @pytest.mark.parametrize("name", list(LEARNERS))
@@ -272,7 +275,7 @@ def test_regret_is_below_its_bound(gradients, angle):
         bound = 0.5 / 0.2 + 0.1 * np.sum(np.square(gradients))
         for make in (online.ogd, online.ftrl):
             path = play(
-                make(0.2, constraint=online.ball(1.0)),
+                make(0.2, constraint=constraints.ball(1.0)),
                 jnp.zeros(2),
                 [jnp.asarray(g) for g in gradients],
             )
