@@ -19,47 +19,20 @@ hyperparameters that it reads, the learner of w any optax transformation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import constraints, core, matching, online, targets
+from metagrad import averaging, constraints, core, hints, matching, online, schedules, targets
 from metagrad import hyperparams as hp
 from metagrad.problems import ConvexProblem
 from metagrad.update_rules import UpdateRule
 
 PyTree = Any
-
-
-# Update rules that make special cases. `update_rules.sgd()` is a third: x - w grad f(x), with
-# w = {"learning_rate": scalar or one number a coordinate}.
-
-
-def point() -> UpdateRule:
-    """phi(x, w) = w: the rule returns w["point"], whatever the gradient.
-
-    In the convex form, AO-FTRL then is heavy ball, or with a hint Nesterov's method up to
-    a vanishing term.
-    """
-    return UpdateRule(lambda params: (), lambda g, s, params, w: (w["point"], s))
-
-
-def increment(gradient_step: float | jax.Array = 0.0) -> UpdateRule:
-    """phi(x, w) = x + w - gradient_step grad f(x), with w["increment"] like x.
-
-    In practice and with `online.ogd(beta, decay=mu)` this is classical momentum, with a
-    gradient step quasi-hyperbolic momentum (Ma & Yarats 2019).
-    """
-
-    def update(gradients, state, params, w):
-        moved = jax.tree.map(
-            lambda x, d, g: x + d - gradient_step * g, params, w["increment"], gradients
-        )
-        return moved, state
-
-    return UpdateRule(lambda params: (), update)
+Gradient = Callable[[jax.Array], jax.Array]
 
 
 class Trace(NamedTuple):
@@ -90,18 +63,23 @@ class Form(NamedTuple):
       rule: phi.
       learner: moves w; from `metagrad.online`, or any optax transformation.
       weights: alpha_t, of the average. A learner that weights gradients has them as well.
+      predict: (grad f, xbar_t, grad f(xbar_t)) -> y_{t+1}, a prediction of the next gradient, whose
+        meta-gradient Dphi^T y_{t+1} is the learner's hint; None leaves the hint to the learner.
     """
 
     rule: UpdateRule
     learner: optax.GradientTransformation
-    weights: online.Schedule = online.constant
+    weights: schedules.Schedule = schedules.constant
+    predict: (
+        Callable[[Callable[[jax.Array], jax.Array], jax.Array, jax.Array], jax.Array] | None
+    ) = None
 
 
 def standard(
     rule: UpdateRule,
-    learning_rate: online.ScalarOrSchedule,
+    learning_rate: schedules.Rate,
     *,
-    weights: online.Schedule = online.constant,
+    weights: schedules.Schedule = schedules.constant,
     constraint: constraints.Constraint | None = None,
 ) -> Form:
     """FTRL without hints.
@@ -114,9 +92,9 @@ def standard(
 
 def optimistic(
     rule: UpdateRule,
-    learning_rate: online.ScalarOrSchedule,
+    learning_rate: schedules.Rate,
     *,
-    weights: online.Schedule = online.linear,
+    weights: schedules.Schedule = schedules.linear,
     hint: optax.GradientTransformation | None = None,
     constraint: constraints.Constraint | None = None,
     adaptive: bool = False,
@@ -130,13 +108,49 @@ def optimistic(
       rule: phi.
       learning_rate: beta_t.
       weights: alpha_t, of average and gradients.
-      hint: gradients -> prediction of the next, see `metagrad.online`.
+      hint: gradients -> prediction of the next, see `metagrad.hints`.
       constraint: the set W.
       adaptive: whether the regulariser is AdaGrad's.
     """
     make = online.adaptive_ao_ftrl if adaptive else online.ao_ftrl
     learner = make(learning_rate, weights=weights, constraint=constraint)
-    return Form(rule, online.with_hint(learner, hint or online.last_gradient()), weights)
+    return Form(rule, hints.with_hint(learner, hint or hints.last_gradient()), weights)
+
+
+def bootstrapped(
+    rule: UpdateRule,
+    learning_rate: schedules.Rate,
+    *,
+    step_size: float | jax.Array,
+    steps: int = 1,
+    weights: schedules.Schedule = schedules.linear,
+    constraint: constraints.Constraint | None = None,
+    adaptive: bool = False,
+) -> Form:
+    """AO-FTRL whose hint is a bootstrapped target: where the iterate itself is going.
+
+    The prediction of the next gradient is the gradient after `steps` more gradient steps
+    from xbar_t. By I7 (`hints.target_from_prediction`) that is plain descent towards a
+    target that contains this later gradient. Costs `steps` more gradients.
+
+    Args:
+      rule: phi.
+      learning_rate: beta_t.
+      step_size: of the steps that look ahead.
+      steps: L.
+      weights: alpha_t, of average and gradients.
+      constraint: the set W.
+      adaptive: whether the regulariser is AdaGrad's.
+    """
+
+    def predict(gradient_of, x, gradient):
+        for _ in range(steps):
+            x = x - step_size * gradient
+            gradient = gradient_of(x)
+        return gradient
+
+    make = online.adaptive_ao_ftrl if adaptive else online.ao_ftrl
+    return Form(rule, make(learning_rate, weights=weights, constraint=constraint), weights, predict)
 
 
 def standard_bound(problem: ConvexProblem, t: jax.Array) -> jax.Array:
@@ -171,10 +185,14 @@ def convex_form(
             return form.rule.update(previous, rule_state, average.mean, w)
 
         x, pull_back, rule_state = jax.vjp(phi, w, has_aux=True)
-        average = online.average_update(average, x, form.weights)
+        average = averaging.update(average, x, form.weights)
         gradient = gradient_of(average.mean)
         (meta_gradient,) = pull_back(gradient)
-        updates, learner_state = learner.update(meta_gradient, learner_state, w)
+        extra = {}
+        if form.predict is not None:
+            prediction = form.predict(gradient_of, average.mean, gradient)
+            extra = {"hint": pull_back(prediction)[0]}
+        updates, learner_state = learner.update(meta_gradient, learner_state, w, **extra)
 
         linear = jnp.vdot(gradient, x - problem.minimiser)
         weighted = weighted + form.weights(average.steps) * linear
@@ -190,7 +208,7 @@ def convex_form(
         w,
         learner.init(w),
         form.rule.init(start),
-        online.average_init(start),
+        averaging.init(start),
         gradient_of(start),
         zero,
     )
@@ -248,54 +266,3 @@ def in_practice(
 
     start = (learner.init(problem.start, w), jnp.zeros((), problem.start.dtype), 0)
     return jax.lax.scan(step, start, length=steps)[1]
-
-
-# Bootstrapped targets and hints are two names of one thing: a learner that makes plain gradient
-# steps, w_{t+1} = w_t - beta grad_w ||z_t - phi(xbar_{t-1}, w)||^2 / 2, goes the path of AO-FTRL if
-# z_t makes up for the last prediction and adds the next. Predictions are in the space of x here:
-# y_{t+1} of grad f(xbar_{t+1}), whose meta-gradient through the update of step t is the hint,
-# Dphi_t^T y_{t+1} = ghat_{t+1}. What was predicted before is needed as this update sees it:
-# `last`, with Dphi_t^T last = ghat_t. For phi = w that is y_t; for element-wise learning rates it
-# is ghat_t / -grad f(xbar_{t-1}).
-
-
-def target_from_prediction(
-    x: PyTree,
-    gradient: PyTree,
-    prediction: PyTree,
-    last: PyTree,
-    alpha: float | jax.Array = 1.0,
-    next_alpha: float | jax.Array = 1.0,
-) -> PyTree:
-    """z_t = x_t - ( alpha_t grad f(xbar_t) + alpha_{t+1} y_{t+1} - alpha_t y'_t ).
-
-    Args:
-      x: x_t, what the update made.
-      gradient: grad f(xbar_t).
-      prediction: y_{t+1}, of the next gradient.
-      last: y'_t, the prediction of this one.
-      alpha: alpha_t.
-      next_alpha: alpha_{t+1}.
-    """
-    return jax.tree.map(
-        lambda x, g, y, old: x - (alpha * (g - old) + next_alpha * y), x, gradient, prediction, last
-    )
-
-
-def prediction_from_target(
-    x: PyTree,
-    gradient: PyTree,
-    target: PyTree,
-    last: PyTree,
-    alpha: float | jax.Array = 1.0,
-    next_alpha: float | jax.Array = 1.0,
-) -> PyTree:
-    """y_{t+1} that a target stands for: the inverse of `target_from_prediction`."""
-    return jax.tree.map(
-        lambda x, g, z, old: (x - z - alpha * (g - old)) / next_alpha, x, gradient, target, last
-    )
-
-
-def implied_optimism(x: PyTree, gradient: PyTree, target: PyTree) -> PyTree:
-    """What a target asks for beyond the gradient: y = (x_t - z_t) - grad f(x_t)."""
-    return jax.tree.map(lambda x, g, z: x - z - g, x, gradient, target)

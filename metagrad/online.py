@@ -6,14 +6,15 @@ chooses w_{t+1} in a convex set W. The updates that it returns are w_{t+1} - w_t
 `params` in `update`, and take there the extra argument `hint=`: a prediction of the next
 meta-gradient, like the gradients, which those that are not optimistic ignore.
 
-    learner = online.ao_ftrl(0.1, weights=online.linear, constraint=constraints.box(0.0, 1.0))
+    learner = online.ao_ftrl(0.1, weights=schedules.linear, constraint=constraints.box(0.0, 1.0))
     updates, state = learner.update(gradients, state, w, hint=gradients)
 
-`with_hint` makes a prediction from past gradients on the way, so that an optimistic
+`hints.with_hint` makes a prediction from past gradients on the way, so that an optimistic
 learner can stand wherever an optimiser that knows of no hints can.
 
-Learning rates and weights may be functions of t, which counts from 1. What is summed up
-over time is kept in float32 at least.
+Learning rates may be numbers, one for a tensor or an element each, or functions of t, which
+counts from 1; weights are functions of t. What is summed up over time is kept in float32 at
+least.
 
 Equations: Optimistic Meta-Gradients (Flennerhag et al., arXiv 2301.03236), whose name for
 adaptive optimistic follow-the-regularised-leader is AO-FTRL; there the regulariser is
@@ -22,28 +23,16 @@ centred at zero, here at w_1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import constraints
+from metagrad import constraints, schedules
+from metagrad.schedules import Rate, Schedule
 
 PyTree = Any
-Schedule = Callable[[jax.Array], jax.Array]
-ScalarOrSchedule = float | jax.Array | Schedule
-
-
-def constant(t: jax.Array) -> jax.Array:
-    """Weights alpha_t = 1."""
-    return jnp.ones_like(t, _real())
-
-
-def linear(t: jax.Array) -> jax.Array:
-    """Weights alpha_t = t."""
-    return t.astype(_real())
 
 
 class OgdState(NamedTuple):
@@ -53,7 +42,7 @@ class OgdState(NamedTuple):
 
 
 def ogd(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: Rate,
     *,
     decay: float | jax.Array = 1.0,
     constraint: constraints.Constraint | None = None,
@@ -70,8 +59,8 @@ def ogd(
         del extra
         _require(params)
         t = state.steps + 1
-        beta = _at(learning_rate, t)
-        moved = jax.tree.map(lambda w, g: (decay * w - beta * g).astype(w.dtype), params, gradients)
+        steps = schedules.scale(schedules.at(learning_rate, t), gradients)
+        moved = jax.tree.map(lambda w, d: (decay * w - d).astype(w.dtype), params, steps)
         return _difference(constraint.project(moved), params), OgdState(t)
 
     return optax.GradientTransformationExtraArgs(
@@ -80,23 +69,27 @@ def ogd(
 
 
 class FtrlState(NamedTuple):
-    """State of `ao_ftrl` and `ftrl`.
+    """State of `ao_ftrl`, `ftrl` and `adaptive_ao_ftrl`.
 
     Attributes:
       steps: made so far, a scalar.
       start: w_1, the centre of the regulariser.
       total: sum of alpha_s g_s, like w.
+      hint: ghat_t, what the gradient to come was predicted to be; adaptive only, else ().
+      squares: sum of (alpha_s (g_s - ghat_s))^2, like w; adaptive only, else ().
     """
 
     steps: jax.Array
     start: PyTree
     total: PyTree
+    hint: PyTree
+    squares: PyTree
 
 
 def ao_ftrl(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: Rate,
     *,
-    weights: Schedule = constant,
+    weights: Schedule = schedules.constant,
     constraint: constraints.Constraint | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Optimistic follow-the-regularised-leader (arXiv 2301.03236).
@@ -110,33 +103,16 @@ def ao_ftrl(
 
     Args:
       learning_rate: beta_t, a number or a function of t = 1, 2, ...
-      weights: alpha_t, a function of t = 1, 2, ...; see `constant` and `linear`.
+      weights: alpha_t, a function of t = 1, 2, ...; see `metagrad.schedules`.
       constraint: the set W.
     """
-    constraint = constraint or constraints.unconstrained()
-
-    def init(params):
-        total = jax.tree.map(lambda w: jnp.zeros_like(constraints.wide(w)), params)
-        return FtrlState(jnp.zeros((), jnp.int32), params, total)
-
-    def update(gradients, state, params=None, *, hint=None, **extra):
-        del extra
-        _require(params)
-        t = state.steps + 1
-        total = _add(state.total, weights(t), gradients)
-        expected = total if hint is None else _add(total, weights(t + 1), hint)
-        beta = _at(learning_rate, t)
-        leader = jax.tree.map(lambda w, s: (w - beta * s).astype(w.dtype), state.start, expected)
-        updates = _difference(constraint.project(leader), params)
-        return updates, FtrlState(t, state.start, total)
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    return _leader(learning_rate, weights, constraint, adaptive=False)
 
 
 def ftrl(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: Rate,
     *,
-    weights: Schedule = constant,
+    weights: Schedule = schedules.constant,
     constraint: constraints.Constraint | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Follow-the-regularised-leader: `ao_ftrl` that is deaf to hints."""
@@ -149,26 +125,10 @@ def ftrl(
     return optax.GradientTransformationExtraArgs(learner.init, update)
 
 
-class AdaptiveState(NamedTuple):
-    """State of `adaptive_ao_ftrl`.
-
-    Attributes:
-      steps, start, total: as in `FtrlState`.
-      hint: ghat_t, what the gradient to come was predicted to be.
-      squares: sum of (alpha_s (g_s - ghat_s))^2, like w.
-    """
-
-    steps: jax.Array
-    start: PyTree
-    total: PyTree
-    hint: PyTree
-    squares: PyTree
-
-
 def adaptive_ao_ftrl(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: Rate,
     *,
-    weights: Schedule = constant,
+    weights: Schedule = schedules.constant,
     constraint: constraints.Constraint | None = None,
     initial_square: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
@@ -194,38 +154,52 @@ def adaptive_ao_ftrl(
     Raises:
       ValueError: if the constraint is not separable.
     """
-    constraint = constraint or constraints.unconstrained()
-    if not constraint.separable:
+    if constraint is not None and not constraint.separable:
         raise ValueError("adaptive_ao_ftrl supports box and non_negative sets, not a ball")
+    return _leader(learning_rate, weights, constraint, adaptive=True, initial_square=initial_square)
+
+
+def _leader(
+    learning_rate: Rate,
+    weights: Schedule,
+    constraint: constraints.Constraint | None,
+    *,
+    adaptive: bool,
+    initial_square: float = 0.0,
+) -> optax.GradientTransformationExtraArgs:
+    constraint = constraint or constraints.unconstrained()
 
     def init(params):
         zeros = jax.tree.map(lambda w: jnp.zeros_like(constraints.wide(w)), params)
-        squares = jax.tree.map(lambda z: z + initial_square, zeros)
-        return AdaptiveState(jnp.zeros((), jnp.int32), params, zeros, zeros, squares)
+        steps = jnp.zeros((), jnp.int32)
+        if not adaptive:
+            return FtrlState(steps, params, zeros, (), ())
+        return FtrlState(
+            steps, params, zeros, zeros, jax.tree.map(lambda z: z + initial_square, zeros)
+        )
 
     def update(gradients, state, params=None, *, hint=None, **extra):
         del extra
         _require(params)
         t = state.steps + 1
-        alpha, beta = weights(t), _at(learning_rate, t)
+        alpha, beta = weights(t), schedules.at(learning_rate, t)
         total = _add(state.total, alpha, gradients)
-        squares = jax.tree.map(
-            lambda q, g, m: q + jnp.square(alpha * (g - m)).astype(q.dtype),
-            state.squares,
-            gradients,
-            state.hint,
-        )
-        hint = jax.tree.map(jnp.zeros_like, total) if hint is None else hint
-        hint = jax.tree.map(lambda m, s: m.astype(s.dtype), hint, total)
-        expected = _add(total, weights(t + 1), hint)
-
-        def leader(w, s, q):
-            step = jnp.where(q > 0, beta * s * jax.lax.rsqrt(jnp.where(q > 0, q, 1.0)), 0.0)
-            return (w - step).astype(w.dtype)
-
-        moved = jax.tree.map(leader, state.start, expected, squares)
-        updates = _difference(constraint.project(moved), params)
-        return updates, AdaptiveState(t, state.start, total, hint, squares)
+        expected = total if hint is None else _add(total, weights(t + 1), hint)
+        if not adaptive:
+            new = FtrlState(t, state.start, total, (), ())
+            steps = schedules.scale(beta, expected)
+        else:
+            surprise = jax.tree.map(lambda g, m: alpha * (g - m), gradients, state.hint)
+            squares = jax.tree.map(
+                lambda q, d: q + jnp.square(d).astype(q.dtype), state.squares, surprise
+            )
+            prediction = jax.tree.map(jnp.zeros_like, total) if hint is None else hint
+            prediction = jax.tree.map(lambda m, s: m.astype(s.dtype), prediction, total)
+            new = FtrlState(t, state.start, total, prediction, squares)
+            scaled = jax.tree.map(lambda s, q: s * _inverse_root(q), expected, squares)
+            steps = schedules.scale(beta, scaled)
+        moved = jax.tree.map(lambda w, d: (w - d).astype(w.dtype), state.start, steps)
+        return _difference(constraint.project(moved), params), new
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -238,7 +212,7 @@ class OmegaState(NamedTuple):
 
 
 def omega(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: Rate,
     *,
     optimism: float | jax.Array = 1.0,
     decay: float | jax.Array = 0.9,
@@ -262,16 +236,12 @@ def omega(
         del extra
         _require(params)
         t = state.steps + 1
-        beta = _at(learning_rate, t)
         mean = jax.tree.map(
             lambda m, g: jnp.where(t == 1, g.astype(m.dtype), m), state.mean, gradients
         )
-        moved = jax.tree.map(
-            lambda w, g, m: (w - beta * (g + optimism * (g - m))).astype(w.dtype),
-            params,
-            gradients,
-            mean,
-        )
+        ahead = jax.tree.map(lambda g, m: g + optimism * (g - m), gradients, mean)
+        steps = schedules.scale(schedules.at(learning_rate, t), ahead)
+        moved = jax.tree.map(lambda w, d: (w - d).astype(w.dtype), params, steps)
         mean = jax.tree.map(
             lambda m, g: (decay * m + (1 - decay) * g).astype(m.dtype), mean, gradients
         )
@@ -281,7 +251,7 @@ def omega(
 
 
 def omega_m(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: Rate,
     *,
     optimism: float | jax.Array = 1.0,
     decay: float | jax.Array = 0.9,
@@ -297,95 +267,9 @@ def omega_m(
     return omega(learning_rate, optimism=same, decay=decay, constraint=constraint)
 
 
-# Hints: transformations of gradients seen into a prediction of the next one.
-
-
-def no_hint() -> optax.GradientTransformation:
-    """Predicts zero."""
-    return optax.set_to_zero()
-
-
-def last_gradient() -> optax.GradientTransformation:
-    """Predicts the last gradient."""
-    return optax.identity()
-
-
-def exponential_average(decay: float = 0.9) -> optax.GradientTransformation:
-    """Predicts an exponential average of past gradients, corrected for its start."""
-    return optax.ema(decay)
-
-
-class HintedState(NamedTuple):
-    """State of `with_hint`: that of the learner and that of what predicts."""
-
-    learner: optax.OptState
-    predictor: optax.OptState
-
-
-def with_hint(
-    learner: optax.GradientTransformation, predictor: optax.GradientTransformation
-) -> optax.GradientTransformationExtraArgs:
-    """Gives `learner` the hints of `predictor`; a `hint=` from outside takes precedence.
-
-    Args:
-      learner: any learner of this module.
-      predictor: gradients -> prediction of the next ones, an optax transformation.
-    """
-    learner = optax.with_extra_args_support(learner)
-
-    def init(params):
-        return HintedState(learner.init(params), predictor.init(params))
-
-    def update(gradients, state, params=None, *, hint=None, **extra):
-        prediction, predictor_state = predictor.update(gradients, state.predictor, params)
-        hint = prediction if hint is None else hint
-        updates, learner_state = learner.update(
-            gradients, state.learner, params, hint=hint, **extra
-        )
-        return updates, HintedState(learner_state, predictor_state)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-# Iterate averaging.
-
-
-class Average(NamedTuple):
-    """A weighted average under way.
-
-    Attributes:
-      steps: points seen, a scalar.
-      weight: alpha_{1:t}, the sum of their weights, a scalar.
-      mean: xbar_t, like a point.
-    """
-
-    steps: jax.Array
-    weight: jax.Array
-    mean: PyTree
-
-
-def average_init(start: PyTree) -> Average:
-    """An average of nothing yet; its mean is `start`, which has no weight in it."""
-    return Average(jnp.zeros((), jnp.int32), jnp.zeros((), _real()), start)
-
-
-def average_update(average: Average, point: PyTree, weights: Schedule = constant) -> Average:
-    """Takes in x_t: xbar_t = (1 - rho_t) xbar_{t-1} + rho_t x_t, rho_t = alpha_t / alpha_{1:t}."""
-    t = average.steps + 1
-    alpha = weights(t)
-    total = average.weight + alpha
-    rho = alpha / total
-    mean = jax.tree.map(lambda m, x: (m + rho * (x - m)).astype(m.dtype), average.mean, point)
-    return Average(t, total, mean)
-
-
-def _at(value: ScalarOrSchedule, t: jax.Array) -> Any:
-    return value(t) if callable(value) else value
-
-
-def _real() -> Any:
-    """The widest float that is enabled."""
-    return jnp.zeros(()).dtype
+def _inverse_root(x: jax.Array) -> jax.Array:
+    """1 / sqrt(x); zero, and with zero derivative, where x is zero."""
+    return jnp.where(x > 0, jax.lax.rsqrt(jnp.where(x > 0, x, 1.0)), 0.0)
 
 
 def _add(total: PyTree, weight: jax.Array, term: PyTree) -> PyTree:

@@ -9,7 +9,17 @@ import numpy as np
 import optax
 import pytest
 
-from metagrad import constraints, convex, online, problems, targets, update_rules
+from metagrad import (
+    averaging,
+    constraints,
+    convex,
+    hints,
+    online,
+    problems,
+    schedules,
+    targets,
+    update_rules,
+)
 from metagrad import hyperparams as hp
 
 DRAWS = 20
@@ -126,7 +136,7 @@ def convex_path(problem, form, steps=60):
 def test_i1_without_hint_it_is_heavy_ball(name):
     problem = PROBLEMS[name](1)
     beta = 1.0 / problem.smoothness
-    path = convex_path(problem, convex.standard(convex.point(), beta)).average
+    path = convex_path(problem, convex.standard(update_rules.point(), beta)).average
     gradient = jax.grad(problem.loss)
     for t in range(2, 60):
         now, before = path[t - 1], path[t - 2]
@@ -138,7 +148,7 @@ def test_i1_without_hint_it_is_heavy_ball(name):
 def test_i2_with_hint_it_is_accelerated(name):
     problem = PROBLEMS[name](1)
     beta = 0.25 / problem.smoothness
-    path = convex_path(problem, convex.optimistic(convex.point(), beta)).average
+    path = convex_path(problem, convex.optimistic(update_rules.point(), beta)).average
     gradient = jax.grad(problem.loss)
     for t in range(2, 60):
         now, before = path[t - 1], path[t - 2]
@@ -158,7 +168,7 @@ def test_i3_the_rate_is_nesterovs():
 
     start = (problem.start, problem.start)
     (end, _), _ = jax.lax.scan(nesterov, start, jnp.arange(1, 201))
-    form = convex.optimistic(convex.point(), step / 2)
+    form = convex.optimistic(update_rules.point(), step / 2)
     ours = convex.convex_form(problem, form, at_start(problem), 200).gap[-1]
     assert 0.5 < ours / problem.gap(end) < 2
 
@@ -169,7 +179,7 @@ def test_i4_in_practice_it_is_classical_momentum(name):
     beta, mu, steps = 0.1 / float(problem.smoothness), 0.9, 200
     w = {"increment": -beta * jax.grad(problem.loss)(problem.start)}
     learner = online.ogd(beta, decay=mu)
-    trace = convex.in_practice(problem, convex.increment(), learner, w, steps, keep_path=True)
+    trace = convex.in_practice(problem, update_rules.increment(), learner, w, steps, keep_path=True)
 
     sgd = optax.sgd(beta, momentum=mu)
     x, state = problem.start, sgd.init(problem.start)
@@ -185,7 +195,7 @@ def test_i4_with_a_gradient_step_it_is_quasi_hyperbolic_momentum():
     lr, nu, mu = 0.5 / float(problem.smoothness), 0.7, 0.9
     beta = lr * nu * (1 - mu)
     w = {"increment": -beta * jax.grad(problem.loss)(problem.start)}
-    rule = convex.increment(lr * (1 - nu))
+    rule = update_rules.increment(lr * (1 - nu))
     trace = convex.in_practice(problem, rule, online.ogd(beta, decay=mu), w, 200, keep_path=True)
     x, mean = problem.start, 0.0
     for t in range(200):
@@ -221,11 +231,11 @@ def test_i6_a_gradient_step_as_target_is_the_plain_meta_gradient():
 
     x = phi(rates)
     zero = jnp.zeros_like(x)
-    target = convex.target_from_prediction(x, gradient(x), zero, zero)
+    target = hints.target_from_prediction(x, gradient(x), zero, zero)
     by_target = jax.grad(lambda w: 0.5 * jnp.sum(jnp.square(phi(w) - target)))(rates)
     plain = jax.grad(lambda w: problem.loss(phi(w)))(rates)
     np.testing.assert_allclose(by_target, plain, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(convex.implied_optimism(x, gradient(x), target), 0.0, atol=1e-12)
+    np.testing.assert_allclose(hints.implied_optimism(x, gradient(x), target), 0.0, atol=1e-12)
 
 
 def test_i7_a_target_is_a_hint():
@@ -237,7 +247,7 @@ def test_i7_a_target_is_a_hint():
     form = convex.optimistic(update_rules.sgd(), beta)
     trace = convex.convex_form(problem, form, {"learning_rate": rates}, steps, keep_path=True)
 
-    average = online.average_init(problem.start)
+    average = averaging.init(problem.start)
     w, before, hint = rates, gradient(problem.start), jnp.zeros_like(rates)
     for t in range(1, steps + 1):
         np.testing.assert_allclose(trace.w["learning_rate"][t - 1], w, rtol=0, atol=1e-10)
@@ -246,13 +256,13 @@ def test_i7_a_target_is_a_hint():
             return base - w * before
 
         x = phi(w)
-        average = online.average_update(average, x, online.linear)
+        average = averaging.update(average, x, schedules.linear)
         now = gradient(average.mean)
         np.testing.assert_allclose(trace.average[t - 1], average.mean, rtol=0, atol=1e-10)
         # The hint is the last meta-gradient, so the prediction is the last gradient.
         last = hint / -before
-        target = convex.target_from_prediction(x, now, now, last, t, t + 1)
-        back = convex.prediction_from_target(x, now, target, last, t, t + 1)
+        target = hints.target_from_prediction(x, now, now, last, t, t + 1)
+        back = hints.prediction_from_target(x, now, target, last, t, t + 1)
         np.testing.assert_allclose(back, now, rtol=0, atol=1e-10)
         w = w - beta * jax.grad(lambda w: 0.5 * jnp.sum(jnp.square(phi(w) - target)))(w)  # noqa: B023
         hint, before = -before * now, now
@@ -265,7 +275,9 @@ def test_i7_a_target_is_a_hint():
 def pair(problem):
     """The two certified settings."""
     rate = 1.0 / problem.smoothness
-    return convex.standard(convex.point(), rate), convex.optimistic(convex.point(), rate / 4)
+    return convex.standard(update_rules.point(), rate), convex.optimistic(
+        update_rules.point(), rate / 4
+    )
 
 
 def check_certificates(stacked, steps):
@@ -293,8 +305,8 @@ def test_regret_bounds_the_gap_of_any_learner(name):
     problem = PROBLEMS[name](0)
     rate = 0.1 / problem.smoothness
     for learner in (online.ogd(rate), online.omega(rate), online.adaptive_ao_ftrl(0.01)):
-        for weights in (online.constant, online.linear):
-            form = convex.Form(convex.point(), learner, weights)
+        for weights in (schedules.constant, schedules.linear):
+            form = convex.Form(update_rules.point(), learner, weights)
             trace = convex.convex_form(problem, form, at_start(problem), 300)
             assert np.all(trace.gap <= trace.regret * (1 + 1e-9) + 1e-12)
 
@@ -323,11 +335,11 @@ def test_optimism_is_what_accelerates_on_pseudo_huber():
     steps = 20_000
 
     def run(problem):
-        point, rate = convex.point(), 1.0 / problem.smoothness
+        point, rate = update_rules.point(), 1.0 / problem.smoothness
         forms = [
             convex.standard(point, rate),
-            convex.standard(point, rate / 4, weights=online.linear),
-            convex.standard(point, rate / 2, weights=online.linear),
+            convex.standard(point, rate / 4, weights=schedules.linear),
+            convex.standard(point, rate / 2, weights=schedules.linear),
             convex.optimistic(point, rate / 4),
             convex.optimistic(point, rate / 2),
         ]
@@ -356,12 +368,12 @@ def test_learning_rates_are_learned_in_both_forms():
     fixed = convex.Form(update_rules.sgd(), online.ogd(0.0))
     left_alone = convex.convex_form(problem, fixed, w, 200).gap[-1]
     box = constraints.box(0.0, 1.0)
-    hints = {
-        "none": online.no_hint(),
-        "last": online.last_gradient(),
-        "average": online.exponential_average(0.5),
+    predictors = {
+        "none": hints.none(),
+        "last": hints.last_gradient(),
+        "average": hints.exponential_average(0.5),
     }
-    for hint in hints.values():
+    for hint in predictors.values():
         for adaptive in (False, True):
             form = convex.optimistic(
                 update_rules.sgd(), 0.1, hint=hint, constraint=box, adaptive=adaptive
@@ -370,20 +382,23 @@ def test_learning_rates_are_learned_in_both_forms():
             assert trace.gap[-1] < 0.5 * left_alone
             rates = trace.w["learning_rate"]
             assert np.all((rates >= 0) & (rates <= 1 + 1e-12))
-        learner = online.with_hint(online.ao_ftrl(0.1, constraint=box), hint)
+        learner = hints.with_hint(online.ao_ftrl(0.1, constraint=box), hint)
         trace = convex.in_practice(problem, update_rules.sgd(), learner, w, 200)
         assert trace.gap[-1] < 0.5 * left_alone
 
 
 def test_in_practice_takes_bijectors_bounds_and_bootstrapped_targets():
     problem = problems.plane_quadratic(0)
-    space = {"learning_rate": hp.Hyperparameter(hp.POSITIVE, 1e-4, 0.2)}
+    space = {
+        "learning_rate": hp.Hyperparameter(hp.POSITIVE, 1e-4, 0.2),
+        "momentum": hp.Hyperparameter(tuned=False),
+    }
     for objective in (targets.meta_gradient(), targets.bootstrapped(3)):
         trace = convex.in_practice(
             problem,
-            update_rules.momentum(0.5),
+            update_rules.momentum(),
             optax.adam(0.1),
-            {"learning_rate": 1e-3},
+            {"learning_rate": 1e-3, "momentum": 0.5},
             100,
             space=space,
             objective=objective,
@@ -406,7 +421,7 @@ def test_no_nan_where_nothing_is_left_to_learn():
     )
 
     def last(rate):
-        form = convex.optimistic(convex.point(), rate, adaptive=True)
+        form = convex.optimistic(update_rules.point(), rate, adaptive=True)
         return convex.convex_form(problem, form, at_start(problem), 5).gap[-1]
 
     assert jax.value_and_grad(last)(0.1) == (0.0, 0.0)
@@ -416,7 +431,7 @@ def test_derivative_through_a_whole_run_and_vmap_over_learning_rates():
     problem = problems.plane_quadratic(0)
 
     def last(rate):
-        form = convex.optimistic(convex.point(), rate)
+        form = convex.optimistic(update_rules.point(), rate)
         return convex.convex_form(problem, form, at_start(problem), 20).gap[-1]
 
     difference = (last(0.03 + 1e-7) - last(0.03 - 1e-7)) / 2e-7
@@ -428,7 +443,7 @@ def test_derivative_through_a_whole_run_and_vmap_over_learning_rates():
 def test_float32_is_what_one_gets_without_asking():
     with jax.enable_x64(False):
         problem = problems.plane_quadratic(0)
-        form = convex.optimistic(convex.point(), 0.25 / problem.smoothness)
+        form = convex.optimistic(update_rules.point(), 0.25 / problem.smoothness)
         trace = convex.convex_form(problem, form, at_start(problem), 20, keep_path=True)
         assert {x.dtype for x in jax.tree.leaves(trace)} == {jnp.dtype("float32")}
         assert trace.gap[-1] < trace.gap[0]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from metagrad import constraints, online
+from metagrad import averaging, constraints, hints, online, schedules
 
 LEARNERS = {
     "ogd": online.ogd,
@@ -37,11 +37,11 @@ SUPPORTED = [
 ]
 
 
-def play(learner, start, gradients, hints=None):
+def play(learner, start, gradients, predictions=None):
     """w_1 ... w_{T+1} on a list of gradients."""
     state, path = learner.init(start), [start]
     for t, gradient in enumerate(gradients):
-        hint = None if hints is None else hints[t]
+        hint = None if predictions is None else predictions[t]
         updates, state = learner.update(gradient, state, path[-1], hint=hint)
         path.append(optax.apply_updates(path[-1], updates))
     return path
@@ -60,15 +60,15 @@ def test_ao_ftrl_is_the_argmin_of_its_definition(adaptive, name):
     with jax.enable_x64(True):
         constraint, _ = SETS[name]
         make = online.adaptive_ao_ftrl if adaptive else online.ao_ftrl
-        learner = make(1.0, weights=online.linear, constraint=constraint)
-        gradients, hints = vectors(6, seed=1), vectors(6, seed=2)
+        learner = make(1.0, weights=schedules.linear, constraint=constraint)
+        gradients, predictions = vectors(6, seed=1), vectors(6, seed=2)
         start = jnp.asarray([0.1, 0.7, 1.1])
-        path = play(learner, start, gradients, hints)
+        path = play(learner, start, gradients, predictions)
         others = np.stack([constraint.project(u) for u in vectors(300, seed=3, scale=2.0)])
         binds = False
         for t in range(1, 7):
-            total = sum((s + 1) * gradients[s] for s in range(t)) + (t + 1) * hints[t - 1]
-            before = [jnp.zeros(3), *hints]
+            total = sum((s + 1) * gradients[s] for s in range(t)) + (t + 1) * predictions[t - 1]
+            before = [jnp.zeros(3), *predictions]
             surprise = [(s + 1) * (gradients[s] - before[s]) for s in range(t)]
             scale = jnp.sqrt(sum(jnp.square(x) for x in surprise)) if adaptive else 1.0
             slope = np.asarray(total + scale * (path[t] - start))
@@ -165,10 +165,10 @@ def test_learners_ask_for_parameters(name):
 
 
 def test_hints_reach_only_learners_that_listen():
-    gradients, hints = vectors(3), vectors(3, seed=9)
+    gradients, predictions = vectors(3), vectors(3, seed=9)
     start = jnp.zeros(3)
     for name, make in LEARNERS.items():
-        with_hints = play(make(0.1), start, gradients, hints)[-1]
+        with_hints = play(make(0.1), start, gradients, predictions)[-1]
         without = play(make(0.1), start, gradients)[-1]
         assert np.allclose(with_hints, without) == (name not in ("ao_ftrl", "adaptive"))
 
@@ -180,17 +180,15 @@ def test_with_hint_predicts_on_the_way():
     for t, gradient in enumerate(gradients[1:], 2):
         biased = 0.9 * biased + 0.1 * gradient
         averages.append(biased / (1 - 0.9**t))
-    for predictor, hints in (
-        (online.no_hint(), None),
-        (online.last_gradient(), gradients),
-        (online.exponential_average(0.9), averages),
+    for predictor, predictions in (
+        (hints.none(), None),
+        (hints.last_gradient(), gradients),
+        (hints.exponential_average(0.9), averages),
     ):
-        got = play(online.with_hint(online.ao_ftrl(0.1), predictor), start, gradients)
-        want = play(online.ao_ftrl(0.1), start, gradients, hints)
+        got = play(hints.with_hint(online.ao_ftrl(0.1), predictor), start, gradients)
+        want = play(online.ao_ftrl(0.1), start, gradients, predictions)
         np.testing.assert_allclose(got, want, rtol=1e-5)
-    outer = play(
-        online.with_hint(online.ao_ftrl(0.1), online.no_hint()), start, gradients, averages
-    )
+    outer = play(hints.with_hint(online.ao_ftrl(0.1), hints.none()), start, gradients, averages)
     np.testing.assert_allclose(outer, play(online.ao_ftrl(0.1), start, gradients, averages))
 
 
@@ -201,8 +199,8 @@ def floats(dtype):
 @pytest.mark.parametrize(("name", "region"), SUPPORTED)
 def test_constraint_sets_are_never_left(name, region):
     constraint, inside = SETS[region]
-    learner = online.with_hint(
-        LEARNERS[name](0.7, constraint=constraint), online.exponential_average(0.5)
+    learner = hints.with_hint(
+        LEARNERS[name](0.7, constraint=constraint), hints.exponential_average(0.5)
     )
 
     @jax.jit
@@ -302,20 +300,20 @@ def test_derivatives_through_every_learner():
         for make in LEARNERS.values():
 
             def last(beta, make=make):
-                learner = online.with_hint(make(beta), online.last_gradient())
+                learner = hints.with_hint(make(beta), hints.last_gradient())
                 return jnp.sum(jnp.square(play(learner, start, gradients)[-1]))
 
             difference = (last(0.1 + 1e-6) - last(0.1 - 1e-6)) / 2e-6
             np.testing.assert_allclose(jax.grad(last)(0.1), difference, rtol=1e-6)
 
 
-@pytest.mark.parametrize("weights", [online.constant, online.linear, lambda t: 1.0 / t])
+@pytest.mark.parametrize("weights", [schedules.constant, schedules.linear, lambda t: 1.0 / t])
 def test_averaging(weights):
     with jax.enable_x64(True):
         points = vectors(7)
-        average = online.average_init(jnp.full(3, 99.0))
+        average = averaging.init(jnp.full(3, 99.0))
         for t in range(1, 8):
-            average = online.average_update(average, points[t - 1], weights)
+            average = averaging.update(average, points[t - 1], weights)
             alpha = np.array([float(weights(jnp.asarray(s))) for s in range(1, t + 1)])
             want = alpha @ np.stack(points[:t]) / alpha.sum()
             np.testing.assert_allclose(average.mean, want, rtol=1e-12)

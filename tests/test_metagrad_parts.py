@@ -1,16 +1,15 @@
-"""Hyperparameter spaces, update rules and matching functions."""
+"""Hyperparameter spaces and matching functions."""
 
 import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metagrad import hyperparams as hp
-from metagrad import matching, update_rules
+from metagrad import matching
 
 BIJECTORS = {
     "identity": (hp.IDENTITY, st.floats(-10, 10)),
@@ -49,39 +48,6 @@ def test_space_splits_tuned_from_fixed_and_checks_names():
     np.testing.assert_allclose(hp.constrain(space, values)["a"], 2.0, rtol=1e-6)
     with pytest.raises(KeyError):
         hp.init(space, {"a": 2.0})
-
-
-@pytest.mark.parametrize(
-    ("rule", "reference"),
-    [
-        (update_rules.sgd(), optax.sgd(0.1)),
-        (update_rules.momentum(0.9), optax.sgd(0.1, momentum=0.9)),
-        (update_rules.rms(0.99, 1e-8), optax.rmsprop(0.1, 0.99, 1e-8)),
-        (update_rules.adam(), optax.adam(0.1, eps_root=1e-16)),
-        (
-            update_rules.clip_by_global_norm(update_rules.sgd(), 0.5),
-            optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1)),
-        ),
-    ],
-    ids=["sgd", "momentum", "rms", "adam", "clipped"],
-)
-def test_rules_take_the_path_of_optax(rule, reference):
-    params = {"a": jnp.arange(3.0), "b": jnp.ones((2, 2))}
-    state, expected, expected_state = rule.init(params), params, reference.init(params)
-    loss = lambda p: jnp.sum(jnp.square(p["a"] - 1)) + jnp.sum(jnp.sin(p["b"]))  # noqa: E731
-    for _ in range(20):
-        params, state = rule.update(jax.grad(loss)(params), state, params, {"learning_rate": 0.1})
-        updates, expected_state = reference.update(jax.grad(loss)(expected), expected_state)
-        expected = optax.apply_updates(expected, updates)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), params, expected)
-
-
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
-def test_rules_keep_the_type_of_parameters(dtype):
-    rule = update_rules.clip_by_global_norm(update_rules.rms(), 1.0)
-    params = {"a": jnp.ones(3, dtype)}
-    new, _ = rule.update(params, rule.init(params), params, {"learning_rate": jnp.float32(0.1)})
-    assert new["a"].dtype == dtype
 
 
 def test_kl_directions():
