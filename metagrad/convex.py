@@ -15,6 +15,9 @@ the steps that it pulls back through, and here the gradient is that of f at the 
 pulled back through the update that made x_t as if the average were x_t itself (without
 the factor rho_t). The pieces are the same: phi is an `UpdateRule`, w the dictionary of
 hyperparameters that it reads, the learner of w any optax transformation.
+
+With a key, both see only samples of the gradient, `ConvexProblem.sample_loss`. What is
+recorded of the gap and the regret stays exact.
 """
 
 from __future__ import annotations
@@ -41,11 +44,15 @@ class Trace(NamedTuple):
     Attributes:
       gap: f - f* where the gradient was taken: at xbar_t in the convex form, else at x_t.
       regret: weighted average of <grad f(xbar_s), x_s - x*> over s <= t. In the convex form it
-        bounds the gap. For in_practice, the same with alpha = 1 and x_s in both places.
+        bounds the gap. For in_practice, the same with alpha = 1 and x_s in both places. With a
+        key these are still the exact gradients: gap <= regret holds on every path, for it
+        follows from convexity alone, wherever the x_s come from. A sum of the samples that the
+        learner saw would bound the gap in expectation only. `standard_bound` and
+        `optimistic_bound` are for exact gradients.
       average: xbar_t, [T, n]; in practice None.
       point: x_t, [T, n], or None.
       w: w_t, the meta-parameters that made x_t, or None.
-      gradient: grad f(xbar_t), [T, n], or None; in practice None.
+      gradient: grad f(xbar_t), with a key its sample, [T, n], or None; in practice None.
     """
 
     gap: jax.Array
@@ -65,6 +72,7 @@ class Form(NamedTuple):
       weights: alpha_t, of the average. A learner that weights gradients has them as well.
       predict: (grad f, xbar_t, grad f(xbar_t)) -> y_{t+1}, a prediction of the next gradient, whose
         meta-gradient Dphi^T y_{t+1} is the learner's hint; None leaves the hint to the learner.
+        With a key, its first argument samples: one sample a step, not that of the gradient.
     """
 
     rule: UpdateRule
@@ -164,19 +172,33 @@ def optimistic_bound(problem: ConvexProblem, t: jax.Array) -> jax.Array:
 
 
 def convex_form(
-    problem: ConvexProblem, form: Form, w: PyTree, steps: int, *, keep_path: bool = False
+    problem: ConvexProblem,
+    form: Form,
+    w: PyTree,
+    steps: int,
+    *,
+    keep_path: bool = False,
+    key: jax.Array | None = None,
 ) -> Trace:
-    """Runs the convex form; jit and vmap over `problem` and `w` at will.
+    """Runs the convex form; jit and vmap over `problem`, `w` and `key` at will.
 
     Args:
       problem: what is minimised, from its start.
       form: the algorithm.
       w: w_1, a dictionary of what the rule reads. For `point()` it is itself x_1.
-      steps: T; each takes one gradient.
+      steps: T; each takes one gradient (with a key one sample, and the trace an exact one).
       keep_path: whether the trace has average, point, w and gradient of every step.
+      key: with it every gradient that the algorithm sees is a sample, a fresh one each
+        step. The sample at xbar_t is seen twice, as meta-gradient and in the update of step t + 1.
     """
     learner = optax.with_extra_args_support(form.learner)
-    gradient_of = jax.grad(problem.loss)
+
+    def sampled(t, use):
+        """The gradient function of step t: use 0 for the algorithm, 1 for its predictions."""
+        if key is None:
+            return jax.grad(problem.loss)
+        sample = jax.random.split(jax.random.fold_in(key, t))[use]
+        return lambda x: jax.grad(problem.sample_loss)(x, sample)
 
     def step(carry, _):
         w, learner_state, rule_state, average, previous, weighted = carry
@@ -186,15 +208,16 @@ def convex_form(
 
         x, pull_back, rule_state = jax.vjp(phi, w, has_aux=True)
         average = averaging.update(average, x, form.weights)
-        gradient = gradient_of(average.mean)
+        gradient = sampled(average.steps, 0)(average.mean)
         (meta_gradient,) = pull_back(gradient)
         extra = {}
         if form.predict is not None:
-            prediction = form.predict(gradient_of, average.mean, gradient)
+            prediction = form.predict(sampled(average.steps, 1), average.mean, gradient)
             extra = {"hint": pull_back(prediction)[0]}
         updates, learner_state = learner.update(meta_gradient, learner_state, w, **extra)
 
-        linear = jnp.vdot(gradient, x - problem.minimiser)
+        exact = gradient if key is None else jax.grad(problem.loss)(average.mean)
+        linear = jnp.vdot(exact, x - problem.minimiser)
         weighted = weighted + form.weights(average.steps) * linear
         path = (average.mean, x, w, gradient) if keep_path else (None,) * 4
         out = Trace(problem.gap(average.mean), weighted / average.weight, *path)
@@ -209,7 +232,7 @@ def convex_form(
         learner.init(w),
         form.rule.init(start),
         averaging.init(start),
-        gradient_of(start),
+        sampled(0, 0)(start),
         zero,
     )
     return jax.lax.scan(step, carry, length=steps)[1]
@@ -225,8 +248,11 @@ def in_practice(
     space: hp.Space | None = None,
     objective: targets.Objective | None = None,
     keep_path: bool = False,
+    key: jax.Array | None = None,
 ) -> Trace:
-    """Runs `metagrad.core` with one inner step a meta-step, on a problem without data.
+    """Runs `metagrad.core` with one inner step a meta-step.
+
+    Without a key the problem has no data. With one, a batch of the engine *is* a key.
 
     Args:
       problem: what is minimised, from its start.
@@ -238,11 +264,24 @@ def in_practice(
       space: bijectors and bounds of w; the identity without bounds if left out.
       objective: see `metagrad.targets`; the plain meta-gradient if left out.
       keep_path: whether the trace has point and w of every step.
+      key: with it every gradient that the algorithm sees is a sample. Each step draws two:
+        one for the update, and a fresh one to judge it, on which all steps of a bootstrapped
+        target are made.
     """
+
+    def loss(x, batch):
+        return problem.loss(x) if key is None else problem.sample_loss(x, batch)
+
+    def batches(t):
+        """Of step t: one to learn from, one to judge by."""
+        if key is None:
+            return no_data, no_data
+        return tuple(jax.random.split(jax.random.fold_in(key, t)))
+
     learner = core.meta_learner(
         targets.Problem(
-            inner_loss=lambda x, frozen, hyperparams, batch: problem.loss(x),
-            outer_loss=lambda x, frozen, batch: problem.loss(x),
+            inner_loss=lambda x, frozen, hyperparams, batch: loss(x, batch),
+            outer_loss=lambda x, frozen, batch: loss(x, batch),
             match=lambda target, x, batch: matching.squared(target, x),
         ),
         rule,
@@ -255,9 +294,10 @@ def in_practice(
     def step(carry, _):
         state, weighted, t = carry
         used = learner.hyperparams(state)
-        state, record = learner.inner_step(state, no_data)
+        batch, validation = batches(t)
+        state, record = learner.inner_step(state, batch)
         record = jax.tree.map(lambda x: x[None], record)
-        state, _ = learner.meta_step(state, record, state.inner, no_data[None])
+        state, _ = learner.meta_step(state, record, state.inner, validation[None])
         x = state.inner.params
         linear = jnp.vdot(jax.grad(problem.loss)(x), x - problem.minimiser)
         weighted, t = weighted + linear, t + 1

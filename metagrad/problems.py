@@ -7,6 +7,12 @@ numbers with NumPy in float64; they become float32 arrays unless 64-bit types ar
 
 Losses are written so that the gap is computed without cancellation where that is possible:
 as functions of the distance from the minimiser, with optimal value 0.
+
+Every problem has a stochastic version, `sample_loss`, with the same expected loss and gradient.
+Finite sums are sampled by rows; the others get Gaussian noise in the gradient, by default
+a tenth of the gradient's norm at the start. What remains of the noise at the minimiser differs:
+all of it where it is added, some for logistic regression, none for `pseudo_huber`, all of whose
+rows are minimised at x*.
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 PyTree = Any
+Part = Callable[[jax.Array, PyTree, jax.Array], jax.Array]
 Array = npt.NDArray[np.float64]
 
 
@@ -37,6 +44,12 @@ class ConvexProblem:
       optimal_value: f(x*), a scalar.
       smoothness: L, a Lipschitz constant of the gradient, a scalar.
       start: x_0, [n].
+      part: (x, data, rows [b]) -> scalar, the loss on these rows, scaled so that its mean over
+        single rows is f; static. None for problems that are no finite sums. The first array
+        of `data` has one row for each term of the sum.
+      batch_size: b, rows in a sample; static. Without meaning if `part` is None.
+      noise: standard deviation of each coordinate of the gradient of a sample, a scalar; only
+        if `part` is None.
     """
 
     function: Callable[[jax.Array, PyTree], jax.Array] = dataclasses.field(
@@ -47,6 +60,9 @@ class ConvexProblem:
     optimal_value: jax.Array
     smoothness: jax.Array
     start: jax.Array
+    part: Part | None = dataclasses.field(default=None, metadata={"static": True})
+    batch_size: int = dataclasses.field(default=1, metadata={"static": True})
+    noise: jax.Array | float = 0.0
 
     def loss(self, x: jax.Array) -> jax.Array:
         """f(x)."""
@@ -56,15 +72,46 @@ class ConvexProblem:
         """f(x) - f(x*)."""
         return self.loss(x) - self.optimal_value
 
+    def sample_loss(self, x: jax.Array, key: jax.Array) -> jax.Array:
+        """A random loss with mean f(x), whose gradient has mean grad f(x).
+
+        Finite sums: `part` on `batch_size` rows drawn with replacement. Others:
+        f(x) + noise <xi, x - x*> with xi standard Gaussian. A key stands for one function: with the
+        same key, samples at two points have the same rows, or the same xi.
+        """
+        if self.part is None:
+            direction = jax.random.normal(key, x.shape, x.dtype)
+            return self.loss(x) + self.noise * jnp.vdot(direction, x - self.minimiser)
+        count = jax.tree.leaves(self.data)[0].shape[0]
+        return self.part(x, self.data, jax.random.randint(key, (self.batch_size,), 0, count))
+
     def square_distance(self) -> jax.Array:
         """Squared distance of the start from the minimiser."""
         return jnp.sum(jnp.square(self.start - self.minimiser))
 
 
-def _problem(function, data, minimiser, optimal_value, smoothness, start) -> ConvexProblem:
-    arrays = (data, minimiser, optimal_value, smoothness, start)
+def _problem(
+    function,
+    data,
+    minimiser,
+    optimal_value,
+    smoothness,
+    start,
+    *,
+    noise=0.0,
+    part=None,
+    batch_size=1,
+) -> ConvexProblem:
+    arrays = (data, minimiser, optimal_value, smoothness, start, noise)
     as_float = jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float64)), arrays)
-    return ConvexProblem(function, *as_float)
+    *values, noise = as_float
+    problem = ConvexProblem(function, *values)
+    return dataclasses.replace(problem, part=part, batch_size=batch_size, noise=noise)
+
+
+def _tenth(gradient):
+    """Noise a coordinate whose root mean square norm is a tenth of this gradient's norm."""
+    return 0.1 * jnp.linalg.norm(gradient) / np.sqrt(len(gradient))
 
 
 # Quadratics.
@@ -91,6 +138,7 @@ def quadratic(spectrum: npt.ArrayLike, minimiser: npt.ArrayLike, seed: int) -> C
         0.0,
         spectrum.max(),
         np.zeros_like(minimiser),
+        noise=_tenth(matrix @ minimiser),
     )
 
 
@@ -100,7 +148,9 @@ def plane_quadratic(seed: int) -> ConvexProblem:
     The quadratic of Optimistic Meta-Gradients (arXiv 2301.03236). Its Hessian is 2 A.
     """
     problem = quadratic([2.0, 8.0], [0.0, 0.0], seed)
-    return dataclasses.replace(problem, start=jnp.full_like(problem.start, 4.0))
+    start = jnp.full_like(problem.start, 4.0)
+    noise = _tenth(problem.data[0] @ start)
+    return dataclasses.replace(problem, start=start, noise=noise)
 
 
 def _chain(x, minimiser):
@@ -119,7 +169,8 @@ def nesterov_worst_case(horizon: int) -> ConvexProblem:
     """
     size = 2 * horizon + 1
     minimiser = 1.0 - np.arange(1, size + 1) / (size + 1)
-    return _problem(_chain, minimiser, minimiser, 0.0, 4.0, np.zeros(size))
+    first = np.eye(1, size)[0]  # minus the gradient at 0
+    return _problem(_chain, minimiser, minimiser, 0.0, 4.0, np.zeros(size), noise=_tenth(first))
 
 
 # Pseudo-Huber regression.
@@ -132,14 +183,27 @@ def _pseudo_huber(x, data):
     return jnp.sum(square / (jnp.sqrt(width**2 + square) + width))
 
 
+def _pseudo_huber_part(x, data, rows):
+    matrix, labels, width = data
+    return len(matrix) / len(rows) * _pseudo_huber(x, (matrix[rows], labels[rows], width))
+
+
 def pseudo_huber(
-    seed: int, rows: int = 60, columns: int = 30, width: float = 0.01, scaled: str = "rows"
+    seed: int,
+    rows: int = 60,
+    columns: int = 30,
+    width: float = 0.01,
+    scaled: str = "rows",
+    batch_size: int = 6,
 ) -> ConvexProblem:
     """f(x) = sum_i sqrt(d^2 + (b_i^T x - y_i)^2) - d, y = B x*, so that f(x*) = 0.
 
     B is Gaussian with its rows (or columns) scaled by logspace(0, -2), x* is Gaussian, and
     the start is 0. Almost linear far from x* and quadratic near it: unlike a quadratic,
     it separates optimistic from other methods. L = ||B||^2 / d.
+
+    Raises:
+      ValueError: if `scaled` is neither "rows" nor "columns".
     """
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(rows, columns))
@@ -152,7 +216,16 @@ def pseudo_huber(
     minimiser = rng.normal(size=columns)
     smoothness = np.linalg.norm(matrix, 2) ** 2 / width
     data = (matrix, matrix @ minimiser, width)
-    return _problem(_pseudo_huber, data, minimiser, 0.0, smoothness, np.zeros(columns))
+    return _problem(
+        _pseudo_huber,
+        data,
+        minimiser,
+        0.0,
+        smoothness,
+        np.zeros(columns),
+        part=_pseudo_huber_part,
+        batch_size=batch_size,
+    )
 
 
 # Log-sum-exp.
@@ -179,7 +252,18 @@ def log_sum_exp(
     minimiser = rng.normal(size=columns)
     smoothness = np.linalg.norm(matrix, 2) ** 2 / (2 * temperature)
     data = (matrix, np.log(probabilities), minimiser, temperature)
-    return _problem(_log_sum_exp, data, minimiser, 0.0, smoothness, np.zeros(columns))
+    scores = np.log(probabilities) - matrix @ minimiser / temperature
+    at_start = np.exp(scores - scores.max())
+    gradient = at_start @ matrix / at_start.sum()
+    return _problem(
+        _log_sum_exp,
+        data,
+        minimiser,
+        0.0,
+        smoothness,
+        np.zeros(columns),
+        noise=_tenth(gradient),
+    )
 
 
 # Logistic regression.
@@ -191,7 +275,14 @@ def _logistic(x, data):
     return jnp.mean(jax.nn.softplus(-margins)) + 0.5 * ridge * jnp.vdot(x, x)
 
 
-def logistic(features: npt.ArrayLike, labels: npt.ArrayLike, ridge: float = 1e-3) -> ConvexProblem:
+def _logistic_part(x, data, rows):
+    features, signs, ridge = data
+    return _logistic(x, (features[rows], signs[rows], ridge))
+
+
+def logistic(
+    features: npt.ArrayLike, labels: npt.ArrayLike, ridge: float = 1e-3, batch_size: int = 8
+) -> ConvexProblem:
     """f(x) = mean_i log(1 + exp(-y_i a_i^T x)) + ridge ||x||^2 / 2, from 0.
 
     The minimiser is found by damped Newton steps in float64. L = ||A||^2 / (4 m) + ridge.
@@ -200,6 +291,7 @@ def logistic(features: npt.ArrayLike, labels: npt.ArrayLike, ridge: float = 1e-3
       features: A, [m, n].
       labels: 0 or 1, [m]; y = 2 label - 1.
       ridge: > 0, or separable classes would have no minimiser.
+      batch_size: rows in a sample.
 
     Raises:
       ValueError: if `ridge` is not positive.
@@ -228,10 +320,19 @@ def logistic(features: npt.ArrayLike, labels: npt.ArrayLike, ridge: float = 1e-3
             break
     smoothness = np.linalg.norm(features, 2) ** 2 / (4 * count) + ridge
     data = (features, signs, ridge)
-    return _problem(_logistic, data, minimiser, value(minimiser), smoothness, np.zeros(size))
+    return _problem(
+        _logistic,
+        data,
+        minimiser,
+        value(minimiser),
+        smoothness,
+        np.zeros(size),
+        part=_logistic_part,
+        batch_size=batch_size,
+    )
 
 
-def breast_cancer(ridge: float = 1e-3) -> ConvexProblem:
+def breast_cancer(ridge: float = 1e-3, batch_size: int = 32) -> ConvexProblem:
     """Logistic regression on the breast cancer data that ships with scikit-learn.
 
     569 tumours, 30 standardised features and an intercept.
@@ -247,7 +348,7 @@ def breast_cancer(ridge: float = 1e-3) -> ConvexProblem:
     features, labels = datasets.load_breast_cancer(return_X_y=True)
     features = (features - features.mean(0)) / features.std(0)
     features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
-    return logistic(features, labels, ridge)
+    return logistic(features, labels, ridge, batch_size)
 
 
 def random_logistic(seed: int, count: int = 200, size: int = 20) -> ConvexProblem:
