@@ -1,4 +1,4 @@
-"""Command line: `python run.py [flags]` trains, `python run.py eval RUN` evaluates.
+"""Command line: `run.py [flags]` trains, `run.py eval RUN` evaluates, `run.py convex` compares.
 
 See `python run.py --help`. Bad input gives one line on standard error and exit code 2.
 """
@@ -30,7 +30,7 @@ def _run(command: cli.Command) -> int:
     # settings of its cache from the environment when it is imported.
     from training import compilation_cache, run_directory
 
-    if isinstance(command, cli.Train):
+    if not isinstance(command, cli.Evaluate):
         run_directory.check(command.out)
     compilation_cache.enable()
     from rich.console import Console
@@ -40,6 +40,11 @@ def _run(command: cli.Command) -> int:
         from training.evaluate_run import evaluate_run
 
         evaluate_run(*command, console)
+        return 0
+    if isinstance(command, cli.Convex):
+        from studies import convex
+
+        convex.run(*command, console)
         return 0
     from training import loop, report
 

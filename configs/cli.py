@@ -1,4 +1,4 @@
-"""The command line as data: `parse` turns arguments into a `Train` or an `Evaluate` command.
+"""The command line as data: `parse` turns arguments into a `Train`, `Evaluate` or `Convex` command.
 
 This module imports nothing heavy: `--help` and mistakes are answered before JAX is loaded.
 """
@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
-from configs import files, presets
+from configs import convex, files, presets
 from configs.errors import ConfigError
 from configs.hyperparameter_flags import HyperparameterFlags, edit
 from configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -35,7 +35,14 @@ class Evaluate(NamedTuple):
     video: bool
 
 
-Command = Train | Evaluate
+class Convex(NamedTuple):
+    """`run.py convex [flags]`: meta-gradients on a convex problem."""
+
+    settings: convex.ConvexSettings
+    out: Path | None  # None: a new numbered directory under runs/
+
+
+Command = Train | Evaluate | Convex
 
 _app = App(
     name="run.py",
@@ -59,6 +66,13 @@ _OUT = Parameter(
 _EPISODES = Parameter(help="number of episodes. [default: as in the run]", converter=whole_number)
 _SEED = Parameter(help="seed of the episodes. [default: as in the run]", converter=whole_number)
 _VIDEO = Parameter(help="write an animation of one episode as well.", negative=())
+_PROBLEM = Parameter(help=f"one of {', '.join(convex.PROBLEMS)}.")
+_METHODS = Parameter(help="names from the list above, comma separated. [default: by problem]")
+_STEPS = Parameter(help="T, at least 10. [default: by problem]", converter=whole_number)
+_DRAWS = Parameter(help="problems, of seeds SEED, SEED + 1, ...", converter=whole_number)
+_FIRST = Parameter(help="seed of the first draw.", converter=whole_number)
+_STOCHASTIC = Parameter(help="gradients are samples; the gap stays exact.", negative=())
+_STUDY_OUT = Parameter(help="directory, new or empty. [default: runs/convex-PROBLEM-N]")
 
 
 def parse(arguments: Sequence[str]) -> Command | None:
@@ -71,7 +85,9 @@ def parse(arguments: Sequence[str]) -> Command | None:
         return _app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except UnusedCliTokensError as error:
         unused = " ".join(error.unused_tokens or [])
-        raise ConfigError(f"unexpected argument {unused!r}; the only command is eval") from error
+        raise ConfigError(
+            f"unexpected argument {unused!r}; the commands are eval and convex"
+        ) from error
     except CycloptsError as error:
         raise ConfigError(" ".join(str(error).split())) from error
 
@@ -117,3 +133,17 @@ def _evaluate(
         settings = dataclasses.replace(settings, seed=seed)
     validate(settings)
     return Evaluate(run, settings, video)
+
+
+@_app.command(name="convex", help=convex.help_text())
+def _convex(
+    *,
+    problem: Annotated[str, _PROBLEM] = "plane_quadratic",
+    methods: Annotated[str | None, _METHODS] = None,
+    steps: Annotated[int | None, _STEPS] = None,
+    draws: Annotated[int, _DRAWS] = 5,
+    seed: Annotated[int, _FIRST] = 0,
+    stochastic: Annotated[bool, _STOCHASTIC] = False,
+    out: Annotated[Path | None, _STUDY_OUT] = None,
+) -> Convex:
+    return Convex(convex.settings(problem, methods, steps, draws, seed, stochastic), out)

@@ -43,13 +43,22 @@ def create(out: Path | None, settings: RunSettings) -> Path:
     Raises:
       ConfigError: as `check`, which it repeats.
     """
+    env = settings.env.replace("/", "-").replace(":", "-")
+    return create_named(out, f"{env}-{settings.tuning.method}-seed{settings.seed}")
+
+
+def create_named(out: Path | None, stem: str) -> Path:
+    """Makes a directory for results and returns it; `None` makes runs/STEM-N.
+
+    Raises:
+      ConfigError: as `check`, which it repeats.
+    """
     check(out)
     try:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             return out
-        env = settings.env.replace("/", "-").replace(":", "-")
-        return _numbered(DEFAULT_PARENT, f"{env}-{settings.tuning.method}-seed{settings.seed}")
+        return _numbered(DEFAULT_PARENT, stem)
     except OSError as error:
         raise ConfigError(f"out: cannot write {error.filename}: {error.strerror}") from error
 

@@ -1,0 +1,151 @@
+"""Plots of `run.py convex`: gaps over steps, sensitivity to learning rates, paths in the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from studies.convex_results import FLOOR, RATES, Study
+
+_DPI = 110
+_POINTS = 300  # of a line, evenly spaced on the log scale
+_TOP = 10.0  # of the gap at the start: what is above has diverged
+
+# Okabe & Ito's colours but yellow, which is too light for lines; markers tell lines apart in grey.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8c8c8c")
+_MARKERS = "osD^vPX*"
+
+
+def gaps(path: Path, title: str, study: Study) -> None:
+    """Draws gap and bound of every method over steps: median of the draws, band of all."""
+    figure, axes = _figure(len(study.outcomes))
+    start = float(np.median(study.start_gap))
+    low, high = FLOOR * start, _TOP * start
+    steps = np.unique(np.geomspace(1, study.settings.steps, _POINTS).astype(int))
+    for number, (name, outcome) in enumerate(study.outcomes.items()):
+        # What is not finite has left the picture at the top.
+        gap = np.clip(np.nan_to_num(outcome.gap, nan=np.inf), low / 10, high * 10)[:, steps - 1]
+        label = f"{name}, {outcome.learning_rate:g}/L"
+        _line(axes, number, steps, gap, label, every=0.11)
+        if outcome.bound is not None:
+            bound = np.median(outcome.bound, 0)[steps - 1]
+            axes.plot(steps, bound, "--", color=_style(number)["color"], lw=1)
+    lowest = min(float(np.min(outcome.gap[:, -1])) for outcome in study.outcomes.values())
+    axes.set(
+        title=title,
+        xscale="log",
+        yscale="log",
+        xlabel="step t",
+        ylabel="gap  f(x$_t$) - f(x*)",
+        ylim=(max(low, 0.3 * lowest) if np.isfinite(lowest) and lowest > 0 else low, high),
+    )
+    extra = []
+    if any(outcome.bound is not None for outcome in study.outcomes.values()):
+        extra = [Line2D([], [], color="0.3", ls="--", lw=1, label="proved bound")]
+    _finish(figure, axes, path, extra)
+
+
+def sensitivity(path: Path, title: str, study: Study) -> None:
+    """Draws the mean gap of whole runs over `RATES`; lines end where runs diverge."""
+    figure, axes = _figure(len(study.outcomes))
+    diverged = False
+    for number, (name, outcome) in enumerate(study.outcomes.items()):
+        loss = np.minimum(np.nan_to_num(outcome.cumulative, nan=np.inf), _TOP)
+        median = np.median(loss, 0)
+        end = int(np.argmax(median >= _TOP)) + 1 if np.any(median >= _TOP) else len(RATES)
+        _line(axes, number, RATES[:end], loss[:, :end], name, every=0.08)
+        style = _style(number)
+        if median[end - 1] >= _TOP:
+            diverged = True
+            axes.plot(RATES[end - 1], _TOP, "x", color=style["color"], ms=8, mew=2, clip_on=False)
+        default = np.median(np.minimum(np.nan_to_num(outcome.at_default, nan=np.inf), _TOP))
+        axes.plot(outcome.learning_rate, default, ms=10, **(style | {"mfc": "none", "ls": ""}))
+    axes.axhline(1.0, color="0.6", lw=0.8, ls=":")
+    axes.set_title(f"{title}, {study.settings.steps:,} steps", pad=12)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="learning rate x L  (where step sizes are learned: that of the first step)",
+        ylabel="mean gap / gap at the start",
+        ylim=(None, _TOP),
+        xlim=(RATES[0] / 1.2, RATES[-1] * 1.2),
+    )
+    extra = [Line2D([], [], color="0.3", marker="o", mfc="none", ms=9, ls="", label="default")]
+    if diverged:
+        extra.append(Line2D([], [], color="0.3", marker="x", mew=2, ms=7, ls="", label="diverged"))
+    _finish(figure, axes, path, extra)
+
+
+def paths(path: Path, title: str, study: Study) -> None:
+    """Draws where each method went on the first draw, over contours of the gap."""
+    land = study.landscape
+    assert land is not None
+    columns = min(3, len(study.outcomes))
+    rows = -(-len(study.outcomes) // columns)
+    figure = Figure(figsize=(2.3 * columns + 0.4, 2.4 * rows + 0.7), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    levels = float(study.start_gap[0]) * np.logspace(-3, 0.5, 8)
+    for number, (axes, name) in enumerate(zip(grid.flat, study.outcomes, strict=False)):
+        points = study.outcomes[name].points
+        assert points is not None
+        axes.contour(land.horizontal, land.vertical, land.gap, levels, colors="0.8", linewidths=0.7)
+        style = _style(number) | {"marker": "."}
+        axes.plot(*np.concatenate([[land.start], points[0]]).T, lw=1, ms=4, **style)
+        axes.plot(*land.start, "s", color="0.2", ms=5)
+        axes.plot(*land.minimiser, "*", color="0.2", ms=9, mfc="none")
+        axes.set_title(name, fontsize="small")
+        axes.set(xlim=land.horizontal[[0, -1]], ylim=land.vertical[[0, -1]], aspect="equal")
+    panels = list(grid.flat)
+    for axes in panels[len(study.outcomes) - columns : len(study.outcomes)]:
+        axes.tick_params(labelbottom=True)  # the lowest of its column
+    for axes in panels[len(study.outcomes) :]:
+        axes.set_axis_off()
+    figure.supxlabel("first coordinate of x", fontsize="medium")
+    figure.supylabel("second coordinate of x", fontsize="medium")
+    figure.suptitle(f"{title}: seed {study.settings.seed}, start (square), minimiser (star)")
+    figure.savefig(path, dpi=_DPI)
+
+
+def _figure(lines: int) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 3.9 + 0.2 * (-(-lines // 2) + 1)), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _style(number: int) -> dict[str, Any]:
+    colour = _COLOURS[number % len(_COLOURS)]
+    dashes = "-" if number < len(_COLOURS) else "-."
+    return {"color": colour, "marker": _MARKERS[number % len(_MARKERS)], "ls": dashes}
+
+
+def _line(
+    axes: Axes, number: int, x: np.ndarray, draws: np.ndarray, label: str, every: float
+) -> None:
+    """A median with the band of all draws, [draws, len(x)]."""
+    style = _style(number)
+    # Markers start at different places, so that lines on top of each other can be seen.
+    places = (0.02 * number, every)
+    axes.plot(x, np.median(draws, 0), lw=1.5, ms=4.5, markevery=places, label=label, **style)
+    if len(draws) > 1:
+        band = {"color": style["color"], "alpha": 0.13, "lw": 0}
+        axes.fill_between(x, draws.min(0), draws.max(0), **band)
+
+
+def _finish(figure: Figure, axes: Axes, path: Path, extra: Iterable[Line2D]) -> None:
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    handles, _ = axes.get_legend_handles_labels()
+    # Below the axes, where it hides nothing.
+    figure.legend(
+        handles=[*handles, *extra],
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize="small",
+    )
+    figure.savefig(path, dpi=_DPI)
