@@ -75,8 +75,11 @@ class FtrlState(NamedTuple):
       steps: made so far, a scalar.
       start: w_1, the centre of the regulariser.
       total: sum of alpha_s g_s, like w.
-      hint: ghat_t, what the gradient to come was predicted to be; adaptive only, else ().
+      hint: ghat_t, what the gradient to come was predicted to be, if `hinted`; adaptive only,
+        else ().
       squares: sum of (alpha_s (g_s - ghat_s))^2, like w; adaptive only, else ().
+      hinted: whether there was a hint, a scalar; if not, ghat_t is zero and `hint` an old one,
+        for zeros would cost a write of the whole of it at every step. Adaptive only, else ().
     """
 
     steps: jax.Array
@@ -84,6 +87,7 @@ class FtrlState(NamedTuple):
     total: PyTree
     hint: PyTree
     squares: PyTree
+    hinted: PyTree
 
 
 def ao_ftrl(
@@ -170,13 +174,16 @@ def _leader(
     constraint = constraint or constraints.unconstrained()
 
     def init(params):
-        zeros = jax.tree.map(lambda w: jnp.zeros_like(constraints.wide(w)), params)
+        # Every array is its own buffer: a step can be given the parameters and this to overwrite.
+        start = jax.tree.map(jnp.copy, params)
+        total, hint = (
+            jax.tree.map(lambda w: jnp.zeros_like(constraints.wide(w)), params) for _ in range(2)
+        )
         steps = jnp.zeros((), jnp.int32)
         if not adaptive:
-            return FtrlState(steps, params, zeros, (), ())
-        return FtrlState(
-            steps, params, zeros, zeros, jax.tree.map(lambda z: z + initial_square, zeros)
-        )
+            return FtrlState(steps, start, total, (), (), ())
+        squares = jax.tree.map(lambda z: z + initial_square, total)
+        return FtrlState(steps, start, total, hint, squares, jnp.zeros((), bool))
 
     def update(gradients, state, params=None, *, hint=None, **extra):
         del extra
@@ -184,20 +191,20 @@ def _leader(
         t = state.steps + 1
         alpha, beta = weights(t), schedules.at(learning_rate, t)
         total = _add(state.total, alpha, gradients)
-        expected = total if hint is None else _add(total, weights(t + 1), hint)
         if not adaptive:
-            new = FtrlState(t, state.start, total, (), ())
-            steps = schedules.scale(beta, expected)
+            new = FtrlState(t, state.start, total, (), (), ())
+            scaled = total if hint is None else _add(total, weights(t + 1), hint)
         else:
-            surprise = jax.tree.map(lambda g, m: alpha * (g - m), gradients, state.hint)
+            before = jax.tree.map(lambda m: jnp.where(state.hinted, m, 0), state.hint)
+            surprise = jax.tree.map(lambda g, m: alpha * (g - m), gradients, before)
             squares = jax.tree.map(
                 lambda q, d: q + jnp.square(d).astype(q.dtype), state.squares, surprise
             )
-            prediction = jax.tree.map(jnp.zeros_like, total) if hint is None else hint
-            prediction = jax.tree.map(lambda m, s: m.astype(s.dtype), prediction, total)
-            new = FtrlState(t, state.start, total, prediction, squares)
+            kept = state.hint if hint is None else jax.tree.map(_after, squares, hint)
+            new = FtrlState(t, state.start, total, kept, squares, jnp.full((), hint is not None))
+            expected = total if hint is None else _add(total, weights(t + 1), kept)
             scaled = jax.tree.map(lambda s, q: s * _inverse_root(q), expected, squares)
-            steps = schedules.scale(beta, scaled)
+        steps = schedules.scale(beta, scaled)
         moved = jax.tree.map(lambda w, d: (w - d).astype(w.dtype), state.start, steps)
         return _difference(constraint.project(moved), params), new
 
@@ -270,6 +277,16 @@ def omega_m(
 def _inverse_root(x: jax.Array) -> jax.Array:
     """1 / sqrt(x); zero, and with zero derivative, where x is zero."""
     return jnp.where(x > 0, jax.lax.rsqrt(jnp.where(x > 0, x, 1.0)), 0.0)
+
+
+def _after(squares: jax.Array, hint: jax.Array) -> jax.Array:
+    """The hint, in the dtype of `squares` and not before these are known.
+
+    The squares are made from the last hint, and the new one is stored in its place. Unless it
+    has to wait for the squares, XLA's CPU compiler copies both, on one core. Squares are never
+    -inf, but it cannot know; `jax.lax.optimization_barrier` it drops too early to be of use.
+    """
+    return jnp.where(squares == -jnp.inf, squares, hint.astype(squares.dtype))
 
 
 def _add(total: PyTree, weight: jax.Array, term: PyTree) -> PyTree:

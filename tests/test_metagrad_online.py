@@ -164,6 +164,35 @@ def test_learners_ask_for_parameters(name):
         learner.update(jnp.ones(2), learner.init(jnp.ones(2)))
 
 
+def test_no_hint_is_a_hint_of_zero_also_after_others():
+    """The adaptive learner keeps an old hint where there is none, and must not use it."""
+    gradients, predictions = vectors(6), vectors(6, seed=9)
+    for make in (online.ao_ftrl, online.adaptive_ao_ftrl):
+        for hinted in itertools.product([True, False], repeat=4):
+            mixed = [p if i else None for p, i in zip(predictions, hinted, strict=False)]
+            zeros = [p if i else jnp.zeros(3) for p, i in zip(predictions, hinted, strict=False)]
+            got, want = (play(make(0.1), jnp.ones(3), gradients[:4], h) for h in (mixed, zeros))
+            np.testing.assert_array_equal(got, want)
+
+
+def test_a_hint_that_is_not_a_number_is_forgotten():
+    learner, w = online.adaptive_ao_ftrl(0.1), jnp.ones(2)
+    _, state = learner.update(w, learner.init(w), w, hint=w)
+    _, state = learner.update(w, state._replace(hint=jnp.full(2, jnp.nan)), w)
+    assert np.all(np.isnan(state.squares))
+    _, state = learner.update(w, state._replace(squares=w), w)
+    np.testing.assert_array_equal(state.squares, 2.0)
+
+
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_a_first_step_may_overwrite_what_it_is_given(name):
+    """No array of a first state is another, or the parameters: XLA refuses to donate one twice."""
+    learner, w = LEARNERS[name](0.1), {"a": jnp.ones(3), "b": jnp.ones(())}
+    step = jax.jit(lambda w, state: learner.update(w, state, w), donate_argnums=(0, 1))
+    updates, _ = step(w, learner.init(w))
+    assert jax.tree.structure(updates) == jax.tree.structure(w)
+
+
 def test_hints_reach_only_learners_that_listen():
     gradients, predictions = vectors(3), vectors(3, seed=9)
     start = jnp.zeros(3)
