@@ -123,6 +123,16 @@ def _drift(result: dict[str, Any]) -> str:
     return _markdown(head, rows)
 
 
+def _online_learners(result: dict[str, Any]) -> str:
+    parts = ("vector", "tensors", "scan")
+    rows = (
+        (name, f"{row['vector']['milliseconds']:.2f}", *(f"{row[p]['of_adam']:.2f}" for p in parts))
+        for name, row in result["rows"].items()
+    )
+    head = ("", "one vector, ms a step", "of Adam's", "20 tensors, of Adam's", "scan, of Adam's")
+    return _markdown(head, rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "learning": ("cartpole-learning", _learning),
     "starts": ("cartpole-starts", _starts),
@@ -131,6 +141,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "host": ("cartpole-host", _host),
     "signals": ("signals", _signals),
     "drift": ("signals", _drift),
+    "online-learners": ("online_learners", _online_learners),
 }
 
 
