@@ -19,9 +19,10 @@ import optax
 
 from agents import actor_critic
 from agents.actor_critic import Trajectory
-from configs.settings import RunSettings
-from metagrad import core, matching, targets, update_rules
+from configs.settings import IN_LOSS, InnerOptimizer, RunSettings, TuningSettings
+from metagrad import constraints, core, hints, matching, online, targets, update_rules
 from metagrad import hyperparams as hp
+from metagrad.trust_region import LEARNING_RATE, TrustRegion
 
 Params = Any
 
@@ -31,6 +32,16 @@ BIJECTORS = {
     "entropy": hp.POSITIVE,
     "critic": hp.POSITIVE,
     "learning_rate": hp.POSITIVE,
+    "momentum": hp.UNIT_INTERVAL,
+    "hint_weight": hp.POSITIVE,
+}
+INNER_OPTIMIZERS: dict[InnerOptimizer, Callable[[], update_rules.UpdateRule]] = {
+    "sgd": update_rules.sgd,
+    "momentum": update_rules.momentum,
+    "adagrad": update_rules.adagrad,
+    "rms": update_rules.rms,
+    "adam": update_rules.adam,
+    "accelerated": update_rules.accelerated,
 }
 
 
@@ -77,16 +88,14 @@ def space(settings: RunSettings) -> dict[str, hp.Hyperparameter]:
     tuning_on = settings.tuning.method != "none"
     return {
         name: hp.Hyperparameter(BIJECTORS[name], spec.low, spec.high, spec.tuned and tuning_on)
-        for name, spec in settings.hyperparameters.items()
+        for name, spec in settings.in_use.items()
     }
 
 
 def learner(ac: actor_critic.ActorCritic, settings: RunSettings) -> core.MetaLearner:
     """The engine on the actor-critic's problem."""
     tuning = settings.tuning
-    outer = {
-        name: jnp.asarray(spec.outer, float) for name, spec in settings.hyperparameters.items()
-    }
+    outer = {name: jnp.asarray(settings.hyperparameters[name].outer, float) for name in IN_LOSS}
     # Values carry most of what is to be known of gamma (docs/tuning.md): they weigh more in
     # the judgement of a student than in the steps of its target.
     value_weight = outer["critic"] * tuning.value_weight
@@ -100,24 +109,47 @@ def learner(ac: actor_critic.ActorCritic, settings: RunSettings) -> core.MetaLea
             target, params, batch, divergence, value_weight
         ),
     )
-    rule = {
-        "sgd": update_rules.sgd,
-        "momentum": update_rules.momentum,
-        "rms": update_rules.rms,
-        "adam": update_rules.adam,
-    }[settings.agent.inner_optimizer]()
+    rule = INNER_OPTIMIZERS[settings.agent.inner_optimizer]()
     objective = {
         "none": targets.meta_gradient,
         "mg": targets.meta_gradient,
         "bmg": lambda: targets.bootstrapped(tuning.target_steps),
     }[tuning.method]()
+    tuned = {name for name, spec in space(settings).items() if spec.tuned}
+
+    def policy_change(before, after, trajectory):
+        old, new = (ac.policy(params, trajectory.observation) for params in (before, after))
+        return matching.reverse_kl(old, new)
+
+    region = TrustRegion(policy_change, tuning.trust_region, tuning.trust_region_cut)
     return core.meta_learner(
         problem,
         update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm),
         space(settings),
         objective,
-        optax.adam(tuning.learning_rate),
+        meta_optimizer(tuning, space(settings)),
+        region if LEARNING_RATE in tuned else None,
     )
+
+
+def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTransformation:
+    """What moves the raw hyperparameters along their meta-gradients.
+
+    The online learners see meta-gradients divided by their root mean square, as Adam's are:
+    those of different hyperparameters and tasks differ by orders of magnitude.
+    """
+    if tuning.optimizer == "adam":
+        return optax.adam(tuning.learning_rate)
+    region = constraints.Constraint(lambda raw: hp.project(space, raw), separable=True)
+    learners: dict[str, Callable[..., optax.GradientTransformation]] = {
+        "ogd": online.ogd,
+        "ao_ftrl": online.ao_ftrl,
+        "omega": online.omega,
+    }
+    learner = learners[tuning.optimizer](tuning.learning_rate, constraint=region)
+    if tuning.optimizer == "ao_ftrl":
+        learner = hints.with_hint(learner, hints.exponential_average())
+    return optax.chain(optax.scale_by_adam(b1=0.0), learner)
 
 
 def make(
@@ -135,9 +167,7 @@ def make(
     judges = tuning.target_steps if tuning.method == "bmg" else 1
     window = tuning.inner_steps + judges
     reach = max(window - tuning.period, 0) if tuned else 0
-    start = {
-        name: jnp.asarray(spec.start, float) for name, spec in settings.hyperparameters.items()
-    }
+    start = {name: jnp.asarray(spec.start, float) for name, spec in settings.in_use.items()}
 
     def init(key, start_values=None):
         learner_state = engine.init(flat.init(key), start if start_values is None else start_values)
@@ -148,6 +178,7 @@ def make(
             actor_critic.empty_trajectory(
                 *spaces, settings.agent.rollout_length, settings.num_envs
             ),
+            jnp.ones(()),
         )
         history = jax.tree.map(lambda x: jnp.zeros((reach, *x.shape), x.dtype), step)
         return AgentState(learner_state, history, jnp.zeros((), jnp.int32))

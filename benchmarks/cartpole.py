@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from operator import truediv
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -25,12 +23,12 @@ import numpy as np
 
 from agents import self_tuning
 from benchmarks import population
+from benchmarks.record import write
 from configs import presets
 from configs.settings import Method, RunSettings
 from envs import registry
 from training.runner import make_runner
 
-RESULTS = Path(__file__).parent / "results"
 THRESHOLD = 475.0
 STARTS = list(itertools.product((0.5, 0.9, 0.99), (0.01, 0.5), (0.5, 0.95)))
 FIXED = "fixed at the outer values"
@@ -204,20 +202,9 @@ def main() -> None:
         keywords["seeds"] = arguments.seeds
     if arguments.part == "starts":
         keywords["agent"] = arguments.agent
-    begun = time.perf_counter()
     result = PARTS[arguments.part](**keywords)
-    result["minutes"] = round((time.perf_counter() - begun) / 60, 1)
-    result["machine"] = {
-        "processor": platform.processor() or platform.machine(),
-        "devices": [str(device) for device in jax.devices()],
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-    }
     suffix = "-trial" if arguments.agent == "trial" else ""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"cartpole-{arguments.part}{suffix}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"wrote {path.relative_to(Path.cwd())}")
+    write(f"cartpole-{arguments.part}{suffix}", result)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ counts is the median of the ratios to Adam in the same turn.
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.cartpole import RESULTS
+from benchmarks.record import write
 from metagrad import averaging, constraints, hints, online
 
 SIZE = 1_000_000
@@ -41,8 +39,8 @@ LEARNERS: dict[str, optax.GradientTransformation] = {
     ),
     "ao_ftrl in a box": online.ao_ftrl(RATE, constraint=BOX),
     "ao_ftrl in a ball": online.ao_ftrl(RATE, constraint=constraints.ball(1.0)),
-    "adaptive_ao_ftrl": online.adaptive_ao_ftrl(RATE),
-    "adaptive_ao_ftrl in a box": online.adaptive_ao_ftrl(RATE, constraint=BOX),
+    "adaptive_ftrl": online.adaptive_ftrl(RATE),
+    "adaptive_ftrl in a box": online.adaptive_ftrl(RATE, constraint=BOX),
     "adaptive_ao_ftrl, last_gradient": hints.with_hint(online.adaptive_ao_ftrl(RATE), LAST),
     "adaptive_ao_ftrl, exponential_average": hints.with_hint(
         online.adaptive_ao_ftrl(RATE), hints.exponential_average()
@@ -133,7 +131,6 @@ def measure(
 
 def main() -> None:
     """Measures and writes the numbers."""
-    begun = time.perf_counter()
     parts = {
         "vector": measure(vector()),
         "tensors": measure(tensors()),
@@ -147,18 +144,8 @@ def main() -> None:
         "repeats": REPEATS,
         "steps": STEPS,
         "rows": rows,
-        "minutes": round((time.perf_counter() - begun) / 60, 1),
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "devices": [str(device) for device in jax.devices()],
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-        },
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "online_learners.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"wrote {path.name} after {result['minutes']} minutes")
+    write("online_learners", result)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def run(
         keys = jax.random.split(jax.random.fold_in(key, 1), parts)
         return jax.lax.scan(part, init(key, start), keys)[1]
 
-    defaults = {name: h.start for name, h in settings.hyperparameters.items()}
+    defaults = {name: h.start for name, h in settings.in_use.items()}
     columns = {name: jnp.full(len(seeds), value) for name, value in defaults.items()}
     columns |= {name: jnp.asarray(x, jnp.float32) for name, x in (starts or {}).items()}
     keys = jnp.stack([jax.random.PRNGKey(seed) for seed in seeds])

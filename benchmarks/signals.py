@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import population
-from benchmarks.cartpole import RESULTS, settings_for
+from benchmarks.cartpole import settings_for
+from benchmarks.record import write
 from configs.settings import Method, RunSettings
 
 STANDING = 1e-12  # a meta step size that moves nothing
@@ -100,8 +101,7 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     parts: dict[str, Callable[[int], dict[str, Any]]] = {"signals": signals, "drift": drift}
     result = {"runs": runs} | {name: part(runs) for name, part in parts.items()}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "signals.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write("signals", result)
 
 
 if __name__ == "__main__":

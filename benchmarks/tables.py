@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cartpole import RESULTS
+from benchmarks.record import RESULTS
 
-PAGES = ("benchmarks.md", "tuning.md")
+PAGES = ("benchmarks.md", "meta-gradients.md", "tuning.md")
 DOCS = Path(__file__).parent.parent / "docs"
 _TABLE = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -133,6 +133,19 @@ def _online_learners(result: dict[str, Any]) -> str:
     return _markdown(head, rows)
 
 
+def _numbers(result: dict[str, Any]) -> str:
+    rows = ((name, *map(_number, row)) for name, row in result["rows"].items())
+    return _markdown(("", *result["head"]), rows)
+
+
+def _number(cell: float | list[float] | None) -> str:
+    if isinstance(cell, list):
+        return "; ".join(map(_number, cell))
+    if cell is None:
+        return ""
+    return f"{cell:.1e}" if 0 < abs(cell) < 1e-2 else f"{cell:.2g}"
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "learning": ("cartpole-learning", _learning),
     "starts": ("cartpole-starts", _starts),
@@ -141,6 +154,11 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "host": ("cartpole-host", _host),
     "signals": ("signals", _signals),
     "drift": ("signals", _drift),
+    "convex-pseudo-huber": ("convex-pseudo-huber", _numbers),
+    "convex-worst-case": ("convex-worst-case", _numbers),
+    "convex-sensitivity": ("convex-sensitivity", _numbers),
+    "convex-meta-rates": ("convex-meta-rates", _numbers),
+    "convex-forms": ("convex-forms", _numbers),
     "online-learners": ("online_learners", _online_learners),
 }
 

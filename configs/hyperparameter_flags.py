@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from configs.errors import ConfigError
-from configs.settings import Hyperparameter, default_hyperparameters
+from configs.settings import IN_LOSS, Hyperparameter, default_hyperparameters
 from configs.validate import NAMES
 
 GROUP = Group("Hyperparameters", sort_key=1)
@@ -67,8 +67,8 @@ def edit(base: dict[str, Hyperparameter], flags: HyperparameterFlags) -> dict[st
     for flag, texts in (("start", flags.start), ("outer", flags.outer)):
         for text in texts:
             name, value = _split(f"--{flag}", text, "NAME=VALUE")
-            if (flag, name) == ("outer", "learning_rate"):
-                raise ConfigError("--outer: learning_rate is no part of the outer objective")
+            if flag == "outer" and name in NAMES and name not in IN_LOSS:
+                raise ConfigError(f"--outer: {name} is no part of the outer objective")
             change(f"--{flag}", name, **{flag: _number(f"--{flag}", value, text)})
     for text in flags.bounds:
         name, value = _split("--bounds", text, "NAME=LOW:HIGH")

@@ -11,6 +11,8 @@ from typing import Literal
 
 Backend = Literal["auto", "jax", "host"]
 Method = Literal["none", "mg", "bmg"]
+InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated"]
+MetaOptimizer = Literal["adam", "ogd", "ao_ftrl", "omega"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class AgentSettings:
       hidden: widths of the hidden layers, of policy and value network each.
       activation: non-linearity between the layers.
       rollout_length: T, steps of each environment between two updates.
-      inner_optimizer: name of a rule in `metagrad.update_rules`.
+      inner_optimizer: name of a rule in `metagrad.update_rules`; "accelerated" is averaging
+        and a hint on RMS-scaled gradients.
       max_grad_norm: global norm to which inner gradients are clipped.
       value_scale: the value network's output is multiplied by this, and critic errors are
         divided by it. About the size of the returns, so that the network need not be large.
@@ -50,7 +53,7 @@ class AgentSettings:
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
     rollout_length: int = 16
-    inner_optimizer: Literal["sgd", "momentum", "rms", "adam"] = "rms"
+    inner_optimizer: InnerOptimizer = "rms"
     max_grad_norm: float = 0.5
     value_scale: float = 1.0
     normalize_advantage: bool = True
@@ -71,7 +74,12 @@ class TuningSettings:
       value_weight: what values count, in units of the outer critic weight, in the outer
         loss of mg and in the matching of bmg.
       period: updates of the agent between two updates of the hyperparameters.
-      learning_rate: step size of the meta-optimiser (Adam), in unconstrained units.
+      optimizer: moves the hyperparameters along the meta-gradient: "adam", or an online
+        learner of `metagrad.online` on meta-gradients scaled as Adam scales them.
+      learning_rate: step size of the meta-optimiser, in unconstrained units.
+      trust_region: KL(new || old) of the policy by which one update may move it while the
+        learning rate is tuned; a longer update is shortened, and the learning rate lowered.
+      trust_region_cut: how far it is lowered: by the factor of the shortening to this power.
     """
 
     method: Method = "bmg"
@@ -80,7 +88,10 @@ class TuningSettings:
     matching: Literal["reverse_kl", "kl"] = "reverse_kl"
     value_weight: float = 10.0
     period: int = 4
+    optimizer: MetaOptimizer = "adam"
     learning_rate: float = 4e-2
+    trust_region: float = 0.05
+    trust_region_cut: float = 0.25
 
 
 def default_hyperparameters() -> dict[str, Hyperparameter]:
@@ -91,7 +102,19 @@ def default_hyperparameters() -> dict[str, Hyperparameter]:
         "entropy": Hyperparameter(0.01, 1e-5, 1.0, True, 0.01),
         "critic": Hyperparameter(0.5, 1e-3, 10.0, True, 0.5),
         "learning_rate": Hyperparameter(3e-3, 1e-6, 1e-1, False, 3e-3),
+        "momentum": Hyperparameter(0.9, 0.0, 0.999, False, 0.9),
+        "hint_weight": Hyperparameter(1.0, 0.0, 10.0, False, 1.0),
     }
+
+
+# Those that the outer objective has values of its own for: what the loss reads.
+IN_LOSS = ("gamma", "lambda", "entropy", "critic")
+
+# Hyperparameters that only some inner optimisers read; the others are always in use.
+READ_BY: dict[str, tuple[InnerOptimizer, ...]] = {
+    "momentum": ("momentum", "adam", "accelerated"),
+    "hint_weight": ("accelerated",),
+}
 
 
 @dataclass(frozen=True)
@@ -117,3 +140,13 @@ class RunSettings:
     hyperparameters: dict[str, Hyperparameter] = field(default_factory=default_hyperparameters)
     agent: AgentSettings = AgentSettings()
     tuning: TuningSettings = TuningSettings()
+
+    @property
+    def in_use(self) -> dict[str, Hyperparameter]:
+        """The hyperparameters that the loss or the inner optimiser reads."""
+        optimizer = self.agent.inner_optimizer
+        return {
+            name: spec
+            for name, spec in self.hyperparameters.items()
+            if optimizer in READ_BY.get(name, (optimizer,))
+        }

@@ -15,6 +15,7 @@ from configs.settings import TuningSettings
 # Fields whose bare name would say too little among all other flags.
 _RENAMED: dict[tuple[type, str], str] = {
     (TuningSettings, "method"): "meta",
+    (TuningSettings, "optimizer"): "meta_optimizer",
     (TuningSettings, "learning_rate"): "meta_learning_rate",
 }
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from configs.errors import ConfigError
-from configs.settings import Hyperparameter, RunSettings, default_hyperparameters
+from configs.settings import READ_BY, Hyperparameter, RunSettings, default_hyperparameters
 
 NAMES = tuple(default_hyperparameters())
 
@@ -18,6 +18,8 @@ DOMAINS = {
     "entropy": (0.0, math.inf),
     "critic": (0.0, math.inf),
     "learning_rate": (0.0, math.inf),
+    "momentum": (0.0, 1.0),
+    "hint_weight": (0.0, math.inf),
 }
 
 # Whole numbers, both ends included; others start at 1. The upper ends are far above use: they turn
@@ -53,6 +55,20 @@ def validate(settings: RunSettings) -> None:
         )
     for name, hyperparameter in settings.hyperparameters.items():
         _check_hyperparameter(name, hyperparameter)
+    _check_learners(settings)
+
+
+def _check_learners(settings: RunSettings) -> None:
+    """What cannot be tuned by these optimisers."""
+    inner, meta = settings.agent.inner_optimizer, settings.tuning.optimizer
+    tuned = {name for name, spec in settings.hyperparameters.items() if spec.tuned}
+    for name in sorted(tuned - set(settings.in_use)):
+        _require(
+            False, "agent.inner_optimizer", inner, f"{' | '.join(READ_BY[name])} to tune {name}"
+        )
+    if meta == "ao_ftrl" and "learning_rate" in tuned:
+        # It plays its start plus all past gradients: what the trust region lowers would come back.
+        _require(False, "tuning.optimizer", meta, "adam | ogd | omega to tune learning_rate")
 
 
 def check_count(name: str, value: int, prefix: str = "") -> None:

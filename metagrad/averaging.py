@@ -86,7 +86,9 @@ def averaged(
 
     def init_averaged(params):
         first = update(init(params), params, weights)
-        return AveragedState(first.steps, first.weight, params, learner.init(params))
+        # A buffer of its own: a step can be given the parameters and this to overwrite.
+        point = jax.tree.map(jnp.copy, params)
+        return AveragedState(first.steps, first.weight, point, learner.init(params))
 
     def update_averaged(gradients, state, params=None, **extra):
         if params is None:

@@ -26,8 +26,10 @@ import numpy as np
 import optax
 
 from metagrad import hyperparams as hp
-from metagrad.targets import InnerState, Objective, Problem
-from metagrad.update_rules import UpdateRule
+from metagrad.targets import Objective, Problem
+from metagrad.trust_region import TrustRegion, cut, shorten
+from metagrad.trust_region import advance as make_advance
+from metagrad.update_rules import InnerState, UpdateRule
 
 PyTree = Any
 
@@ -48,12 +50,14 @@ class Step(NamedTuple):
       raw: raw values of the tuned hyperparameters it was made with.
       gradient: of the inner loss, like the parameters.
       batch: its data.
+      scale: the part of the step that the trust region left, 1 without one, a scalar.
     """
 
     before: InnerState
     raw: dict[str, PyTree]
     gradient: PyTree
     batch: PyTree
+    scale: jax.Array
 
 
 class MetaLearner(NamedTuple):
@@ -82,6 +86,7 @@ def meta_learner(
     space: hp.Space,
     objective: Objective,
     meta_optimizer: optax.GradientTransformation,
+    trust_region: TrustRegion | None = None,
 ) -> MetaLearner:
     """Builds the engine for one problem.
 
@@ -91,7 +96,9 @@ def meta_learner(
       space: the hyperparameters that loss and rule read, by name.
       objective: see `metagrad.targets`.
       meta_optimizer: moves the raw tuned hyperparameters along the meta-gradient.
+      trust_region: bounds single updates, and lowers a tuned learning rate that leaves it.
     """
+    advance = make_advance(rule, trust_region)
 
     def init(params, start):
         values = hp.init(space, start)
@@ -103,10 +110,14 @@ def meta_learner(
 
     def inner_step(state, batch):
         used = hyperparams(state)
-        params, rule_state = state.inner
+        params = state.inner.params
         gradient = jax.grad(problem.inner_loss)(params, params, used, batch)
-        inner = InnerState(*rule.update(gradient, rule_state, params, used))
-        return state._replace(inner=inner), Step(state.inner, state.values.raw, gradient, batch)
+        inner, scale = advance(gradient, state.inner, used, batch)
+        values = state.values
+        if trust_region is not None:
+            values = cut(trust_region, space, values, scale)
+        step = Step(state.inner, state.values.raw, gradient, batch, scale)
+        return state._replace(inner=inner, values=values), step
 
     def pull_back(cotangent, step, fixed, through_params):
         """Cotangent of the inner state after a step to those before it and of raw values."""
@@ -115,7 +126,8 @@ def meta_learner(
             return hp.constrain(space, hp.Values(raw, fixed))
 
         def update(inner, raw, gradient):
-            return InnerState(*rule.update(gradient, inner.rule, inner.params, used(raw)))
+            new = InnerState(*rule.update(gradient, inner.rule, inner.params, used(raw)))
+            return new if trust_region is None else shorten(inner, new, step.scale)
 
         def slope(raw, params, direction):
             def loss(moving):
@@ -135,7 +147,7 @@ def meta_learner(
     def meta_gradient(values, steps, end, validation):
         def judge(params):
             today = hp.constrain(space, values)
-            return objective(problem, rule, end._replace(params=params), today, validation)
+            return objective(problem, advance, end._replace(params=params), today, validation)
 
         to_params, info = jax.grad(judge, has_aux=True)(end.params)
         cotangent = InnerState(to_params, jax.tree.map(_zero_cotangent, end.rule))

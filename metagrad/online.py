@@ -75,11 +75,8 @@ class FtrlState(NamedTuple):
       steps: made so far, a scalar.
       start: w_1, the centre of the regulariser.
       total: sum of alpha_s g_s, like w.
-      hint: ghat_t, what the gradient to come was predicted to be, if `hinted`; adaptive only,
-        else ().
+      hint: ghat_t, what the gradient to come was predicted to be, where squares need it, else ().
       squares: sum of (alpha_s (g_s - ghat_s))^2, like w; adaptive only, else ().
-      hinted: whether there was a hint, a scalar; if not, ghat_t is zero and `hint` an old one,
-        for zeros would cost a write of the whole of it at every step. Adaptive only, else ().
     """
 
     steps: jax.Array
@@ -87,7 +84,6 @@ class FtrlState(NamedTuple):
     total: PyTree
     hint: PyTree
     squares: PyTree
-    hinted: PyTree
 
 
 def ao_ftrl(
@@ -110,7 +106,7 @@ def ao_ftrl(
       weights: alpha_t, a function of t = 1, 2, ...; see `metagrad.schedules`.
       constraint: the set W.
     """
-    return _leader(learning_rate, weights, constraint, adaptive=False)
+    return _leader(learning_rate, weights, constraint, adaptive=False, optimistic=True)
 
 
 def ftrl(
@@ -120,13 +116,7 @@ def ftrl(
     constraint: constraints.Constraint | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Follow-the-regularised-leader: `ao_ftrl` that is deaf to hints."""
-    learner = ao_ftrl(learning_rate, weights=weights, constraint=constraint)
-
-    def update(gradients, state, params=None, **extra):
-        del extra
-        return learner.update(gradients, state, params)
-
-    return optax.GradientTransformationExtraArgs(learner.init, update)
+    return _leader(learning_rate, weights, constraint, adaptive=False, optimistic=False)
 
 
 def adaptive_ao_ftrl(
@@ -147,8 +137,6 @@ def adaptive_ao_ftrl(
     form: a ball is refused. A coordinate that has never surprised (h_t = 0) stays at w_1,
     and has zero derivatives instead of NaN.
 
-    Without hints and constraint it is dual-averaging AdaGrad (Duchi et al. 2011).
-
     Args:
       learning_rate: beta_t, a number or a function of t = 1, 2, ...
       weights: alpha_t, a function of t = 1, 2, ...
@@ -158,32 +146,49 @@ def adaptive_ao_ftrl(
     Raises:
       ValueError: if the constraint is not separable.
     """
-    if constraint is not None and not constraint.separable:
-        raise ValueError("adaptive_ao_ftrl supports box and non_negative sets, not a ball")
-    return _leader(learning_rate, weights, constraint, adaptive=True, initial_square=initial_square)
+    return _leader(learning_rate, weights, constraint, True, True, initial_square)
+
+
+def adaptive_ftrl(
+    learning_rate: Rate,
+    *,
+    weights: Schedule = schedules.constant,
+    constraint: constraints.Constraint | None = None,
+    initial_square: float = 0.0,
+) -> optax.GradientTransformationExtraArgs:
+    """`adaptive_ao_ftrl` that is deaf to hints, and has none to store.
+
+    Without constraint it is dual-averaging AdaGrad (Duchi et al. 2011).
+    """
+    return _leader(learning_rate, weights, constraint, True, False, initial_square)
 
 
 def _leader(
     learning_rate: Rate,
     weights: Schedule,
     constraint: constraints.Constraint | None,
-    *,
     adaptive: bool,
+    optimistic: bool,
     initial_square: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     constraint = constraint or constraints.unconstrained()
+    if adaptive and not constraint.separable:
+        raise ValueError("an adaptive learner supports box and non_negative sets, not a ball")
 
     def init(params):
         # Every array is its own buffer: a step can be given the parameters and this to overwrite.
         start = jax.tree.map(jnp.copy, params)
-        total, hint = (
-            jax.tree.map(lambda w: jnp.zeros_like(constraints.wide(w)), params) for _ in range(2)
+        total, hint, squares = (
+            jax.tree.map(lambda w, x=x: jnp.full_like(constraints.wide(w), x), params)
+            for x in (0.0, 0.0, initial_square)
         )
-        steps = jnp.zeros((), jnp.int32)
-        if not adaptive:
-            return FtrlState(steps, start, total, (), (), ())
-        squares = jax.tree.map(lambda z: z + initial_square, total)
-        return FtrlState(steps, start, total, hint, squares, jnp.zeros((), bool))
+        return FtrlState(
+            jnp.zeros((), jnp.int32),
+            start,
+            total,
+            hint if adaptive and optimistic else (),
+            squares if adaptive else (),
+        )
 
     def update(gradients, state, params=None, *, hint=None, **extra):
         del extra
@@ -191,19 +196,20 @@ def _leader(
         t = state.steps + 1
         alpha, beta = weights(t), schedules.at(learning_rate, t)
         total = _add(state.total, alpha, gradients)
-        if not adaptive:
-            new = FtrlState(t, state.start, total, (), (), ())
-            scaled = total if hint is None else _add(total, weights(t + 1), hint)
-        else:
-            before = jax.tree.map(lambda m: jnp.where(state.hinted, m, 0), state.hint)
-            surprise = jax.tree.map(lambda g, m: alpha * (g - m), gradients, before)
+        hint = hint if optimistic else None
+        squares, kept = state.squares, state.hint
+        if adaptive:
+            surprise = gradients if not optimistic else _difference(gradients, state.hint)
             squares = jax.tree.map(
-                lambda q, d: q + jnp.square(d).astype(q.dtype), state.squares, surprise
+                lambda q, d: q + jnp.square(alpha * d).astype(q.dtype), squares, surprise
             )
-            kept = state.hint if hint is None else jax.tree.map(_after, squares, hint)
-            new = FtrlState(t, state.start, total, kept, squares, jnp.full((), hint is not None))
-            expected = total if hint is None else _add(total, weights(t + 1), kept)
-            scaled = jax.tree.map(lambda s, q: s * _inverse_root(q), expected, squares)
+        if adaptive and optimistic:
+            hint = jax.tree.map(jnp.zeros_like, total) if hint is None else hint
+            hint = kept = jax.tree.map(_after, squares, hint)
+        scaled = total if hint is None else _add(total, weights(t + 1), hint)
+        if adaptive:
+            scaled = jax.tree.map(lambda s, q: s * _inverse_root(q), scaled, squares)
+        new = FtrlState(t, state.start, total, kept, squares)
         steps = schedules.scale(beta, scaled)
         moved = jax.tree.map(lambda w, d: (w - d).astype(w.dtype), state.start, steps)
         return _difference(constraint.project(moved), params), new

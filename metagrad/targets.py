@@ -13,17 +13,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from metagrad.update_rules import UpdateRule
+from metagrad import hints
+from metagrad.trust_region import Advance
+from metagrad.update_rules import InnerState
 
 PyTree = Any
-
-
-class InnerState(NamedTuple):
-    """What the inner problem moves: parameters and the state of their update rule."""
-
-    params: PyTree
-    rule: PyTree
 
 
 class Problem(NamedTuple):
@@ -47,9 +43,10 @@ class Problem(NamedTuple):
     match: Callable[[PyTree, PyTree, PyTree], jax.Array]
 
 
-# (problem, rule, student, hyperparams, validation [V, ...]) -> (scalar, diagnostics)
+# (problem, advance, student, hyperparams, validation [V, ...]) -> (scalar, diagnostics); `advance`
+# makes one update of the student's rule.
 Objective = Callable[
-    [Problem, UpdateRule, InnerState, dict[str, PyTree], PyTree],
+    [Problem, Advance, InnerState, dict[str, PyTree], PyTree],
     tuple[jax.Array, dict[str, jax.Array]],
 ]
 
@@ -57,8 +54,8 @@ Objective = Callable[
 def meta_gradient() -> Objective:
     """The outer loss of the student, averaged over the validation batches (Xu et al. 2018)."""
 
-    def objective(problem, rule, student, hyperparams, validation):
-        del rule, hyperparams
+    def objective(problem, advance, student, hyperparams, validation):
+        del advance, hyperparams
         params = student.params
         frozen = jax.lax.stop_gradient(params)
         loss = _mean(lambda batch: problem.outer_loss(params, frozen, batch), validation)
@@ -84,20 +81,39 @@ def bootstrapped(steps: int) -> Objective:
     if steps < 1:
         raise ValueError(f"target steps = {steps}: at least 1")
 
-    def objective(problem, rule, student, hyperparams, validation):
+    def objective(problem, advance, student, hyperparams, validation):
         num_batches = jax.tree.leaves(validation)[0].shape[0]
 
-        def advance(state, step):
-            batch = jax.tree.map(lambda x: x[step % num_batches], validation)
-            gradients = jax.grad(problem.outer_loss)(state.params, state.params, batch)
-            return InnerState(*rule.update(gradients, state.rule, state.params, hyperparams)), None
+        def step(state, number):
+            batch = jax.tree.map(lambda x: x[number % num_batches], validation)
+            gradient = jax.grad(problem.outer_loss)(state.params, state.params, batch)
+            return advance(gradient, state, hyperparams, batch)[0], gradient
 
         fixed = jax.lax.stop_gradient(student)
-        target = jax.lax.scan(advance, fixed, jnp.arange(steps))[0].params
+        state, gradient = step(fixed, 0)
+        if steps > 1:
+            state, _ = jax.lax.scan(lambda s, n: (step(s, n)[0], None), state, jnp.arange(1, steps))
+        target = state.params
         distance = _mean(lambda batch: problem.match(target, student.params, batch), validation)
-        return distance, {"target_distance": distance}
+        info = {"target_distance": distance}
+        return distance, info | _optimism(fixed.params, gradient, target)
 
     return objective
+
+
+def _optimism(student: PyTree, gradient: PyTree, target: PyTree) -> dict[str, jax.Array]:
+    """What the target asks for beyond the outer gradient (`hints.implied_optimism`).
+
+    Lengths say nothing where a rule scales gradients; the angle does.
+    """
+    asked = jax.tree.map(lambda x, z: x - z, student, target)
+    optimism = hints.implied_optimism(student, gradient, target)
+    lengths = optax.tree.norm(asked) * optax.tree.norm(gradient)
+    inner = optax.tree.vdot(asked, gradient)
+    return {
+        "implied_optimism": optax.tree.norm(optimism),
+        "target_alignment": inner / jnp.where(lengths > 0, lengths, 1.0),
+    }
 
 
 def _mean(function: Callable[[PyTree], jax.Array], batches: PyTree) -> jax.Array:

@@ -23,6 +23,13 @@ PyTree = Any
 Hyperparams = Mapping[str, PyTree]
 
 
+class InnerState(NamedTuple):
+    """What the inner problem moves: parameters and the state of their update rule."""
+
+    params: PyTree
+    rule: PyTree
+
+
 class UpdateRule(NamedTuple):
     """A pair of pure functions.
 

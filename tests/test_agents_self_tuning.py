@@ -17,7 +17,7 @@ from configs.settings import (
     TuningSettings,
 )
 from metagrad import update_rules
-from metagrad.targets import InnerState
+from metagrad.update_rules import InnerState
 
 T, B = 4, 3
 OBSERVATIONS = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -32,16 +32,22 @@ HYPERPARAMETERS = {
     "entropy": Hyperparameter(0.2, 1e-5, 1.0, True, 0.01),
     "critic": Hyperparameter(0.3, 1e-3, 10.0, True, 0.5),
     "learning_rate": Hyperparameter(1e-2, 1e-6, 1e-1, True, 1e-2),
+    "momentum": Hyperparameter(0.7, 0.0, 0.999, True, 0.9),
+    "hint_weight": Hyperparameter(0.5, 0.0, 10.0, True, 1.0),
 }
 
 
-def make_settings(method="bmg", **tuning):
-    return RunSettings(
+def make_settings(method="bmg", optimizer="rms", **tuning):
+    settings = RunSettings(
         num_envs=B,
         hyperparameters=HYPERPARAMETERS,
-        agent=AgentSettings(hidden=(5,), rollout_length=T, value_scale=2.0),
-        tuning=TuningSettings(method=method, **tuning),
+        agent=AgentSettings(
+            hidden=(5,), rollout_length=T, value_scale=2.0, inner_optimizer=optimizer
+        ),
+        # No update here is to be shortened: tests/test_metagrad_trust_region.py is about that.
+        tuning=TuningSettings(method=method, **({"trust_region": 1e9} | tuning)),
     )
+    return replace(settings, hyperparameters=settings.in_use)
 
 
 def trajectory(seed, actions):
@@ -72,18 +78,22 @@ def stack(items):
     return jax.tree.map(lambda *x: jnp.stack(x), *items)
 
 
-@pytest.mark.parametrize("actions", list(ACTIONS))
+@pytest.mark.parametrize(
+    ("actions", "optimizer"),
+    [("discrete", "rms"), ("continuous", "rms"), ("discrete", "accelerated")],
+)
 @pytest.mark.parametrize("inner_steps", [1, 2])
 @pytest.mark.parametrize("method", ["mg", "bmg"])
-def test_meta_gradients_equal_finite_differences(method, inner_steps, actions):
+def test_meta_gradients_equal_finite_differences(method, inner_steps, actions, optimizer):
     """Every tuned hyperparameter, in float64, against K updates written out by hand."""
     actions = ACTIONS[actions]
     with jax.enable_x64(True):
-        settings = make_settings(method, inner_steps=inner_steps, target_steps=2)
+        settings = make_settings(method, optimizer, inner_steps=inner_steps, target_steps=2)
+        hyperparameters = settings.in_use
         ac = actor_critic.make(OBSERVATIONS, actions, settings.agent)
         engine = self_tuning.learner(ac, settings)
         inner_step = jax.jit(engine.inner_step)
-        start = {n: jnp.asarray(h.start, float) for n, h in HYPERPARAMETERS.items()}
+        start = {n: jnp.asarray(h.start, float) for n, h in hyperparameters.items()}
         params = jax.tree.map(lambda x: x.astype(float), ac.init(jax.random.PRNGKey(0)))
         state = engine.init(params, start)
         state, _ = inner_step(state, trajectory(99, actions))
@@ -98,8 +108,9 @@ def test_meta_gradients_equal_finite_differences(method, inner_steps, actions):
             state.values, stack(steps), state.inner, stack(validation)
         )
 
-        rule = update_rules.clip_by_global_norm(update_rules.rms(), settings.agent.max_grad_norm)
-        outer = {n: jnp.asarray(h.outer, float) for n, h in HYPERPARAMETERS.items()}
+        rule = {"rms": update_rules.rms, "accelerated": update_rules.accelerated}[optimizer]()
+        rule = update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm)
+        outer = {n: jnp.asarray(h.outer, float) for n, h in hyperparameters.items()}
 
         @jax.jit
         def update(inner, by_loss, by_rule, batch):
@@ -135,7 +146,8 @@ def test_meta_gradients_equal_finite_differences(method, inner_steps, actions):
                 total += weight * jnp.mean(jnp.square(values / settings.agent.value_scale)) / 2
             return total / 2
 
-        for name, bijector in self_tuning.BIJECTORS.items():
+        for name in hyperparameters:
+            bijector = self_tuning.BIJECTORS[name]
             raw, h = bijector.inverse(start[name]), 1e-5
             up, down = (objective({**start, name: bijector.forward(raw + s)}) for s in (h, -h))
             difference = (up - down) / (2 * h)

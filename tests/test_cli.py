@@ -27,8 +27,18 @@ def test_every_setting_has_a_flag(capsys):
     shown = capsys.readouterr().out
     names = {f.name for part in (RunSettings, AgentSettings) for f in dataclasses.fields(part)}
     names |= {f.name for f in dataclasses.fields(TuningSettings)}
-    names = names - {"hyperparameters", "agent", "tuning", "method", "learning_rate"}
-    names |= {"meta", "meta-learning-rate", "out", "config", "start", "fix", "tune", "bounds"}
+    names -= {"hyperparameters", "agent", "tuning", "method", "optimizer", "learning_rate"}
+    names |= {
+        "meta",
+        "meta-optimizer",
+        "meta-learning-rate",
+        "out",
+        "config",
+        "start",
+        "fix",
+        "tune",
+        "bounds",
+    }
     for name in names:
         assert f"--{name.replace('_', '-')} " in shown
     for default in ("CartPole-v1", "500000", "bmg", "gamma=0.99"):

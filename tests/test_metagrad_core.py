@@ -103,7 +103,7 @@ def replay(rule, start, raw, data, count):
             params, params, used, jax.tree.map(lambda x, k=k: x[k], data)
         )
         params, state = rule.update(gradient, state, params, used)
-    return targets.InnerState(params, state)
+    return update_rules.InnerState(params, state)
 
 
 def reference_objective(name, rule, start, data, count):

@@ -156,9 +156,7 @@ def _run(
     ):
         begun = time.perf_counter()
         # Start values are arguments, not constants: another start compiles nothing anew.
-        start = {
-            name: jnp.asarray(spec.start, float) for name, spec in settings.hyperparameters.items()
-        }
+        start = {name: jnp.asarray(spec.start, float) for name, spec in settings.in_use.items()}
         state = runner.init(jax.random.PRNGKey(settings.seed), start)
         advance = runner.compile(state, cycles)
         compiled = saved = time.perf_counter()

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from configs.settings import Hyperparameter
+from configs.settings import IN_LOSS, Hyperparameter
 from training.metrics import WINDOW, Episodes
 
 _DPI = 150
@@ -100,8 +100,7 @@ def _draw_path(
     thin = slice(None, None, max(1, len(env_steps) // _POINTS))
     steps = np.concatenate([[0], env_steps[thin], env_steps[-1:]])
     line = np.concatenate([[spec.start], values[thin], values[-1:]])
-    # No objective contains the learning rate.
-    outer = [spec.outer] if tuned and name != "learning_rate" else []
+    outer = [spec.outer] if tuned and name in IN_LOSS else []
     _set_scale(axes, name, np.concatenate([line, outer]))
     for value in outer:
         axes.axhline(value, color="C1", ls="--", lw=1, label="in the outer objective")

@@ -52,7 +52,7 @@ class Recorder:
         self.episodes.add(finished_episodes(end, returns, self.env_steps))
         self.env_steps += steps
         self._paths.append(hyperparameters)
-        names = self._settings.hyperparameters
+        names = self._settings.in_use
         current = {name: shortest(hyperparameters[name][-1]) for name in names}
         snapshot = Snapshot(
             self.env_steps,
@@ -77,7 +77,7 @@ class Recorder:
         """Start and end of every hyperparameter, and whether it was tuned."""
         return {
             name: {"start": spec.start, "end": shortest(end[name]), "tuned": self._tuned(name)}
-            for name, spec in self._settings.hyperparameters.items()
+            for name, spec in self._settings.in_use.items()
         }
 
     def plot(self, directory: Path) -> None:
@@ -90,7 +90,7 @@ class Recorder:
         plots.learning_curve(
             directory / "learning_curve.png", title, self.episodes.all, spec.reward_threshold
         )
-        empty = {name: np.zeros(0) for name in settings.hyperparameters}
+        empty = {name: np.zeros(0) for name in settings.in_use}
         paths = [empty, *self._paths]
         values = {name: np.concatenate([path[name] for path in paths]) for name in empty}
         cycles = np.arange(1, 1 + self.env_steps // self._steps_per_cycle)
@@ -99,13 +99,13 @@ class Recorder:
             title,
             cycles * self._steps_per_cycle,
             values,
-            settings.hyperparameters,
+            settings.in_use,
             {name: self._tuned(name) for name in empty},
         )
 
     def _tuned(self, name: str) -> bool:
         tuning_on = self._settings.tuning.method != "none"
-        return self._settings.hyperparameters[name].tuned and tuning_on
+        return self._settings.in_use[name].tuned and tuning_on
 
     def _shown(self, values: dict[str, float]) -> dict[str, float]:
         tuned = {name: value for name, value in values.items() if self._tuned(name)}
