@@ -106,10 +106,13 @@ def _title(settings: ConvexSettings) -> str:
 
 
 def print_summary(console: Console, directory: Path, summary: Mapping[str, Any]) -> None:
-    """Prints a table of the methods, and the directory."""
+    """Prints a table of the methods, 80 columns wide at most, and the directory.
+
+    Mean gaps are those over all steps, relative to the start.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", no_wrap=True)
-    for column in ("rate x L", "final gap", "bound", "holds", "slope", "mean / start"):
+    for column in ("rate x L", "final gap", "bound", "holds", "slope", "mean gap"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in summary["methods"].items():
         table.add_row(
