@@ -154,6 +154,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "host": ("cartpole-host", _host),
     "signals": ("signals", _signals),
     "drift": ("signals", _drift),
+    "convex-quadratic": ("convex-quadratic", _numbers),
     "convex-pseudo-huber": ("convex-pseudo-huber", _numbers),
     "convex-worst-case": ("convex-worst-case", _numbers),
     "convex-sensitivity": ("convex-sensitivity", _numbers),
