@@ -103,7 +103,7 @@ def default_hyperparameters() -> dict[str, Hyperparameter]:
         "critic": Hyperparameter(0.5, 1e-3, 10.0, True, 0.5),
         "learning_rate": Hyperparameter(3e-3, 1e-6, 1e-1, False, 3e-3),
         "momentum": Hyperparameter(0.9, 0.0, 0.999, False, 0.9),
-        "hint_weight": Hyperparameter(1.0, 0.0, 10.0, False, 1.0),
+        "hint_weight": Hyperparameter(0.5, 0.0, 10.0, False, 0.5),
     }
 
 

@@ -1,0 +1,154 @@
+"""What moves the parameters and the hyperparameters of the agent, by the names of the settings."""
+
+import itertools
+from dataclasses import replace
+from typing import get_args
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import actor_critic, self_tuning
+from configs.settings import (
+    IN_LOSS,
+    READ_BY,
+    AgentSettings,
+    InnerOptimizer,
+    MetaOptimizer,
+    RunSettings,
+    TuningSettings,
+    default_hyperparameters,
+)
+from metagrad import hyperparams as hp
+from metagrad import matching
+from tests.test_agents_self_tuning import trajectory
+
+OBSERVATIONS = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
+ACTIONS = gym.spaces.Discrete(3)
+SPACE = {
+    "gamma": hp.Hyperparameter(hp.UNIT_INTERVAL, 0.1, 0.999),
+    "entropy": hp.Hyperparameter(hp.POSITIVE, 1e-3, 1.0),
+}
+
+
+class Recording(dict):
+    """Remembers which of its entries were read."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.read = set()
+
+    def __getitem__(self, name):
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+@pytest.mark.parametrize("name", get_args(InnerOptimizer))
+def test_the_settings_know_which_rule_reads_what(name):
+    rule = self_tuning.INNER_OPTIMIZERS[name]()
+    values = Recording({n: h.start for n, h in default_hyperparameters().items()})
+    params = jnp.ones(3)
+    rule.update(params, rule.init(params), params, values)
+    assert values.read == {"learning_rate"} | {n for n, names in READ_BY.items() if name in names}
+    in_use = RunSettings(agent=AgentSettings(inner_optimizer=name)).in_use
+    assert set(in_use) == set(IN_LOSS) | values.read
+
+
+def play(name, gradients, rate=0.04):
+    optimizer = self_tuning.meta_optimizer(
+        TuningSettings(optimizer=name, learning_rate=rate), SPACE
+    )
+    raw = hp.init(SPACE, {"gamma": 0.9, "entropy": 0.1}).raw
+    state = optimizer.init(raw)
+    for gradient in gradients:
+        updates, state = optimizer.update(gradient, state, raw)
+        raw = jax.tree.map(jnp.add, raw, updates)
+    return hp.constrain(SPACE, hp.Values(raw, {}))
+
+
+def some_gradients(scale=1.0):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(50, 2))
+    return [
+        {"gamma": jnp.float32(scale * (a - 1)), "entropy": jnp.float32(1e-3 * scale * (b + 1))}
+        for a, b in noise
+    ]
+
+
+@pytest.mark.parametrize("name", get_args(MetaOptimizer))
+def test_meta_optimizers_descend_whatever_the_size_of_gradients(name):
+    values, same = play(name, some_gradients()), play(name, some_gradients(1e3))
+    assert values["gamma"] > 0.93
+    assert values["entropy"] < 0.07
+    for key in values:
+        np.testing.assert_allclose(values[key], same[key], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["ogd", "ao_ftrl", "omega"])
+def test_online_learners_stay_within_bounds_by_themselves(name):
+    """The engine projects what Adam returns; these learners know their set."""
+    for rate in (0.5, 50.0):
+        values = play(name, some_gradients(), rate)
+        assert 0.1 - 1e-6 <= values["gamma"] <= 0.999 + 1e-6
+        assert 1e-3 * (1 - 1e-5) <= values["entropy"] <= 1.0
+
+
+def run(settings, updates=6):
+    agent = self_tuning.make(OBSERVATIONS, ACTIONS, settings)
+    state = jax.jit(agent.init)(jax.random.PRNGKey(0))
+    inner_step = jax.jit(agent.inner_step)
+    meta_step = jax.jit(agent.meta_step, donate_argnums=0)
+    states = [state]
+    for seed in range(updates):
+        state, step = inner_step(state, trajectory(seed, ACTIONS))
+        states.append(jax.tree.map(jnp.copy, state))
+        state, _ = meta_step(state, jax.tree.map(lambda x: x[None], step))
+    return agent, states
+
+
+def tuned(names, starts=(), **agent):
+    defaults = default_hyperparameters()
+    hyperparameters = {
+        name: replace(spec, tuned=name in names, start=dict(starts).get(name, spec.start))
+        for name, spec in defaults.items()
+    }
+    return RunSettings(
+        num_envs=3,
+        hyperparameters=hyperparameters,
+        agent=AgentSettings(hidden=(5,), rollout_length=4, **agent),
+        tuning=TuningSettings(period=1),
+    )
+
+
+@pytest.mark.parametrize("name", get_args(InnerOptimizer))
+def test_every_inner_optimizer_can_have_all_that_it_reads_tuned(name):
+    names = set(IN_LOSS) | {"learning_rate"} | {n for n, by in READ_BY.items() if name in by}
+    agent, states = run(tuned(names, inner_optimizer=name))
+    values = agent.hyperparameters(states[-1])
+    assert set(values) == names
+    for key, value in values.items():
+        assert np.isfinite(value)
+        assert value != np.float32(default_hyperparameters()[key].start), key
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(states[-1]))
+
+
+@pytest.mark.parametrize("tune", [True, False])
+def test_a_learning_rate_that_is_tuned_is_kept_from_destroying_the_policy(tune):
+    names = {"learning_rate"} if tune else {"gamma"}
+    settings = tuned(names, {"learning_rate": 0.1}.items())
+    agent, states = run(settings)
+    ac = actor_critic.make(OBSERVATIONS, ACTIONS, settings.agent)
+    changes = []
+    for seed, (before, after) in enumerate(itertools.pairwise(states)):
+        observation = trajectory(seed, ACTIONS).observation
+        old, new = (ac.policy(agent.params(state), observation) for state in (before, after))
+        changes.append(float(matching.reverse_kl(old, new)))
+    limit, rate = settings.tuning.trust_region, agent.hyperparameters(states[-1])["learning_rate"]
+    if tune:
+        assert max(changes) < 3 * limit  # a step that long is not yet quadratic in its length
+        assert rate < 0.1 * 0.9
+    else:
+        assert max(changes) > 6 * limit, "an update that would do no harm tests nothing"
+        assert rate == np.float32(0.1)
