@@ -89,6 +89,9 @@ PROBLEMS: Mapping[str, Problem] = {
 }
 
 
+_MOST_STEPS = 2_000_000  # of all draws: their gaps at all learning rates are held in memory
+
+
 @dataclass(frozen=True)
 class ConvexSettings:
     """Settings of `run.py convex`, allowed ones only.
@@ -134,7 +137,7 @@ def settings(
             raise ConfigError(f"methods: {name} is there twice")
     steps = chosen.steps if steps is None else steps
     for name, value, low, high in (
-        ("steps", steps, 10, 1_000_000),
+        ("steps", steps, 10, _MOST_STEPS),
         ("draws", draws, 1, 1000),
         ("seed", seed, 0, 2**31 - 1),
     ):
@@ -143,6 +146,8 @@ def settings(
     if problem == "nesterov_worst_case" and steps > 2000:  # its Hessian has size 2 steps + 1
         raise _error("steps", steps, f"at most 2000 for {problem}, whose size grows with them")
     draws = draws if chosen.random or stochastic else 1
+    if draws * steps > _MOST_STEPS:
+        raise _error("draws", draws, f"at most {_MOST_STEPS // steps} with {steps} steps")
     return ConvexSettings(problem, names, steps, draws, seed, stochastic)
 
 

@@ -92,6 +92,7 @@ BAD = {
     "--steps 9": "steps: 9 .* between 10 and",
     "--steps many": "'many' is not a whole number",
     "--draws 0": "draws: 0",
+    "--draws 1000 --steps 1e5": "draws: 1000 .* at most 20 with 100000 steps",
     "--seed -1": "seed: -1",
     "--problem nesterov_worst_case --steps 5000": "steps: 5000 .* at most 2000",
     "--step-size 3": "--step-size",
