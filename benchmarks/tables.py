@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.record import RESULTS
 
-PAGES = ("benchmarks.md", "meta-gradients.md", "tuning.md")
+PAGES = ("benchmarks.md", "digits.md", "meta-gradients.md", "tuning.md")
 DOCS = Path(__file__).parent.parent / "docs"
 _TABLE = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -25,9 +25,15 @@ def _markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def _spread(triple: list[float], unit: float = 1.0, suffix: str = "") -> str:
-    middle, low, high = (x / unit for x in triple)
-    return f"{middle:.0f}{suffix} [{low:.0f}, {high:.0f}]"
+def _spread(triple: list[float], unit: float = 1.0, suffix: str = "", digits: int = 0) -> str:
+    middle, low, high = (f"{x / unit:.{digits}f}" for x in triple)
+    return f"{middle}{suffix} [{low}, {high}]"
+
+
+def _change(triple: list[float]) -> str:
+    """Percents with their signs."""
+    middle, low, high = triple
+    return f"{middle:+.1f}% [{low:+.1f}, {high:+.1f}]"
 
 
 def _learning(result: dict[str, Any]) -> str:
@@ -133,6 +139,73 @@ def _online_learners(result: dict[str, Any]) -> str:
     return _markdown(head, rows)
 
 
+def _digits(result: dict[str, Any]) -> str:
+    head = (
+        "",
+        "gradients a step",
+        "µs a step",
+        "chosen rate; meta",
+        "training loss, whole run",
+        "of the training set at the end",
+        "test accuracy",
+        "whole run, against SGD",
+        "against standard",
+    )
+    rows = (
+        (
+            name,
+            str(row["gradients"]),
+            f"{row['microseconds']:.0f}",
+            f"{row['rate']:.2g}" + (f"; {row['meta_rate']:.2g}" if row["meta_rate"] else ""),
+            _spread(row["cumulative"], digits=3),
+            _spread(row["final"], digits=4),
+            _spread(row["accuracy"], 0.01, "%", digits=1),
+            "" if name == "SGD" else _change(row["against SGD"]),
+            "" if name == "standard" else _change(row["against standard"]),
+        )
+        for name, row in result["rows"].items()
+    )
+    return _markdown(head, rows)
+
+
+def _digits_rates(result: dict[str, Any]) -> str:
+    rates = result["rows"]["SGD"]["rates"]
+    rows = (
+        (name, *(f"{middle:.3f}" for middle, _, _ in row["cumulative_by_rate"]))
+        for name, row in result["rows"].items()
+        if row["rates"] == rates
+    )
+    return _markdown(("initial rate", *(f"{rate:.2g}" for rate in rates)), rows)
+
+
+def _digits_noise(result: dict[str, Any]) -> str:
+    settings = result["noise"]
+    first = next(iter(settings.values()))
+    predictors, contestants = (list(first[part]) for part in ("surprise", "against standard"))
+    rows = (
+        (
+            name,
+            *("; ".join(f"{x:.2f}" for x in row["surprise"][hint]) for hint in predictors),
+            _spread(row["standard"], digits=3),
+            *(_change(row["against standard"][method]) for method in contestants),
+        )
+        for name, row in settings.items()
+    )
+    surprises = (f"surprise, {hint}" for hint in predictors)
+    head = ("samples a step", *surprises, "standard: training loss", *contestants)
+    return _markdown(head, rows)
+
+
+def _digits_meta_rates(result: dict[str, Any]) -> str:
+    rows = (
+        (f"{setting}, {name}", *(f"{loss:.3f}" for loss in losses))
+        for setting, row in result["noise"].items()
+        for name, losses in row["by_meta_rate"].items()
+        if not name.startswith("bootstrapped")
+    )
+    return _markdown(("", *(f"{rate:.2g}" for rate in result["noise_meta_rates"])), rows)
+
+
 def _numbers(result: dict[str, Any]) -> str:
     rows = ((name, *map(_number, row)) for name, row in result["rows"].items())
     return _markdown(("", *result["head"]), rows)
@@ -160,6 +233,10 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "convex-sensitivity": ("convex-sensitivity", _numbers),
     "convex-meta-rates": ("convex-meta-rates", _numbers),
     "convex-forms": ("convex-forms", _numbers),
+    "digits": ("digits", _digits),
+    "digits-rates": ("digits", _digits_rates),
+    "digits-noise": ("digits", _digits_noise),
+    "digits-meta-rates": ("digits", _digits_meta_rates),
     "online-learners": ("online_learners", _online_learners),
 }
 
