@@ -1,8 +1,9 @@
 """What the README claims of CartPole-v1, measured: `python -m benchmarks.cartpole PART`.
 
 Parts are `learning` (20 seeds with the defaults), `starts` (12 starts x 10 seeds, with and
-without tuning), `speed` (steps a second, in one run) and `host` (the same agent in-graph and
-through gymnasium.vector). Each prints its numbers and writes them to benchmarks/results/.
+without tuning), `meta-optimizers` (the same with each of them), `speed` (steps a second, in
+one run) and `host` (the same agent in-graph and through gymnasium.vector). Each prints its
+numbers and writes them to benchmarks/results/.
 None of its seeds was used to choose the defaults; those were 1000 and up.
 """
 
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from operator import truediv
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -25,7 +26,7 @@ from agents import self_tuning
 from benchmarks import population
 from benchmarks.record import write
 from configs import presets
-from configs.settings import Method, RunSettings
+from configs.settings import MetaOptimizer, Method, RunSettings
 from envs import registry
 from training.runner import make_runner
 
@@ -77,17 +78,34 @@ def learning(seeds: int = 20) -> dict[str, Any]:
 
 def starts(seeds: int = 10, agent: str = "default") -> dict[str, Any]:
     """Twelve starts with each method, and the agent fixed at the outer objective's values."""
+    contestants: dict[str, Method] = {method: method for method in METHODS} | {FIXED: "none"}
+    return {"agent": agent} | _from_starts(
+        {name: settings_for(method, agent) for name, method in contestants.items()}, seeds
+    )
+
+
+def meta_optimizers(seeds: int = 10) -> dict[str, Any]:
+    """The same twelve starts with each meta-optimiser, at the step size chosen for Adam."""
+    settings = settings_for("bmg")
+    return _from_starts(
+        {
+            name: replace(settings, tuning=replace(settings.tuning, optimizer=name))
+            for name in get_args(MetaOptimizer)
+        },
+        seeds,
+    )
+
+
+def _from_starts(contestants: dict[str, RunSettings], seeds: int) -> dict[str, Any]:
     grid = {
         name: [start[i] for start in STARTS for _ in range(seeds)]
         for i, name in enumerate(("gamma", "entropy", "lambda"))
     }
     runs = list(range(seeds)) * len(STARTS)
     rows = {}
-    contestants: dict[str, Method] = {method: method for method in METHODS}
-    for name, method in (contestants | {FIXED: "none"}).items():
-        settings = settings_for(method, agent, steps=300_000)
-        at = None if name == FIXED else grid
-        outcome = population.run(settings, runs if at else range(len(runs)), at)
+    for name, settings in contestants.items():
+        seeds_of_runs, at = (range(len(runs)), None) if name == FIXED else (runs, grid)
+        outcome = population.run(replace(settings, steps=300_000), seeds_of_runs, at)
         curve = population.curves(outcome)
         last = population.last_tenth(curve).reshape(len(STARTS), seeds)
         whole = curve.mean(1).reshape(len(STARTS), seeds)
@@ -102,7 +120,7 @@ def starts(seeds: int = 10, agent: str = "default") -> dict[str, Any]:
             },
         }
         print(name, json.dumps(rows[name]), flush=True)
-    return {"agent": agent, "seeds": seeds, "steps": 300_000, "starts": STARTS, "rows": rows}
+    return {"seeds": seeds, "steps": 300_000, "starts": STARTS, "rows": rows}
 
 
 class Contestant(NamedTuple):
@@ -185,6 +203,7 @@ def host(seeds: int = 5) -> dict[str, Any]:
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "learning": learning,
     "starts": starts,
+    "meta-optimizers": meta_optimizers,
     "speed": speed,
     "host": host,
 }

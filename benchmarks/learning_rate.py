@@ -64,8 +64,8 @@ GUARDS: Mapping[str, RunSettings] = {
     "bmg, trust region 0.2": variant(trust_region=0.2),
     "bmg, trust region 0.0125": variant(trust_region=0.0125),
     "mg, trust region": variant("mg"),
-    "bmg, trust region (`--tune learning_rate`)": variant(),
-    "the same, all five tuned": variant(everything=True),
+    "bmg, trust region": variant(),
+    "the same, all five tuned (`--tune learning_rate`)": variant(everything=True),
     "the same, meta-step size 0.1": variant(learning_rate=0.1),
 }
 _ACCELERATED = partial(variant, inner_optimizer="accelerated")

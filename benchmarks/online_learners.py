@@ -145,7 +145,7 @@ def main() -> None:
         "steps": STEPS,
         "rows": rows,
     }
-    write("online_learners", result)
+    write("online-learners", result)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cartpole import FIXED
 from benchmarks.record import RESULTS
 
-PAGES = ("benchmarks.md", "digits.md", "meta-gradients.md", "tuning.md")
+PAGES = ("benchmarks.md", "digits.md", "learning-rate.md", "meta-gradients.md", "tuning.md")
 DOCS = Path(__file__).parent.parent / "docs"
 _TABLE = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -73,11 +74,43 @@ def _starts(result: dict[str, Any]) -> str:
             f"{min(row['whole_run_by_start']):.0f}",
             f"{max(row['whole_run_by_start']):.0f}",
         )
-        if name in ("none", "mg", "bmg")
+        if name != FIXED
         else (name, _spread(row["last_tenth"]), "", _spread(row["whole_run"]), "", "")
         for name, row in result["rows"].items()
     )
     return _markdown(head, rows)
+
+
+def _learning_rate(result: dict[str, Any]) -> str:
+    head = ("last tenth (worst seed); whole run", *(f"{x:g}" for x in result["starts"]))
+    rows = (
+        (
+            name,
+            *(
+                f"{last[0]:.0f} ({worst:.0f}); {whole[0]:.0f}"
+                for last, worst, whole in zip(
+                    row["last_tenth"], row["worst_last_tenth"], row["whole_run"], strict=True
+                )
+            ),
+        )
+        for name, row in result["rows"].items()
+    )
+    return _markdown(head, rows)
+
+
+def _learning_rate_paths(result: dict[str, Any]) -> str:
+    """Medians over seeds of what was tuned: after a tenth, half and all of the run."""
+    head = ("", "", *(f"{x:g}" for x in result["starts"]))
+    rows = (
+        (name, tuned, *(" → ".join(start) for start in zip(*_parts(path), strict=True)))
+        for name, row in result["rows"].items()
+        for tuned, path in row["hyperparameters"].items()
+    )
+    return _markdown(head, rows)
+
+
+def _parts(path: dict[str, list[float]]) -> list[list[str]]:
+    return [[f"{x:.2g}" for x in path[part]] for part in ("tenth", "half", "end")]
 
 
 def _speed(result: dict[str, Any]) -> str:
@@ -223,6 +256,11 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "learning": ("cartpole-learning", _learning),
     "starts": ("cartpole-starts", _starts),
     "starts-trial": ("cartpole-starts-trial", _starts),
+    "meta-optimizers": ("cartpole-meta-optimizers", _starts),
+    "guards": ("learning-rate-guards", _learning_rate),
+    "guard-paths": ("learning-rate-guards", _learning_rate_paths),
+    "optimizers": ("learning-rate-optimizers", _learning_rate),
+    "optimizer-paths": ("learning-rate-optimizers", _learning_rate_paths),
     "speed": ("cartpole-speed", _speed),
     "host": ("cartpole-host", _host),
     "signals": ("signals", _signals),
@@ -237,7 +275,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "digits-rates": ("digits", _digits_rates),
     "digits-noise": ("digits", _digits_noise),
     "digits-meta-rates": ("digits", _digits_meta_rates),
-    "online-learners": ("online_learners", _online_learners),
+    "online-learners": ("online-learners", _online_learners),
 }
 
 

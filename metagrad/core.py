@@ -153,7 +153,7 @@ def meta_learner(
         cotangent = InnerState(to_params, jax.tree.map(_zero_cotangent, end.rule))
         first, rest = (jax.tree.map(lambda x, s=s: x[s], steps) for s in (0, slice(1, None)))
         later = None
-        if jax.tree.leaves(rest.raw)[0].shape[0]:
+        if rest.scale.shape[0]:
 
             def backward(cotangent, step):
                 return pull_back(cotangent, step, values.fixed, through_params=True)

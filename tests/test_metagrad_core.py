@@ -262,6 +262,17 @@ def test_only_tuned_hyperparameters_move():
     assert values["tilt"] != START["tilt"]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_tuned_is_no_error(count):
+    space = {name: spec._replace(tuned=False) for name, spec in SPACE.items()}
+    learner = core.meta_learner(PROBLEM, RULES["rms"], space, OBJECTIVES["bmg"], optax.adam(0.1))
+    params, data = params_and_data(count + 2)
+    start, state, steps = run(learner, params, data, count)
+    validation = jax.tree.map(lambda x: x[count:], data)
+    state, _ = learner.meta_step(state, steps, state.inner, validation)
+    assert learner.hyperparams(state) == learner.hyperparams(start)
+
+
 def test_bootstrapped_rejects_no_steps():
     with pytest.raises(ValueError, match="at least 1"):
         targets.bootstrapped(0)

@@ -54,7 +54,7 @@ def test_metrics_have_their_shapes_and_hyperparameters_move(backend):
     np.testing.assert_array_equal(metrics.episode_return, metrics.episode_length)  # 1 a step
     for name, values in metrics.hyperparameters.items():
         assert values.shape == (15,)
-        tuned = SETTINGS.hyperparameters[name].tuned
+        tuned = SETTINGS.in_use[name].tuned
         assert (values[0] != values[-1]) == tuned, name
         assert values[-1] == agent.hyperparameters(state.agent)[name]
 
@@ -62,7 +62,7 @@ def test_metrics_have_their_shapes_and_hyperparameters_move(backend):
 def test_vmapped_seeds_and_starts_equal_single_runs():
     task, agent, _ = make()
     init, cycle = graph_cycle(task, agent, SETTINGS)
-    start = {name: h.start for name, h in SETTINGS.hyperparameters.items()}
+    start = {name: h.start for name, h in SETTINGS.in_use.items()}
 
     def final(key, gamma):
         state = init(key, {**start, "gamma": gamma})
@@ -89,7 +89,7 @@ def test_starts_are_traced_and_change_nothing_in_the_program():
         compilations.append(1)
         return jax.lax.scan(cycle, init(key, start), None, 2)[0].agent.updates
 
-    start = {name: jnp.float32(h.start) for name, h in SETTINGS.hyperparameters.items()}
+    start = {name: jnp.float32(h.start) for name, h in SETTINGS.in_use.items()}
     for gamma in (0.5, 0.9, 0.99):
         assert final(jax.random.PRNGKey(0), {**start, "gamma": jnp.float32(gamma)}) == 4
     assert len(compilations) == 1
