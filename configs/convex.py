@@ -54,6 +54,7 @@ _LEARNED = (
     "adagrad",
     "meta_adagrad",
     "optimistic_meta_adagrad",
+    "optimistic",
 )
 _ACCELERATED = (
     "gradient_descent",

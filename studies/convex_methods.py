@@ -157,7 +157,7 @@ def _bootstrapped(rule, beta, problem):
 
 
 def _adaptive(rule, beta, problem):
-    return convex.Form(rule, online.adaptive_ao_ftrl(beta))
+    return convex.Form(rule, online.adaptive_ftrl(beta))
 
 
 # A step size for each coordinate, learned in practice.

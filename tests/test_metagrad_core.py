@@ -209,8 +209,12 @@ def test_bootstrapping_towards_a_gradient_step_is_the_plain_meta_gradient():
         state, step = learner.inner_step(state, jax.tree.map(lambda x: x[0], data))
         steps = jax.tree.map(lambda x: x[None], step)
         validation = jax.tree.map(lambda x: x[1:2], data)
-        gradients.append(learner.meta_gradient(state.values, steps, state.inner, validation)[0])
+        gradient, info = learner.meta_gradient(state.values, steps, state.inner, validation)
+        gradients.append(gradient)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), *gradients)
+    # Identity I8: such a target asks for the gradient and no more.
+    np.testing.assert_allclose(info["implied_optimism"], 0.0, atol=1e-12)
+    np.testing.assert_allclose(info["target_alignment"], 1.0, rtol=1e-12)
 
 
 @pytest.mark.parametrize("objective", list(OBJECTIVES))
