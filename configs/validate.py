@@ -18,7 +18,7 @@ DOMAINS = {
     "entropy": (0.0, math.inf),
     "critic": (0.0, math.inf),
     "learning_rate": (0.0, math.inf),
-    "momentum": (0.0, 1.0),
+    "momentum": (0.0, 0.9999),  # an average that never forgets never moves
     "hint_weight": (0.0, math.inf),
 }
 

@@ -133,7 +133,7 @@ BAD = {
     "--outer gamma=2": "outer of gamma: 2",
     "--outer learning_rate=0.1": "learning_rate is no part of the outer objective",
     "--outer momentum=0.1": "momentum is no part of the outer objective",
-    "--start momentum=1.5": "start of momentum: 1.5 .* between 0 and 1",
+    "--start momentum=1": "start of momentum: 1.0 .* between 0 and 0.9999",
     "--tune momentum": "agent.inner_optimizer: rms .* momentum | adam | accelerated to tune",
     "--tune hint_weight --inner-optimizer adam": "agent.inner_optimizer: adam .* accelerated",
     "--inner-optimizer sgdm": '"sgd", "momentum", "adagrad", "rms", "adam", "accelerated"',
