@@ -61,7 +61,8 @@ def test_names_that_can_be_asked_for_are_those_that_there_are():
     assert list(names.METHODS) == list(METHODS)
     assert list(names.PROBLEMS) == list(convex_problems.PROBLEMS)
     for problem in names.PROBLEMS.values():
-        assert set(problem.methods) <= set(METHODS) and len(problem.methods) <= 6
+        assert set(problem.methods) <= set(METHODS)
+        assert any(METHODS[name].bound for name in problem.methods), "a picture without a bound"
 
 
 def test_flags():

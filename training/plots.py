@@ -17,7 +17,7 @@ from training.metrics import WINDOW, Episodes
 _DPI = 150
 _POINTS = 2000  # a line needs no more
 _COLUMNS = 3
-_UNIT = ("gamma", "lambda")  # differences near 1 matter: shown on a logit scale
+_UNIT = ("gamma", "lambda", "momentum")  # differences near 1 matter: on a logit scale
 _MOST_TICKS = 7
 _SMALLEST_SPAN = 3.0  # of a scale, as a factor to both sides of all that is shown
 
