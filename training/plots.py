@@ -147,7 +147,7 @@ def _ticks(name: str, low: float, high: float) -> list[float]:
     for digits in ((1, 2, 5), (1,)):
         small = [float(f"{digit}e{power}") for power in range(-9, 10) for digit in digits]
         if name in _UNIT:
-            below_half = [tick for tick in small if tick < 0.5]
+            below_half = [tick for tick in [*small, 0.3] if tick < 0.5]
             candidates = [*below_half, 0.5, *(float(f"{1 - tick:.9g}") for tick in below_half)]
         else:
             candidates = small
