@@ -9,8 +9,6 @@ table of numbers to benchmarks/results/.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.record import RESULTS
+from benchmarks.record import write
 from configs import convex as names
 from metagrad import constraints, convex, hints, online, schedules, update_rules
 from metagrad.problems import ConvexProblem
@@ -218,10 +216,7 @@ def main() -> None:
     for part in parser.parse_args().parts or PARTS:
         with jax.enable_x64(True):
             result = PARTS[part]()
-        result["machine"] = {"python": platform.python_version(), "jax": jax.__version__}
-        path = RESULTS / f"convex-{part.replace('_', '-')}.json"
-        path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        print(f"wrote {path}")
+        write(f"convex-{part.replace('_', '-')}", result)
 
 
 if __name__ == "__main__":

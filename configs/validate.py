@@ -66,7 +66,7 @@ def _check_learners(settings: RunSettings) -> None:
         _require(
             False, "agent.inner_optimizer", inner, f"{' | '.join(READ_BY[name])} to tune {name}"
         )
-    if meta == "ao_ftrl" and "learning_rate" in tuned:
+    if settings.tuning.method != "none" and meta == "ao_ftrl" and "learning_rate" in tuned:
         # It plays its start plus all past gradients: what the trust region lowers would come back.
         _require(False, "tuning.optimizer", meta, "adam | ogd | omega to tune learning_rate")
 
