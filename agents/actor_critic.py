@@ -10,7 +10,6 @@ import gymnasium as gym
 import jax
 import jax.numpy as jnp
 import rlax
-from jax.flatten_util import ravel_pytree
 
 from agents import losses, networks
 from configs.settings import AgentSettings
@@ -45,7 +44,7 @@ def empty_trajectory(
 
 
 class ActorCritic(NamedTuple):
-    """Pure functions of an actor-critic.
+    """Pure functions of an actor-critic of H heads, of which the first one acts.
 
     Attributes:
       init: key -> parameters.
@@ -53,11 +52,15 @@ class ActorCritic(NamedTuple):
       value: (params, observation [..., *obs]) -> value [...].
       act: (params, observation [B, ...], key) -> (action [B, ...], log-probability [B]).
       mode: (params, observation [B, ...]) -> the most probable action [B, ...].
-      loss: (params, frozen, hyperparams, trajectory) -> scalar. Values in targets and
-        advantages are those of `frozen`, equal to `params` but held constant in the gradient.
-        Reads gamma, lambda, entropy, critic.
-      match: (target params, params, trajectory, divergence, value weight) -> scalar, how
-        far policy and values are from the target's on the observations of a trajectory;
+      loss: (params, frozen, hyperparams, trajectory) -> scalar, what is descended: the sum over
+        heads, each with its own hyperparameters (scalars, or [H]), and of an outer critic's.
+        Values in targets and advantages are those of `frozen`, equal to `params` but held
+        constant in the gradient. Reads policy, critic, entropy, gamma, lambda, and off policy
+        alpha_rho and alpha_c.
+      outer_loss: (params, frozen, hyperparams, trajectory) -> scalar, the loss of the first head
+        alone, with scalars; its critic is the outer critic if there is one.
+      distances: (target params, params, trajectory, divergence) -> how far "policy" and "value"
+        of the first head are from the target's on the observations of a trajectory;
         `divergence` is one of `metagrad.matching`.
     """
 
@@ -67,15 +70,38 @@ class ActorCritic(NamedTuple):
     act: Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     mode: Callable[[Params, jax.Array], jax.Array]
     loss: Callable[[Params, Params, Hyperparams, Trajectory], jax.Array]
-    match: Callable[..., jax.Array]
+    outer_loss: Callable[[Params, Params, Hyperparams, Trajectory], jax.Array]
+    distances: Callable[..., dict[str, jax.Array]]
+
+
+class _Judged(NamedTuple):
+    """What the loss of one head reads, [T, B] each; frozen parts without gradient."""
+
+    log_prob: jax.Array
+    entropy: jax.Array
+    v_tm1: jax.Array
+    rho_tm1: jax.Array | None  # only where experience is weighted
+    frozen_v_tm1: jax.Array
+    frozen_v_t: jax.Array
 
 
 def make(
-    observation_space: gym.Space, action_space: gym.Space, settings: AgentSettings
+    observation_space: gym.Space,
+    action_space: gym.Space,
+    settings: AgentSettings,
+    outer: Mapping[str, Any] | None = None,
 ) -> ActorCritic:
-    """Builds the actor-critic for the spaces of a task."""
+    """Builds the actor-critic for the spaces of a task.
+
+    Args:
+      observation_space: of the task.
+      action_space: of the task.
+      settings: of networks and losses.
+      outer: values by name at which an outer critic learns; needed where there is one.
+    """
     nets = networks.make(observation_space, action_space, settings)
-    over_batch = jax.vmap(losses.lambda_returns, (1, 1, 1, 1, None, None), 1)
+    returns = jax.vmap(losses.lambda_returns, (1,) * 4 + (None,) * 2, 1)
+    off_policy = jax.vmap(losses.leaky_vtrace, (1,) * 6 + (None,) * 4, 1)
 
     def act(params, observation, key):
         return nets.policy(params, observation).sample_and_log_prob(seed=key)
@@ -83,63 +109,89 @@ def make(
     def mode(params, observation):
         return nets.policy(params, observation).mode()
 
-    def loss(params, frozen, hyperparams, trajectory):
-        policy = nets.policy(params, trajectory.observation)
-        v_tm1 = nets.value(params, trajectory.observation)
-        v_t = nets.value(frozen, trajectory.next_observation)
-        target_tm1 = over_batch(
-            trajectory.reward,
-            trajectory.discount,
-            trajectory.truncated,
-            v_t,
-            hyperparams["gamma"],
-            hyperparams["lambda"],
-        )
-        advantage = target_tm1 - nets.value(frozen, trajectory.observation)
+    def targets(judged, hyperparams, trajectory):
+        """Value targets and advantages [T, B] at values of frozen parameters."""
+        gamma, lambda_ = hyperparams["gamma"], hyperparams["lambda"]
+        v_tm1, v_t = judged.frozen_v_tm1, judged.frozen_v_t
+        ends = trajectory.reward, trajectory.discount, trajectory.truncated
+        if settings.correction == "none":
+            target_tm1 = returns(*ends, v_t, gamma, lambda_)
+            return target_tm1, target_tm1 - v_tm1
+        alphas = hyperparams["alpha_rho"], hyperparams["alpha_c"]
+        return off_policy(*ends, v_tm1, v_t, judged.rho_tm1, gamma, lambda_, *alphas)
+
+    def critic_loss(judged, hyperparams, trajectory):
+        return value_distance(judged.v_tm1, targets(judged, hyperparams, trajectory)[0])
+
+    def head_loss(judged, hyperparams, trajectory):
+        target_tm1, advantage = targets(judged, hyperparams, trajectory)
         if settings.normalize_advantage:
             advantage = losses.normalize(advantage)
         return (
-            losses.policy_gradient_loss(policy.log_prob(trajectory.action), advantage)
-            - hyperparams["entropy"] * jnp.mean(policy.entropy())
-            + hyperparams["critic"] * value_distance(v_tm1, target_tm1)
+            hyperparams["policy"] * losses.policy_gradient_loss(judged.log_prob, advantage)
+            - hyperparams["entropy"] * jnp.mean(judged.entropy)
+            + hyperparams["critic"] * value_distance(judged.v_tm1, target_tm1)
         )
+
+    def judged(policy, frozen_policy, v_tm1, frozen_v_tm1, frozen_v_t, trajectory):
+        """Arguments of `head_loss`, with a leading axis [H] if the distributions have one."""
+        rho_tm1 = None
+        if settings.correction == "vtrace":
+            rho_tm1 = jnp.exp(frozen_policy.log_prob(trajectory.action) - trajectory.log_prob)
+        log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
+        return _Judged(log_prob, entropy, v_tm1, rho_tm1, frozen_v_tm1, frozen_v_t)
+
+    def loss(params, frozen, hyperparams, trajectory):
+        observation, following = trajectory.observation, trajectory.next_observation
+        heads = judged(
+            nets.policies(params, observation),
+            nets.policies(frozen, observation),
+            nets.values(params, observation),
+            nets.values(frozen, observation),
+            nets.values(frozen, following),
+            trajectory,
+        )
+        in_loss = {name: hyperparams[name] for name in settings.in_loss}
+        if settings.heads == 1:
+            total = head_loss(jax.tree.map(lambda x: x[0], heads), in_loss, trajectory)
+        else:
+            each = {name: jnp.broadcast_to(x, settings.heads) for name, x in in_loss.items()}
+            total = jnp.sum(jax.vmap(head_loss, (0, 0, None))(heads, each, trajectory))
+        if not settings.outer_critic:
+            return total
+        assert outer is not None
+        judged_outside = by_outer_objective(params, frozen, trajectory)
+        return total + outer["critic"] * critic_loss(judged_outside, outer, trajectory)
+
+    def by_outer_objective(params, frozen, trajectory):
+        observation, following = trajectory.observation, trajectory.next_observation
+        value = nets.outer_value if settings.outer_critic else nets.value
+        return judged(
+            nets.policy(params, observation),
+            nets.policy(frozen, observation),
+            value(params, observation),
+            value(frozen, observation),
+            value(frozen, following),
+            trajectory,
+        )
+
+    def outer_loss(params, frozen, hyperparams, trajectory):
+        return head_loss(by_outer_objective(params, frozen, trajectory), hyperparams, trajectory)
 
     def value_distance(value, target):
         # In units of the critic's own scale: its weight keeps its meaning.
         return jnp.mean(rlax.l2_loss((value - target) / settings.value_scale))
 
-    def match(target_params, params, trajectory, divergence, value_weight):
+    def distances(target_params, params, trajectory, divergence):
         target_params = jax.lax.stop_gradient(target_params)
+        observation = trajectory.observation
         target, student = (
-            (nets.policy(p, trajectory.observation), nets.value(p, trajectory.observation))
+            (nets.policy(p, observation), nets.value(p, observation))
             for p in (target_params, params)
         )
-        return divergence(target[0], student[0]) + value_weight * value_distance(
-            student[1], target[1]
-        )
+        return {
+            "policy": divergence(target[0], student[0]),
+            "value": value_distance(student[1], target[1]),
+        }
 
-    return ActorCritic(nets.init, nets.policy, nets.value, act, mode, loss, match)
-
-
-def flatten(ac: ActorCritic) -> tuple[ActorCritic, Callable[[jax.Array], Params]]:
-    """The same actor-critic on parameters raveled into one vector, and the way back.
-
-    Updates, records and meta-gradients are then a few long loops instead of several short
-    ones for each of a dozen small tensors, whose dispatch would dominate on a CPU.
-    """
-    example = jax.eval_shape(ac.init, jax.random.PRNGKey(0))
-    unravel = ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example))[1]
-
-    def on_vector(function):
-        return lambda params, *arguments: function(unravel(params), *arguments)
-
-    flat = ActorCritic(
-        init=lambda key: ravel_pytree(ac.init(key))[0],
-        policy=on_vector(ac.policy),
-        value=on_vector(ac.value),
-        act=on_vector(ac.act),
-        mode=on_vector(ac.mode),
-        loss=lambda params, frozen, *rest: ac.loss(unravel(params), unravel(frozen), *rest),
-        match=lambda target, params, *rest: ac.match(unravel(target), unravel(params), *rest),
-    )
-    return flat, unravel
+    return ActorCritic(nets.init, nets.policy, nets.value, act, mode, loss, outer_loss, distances)

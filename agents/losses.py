@@ -47,6 +47,68 @@ def lambda_returns(
     return rlax.lambda_returns(r_t, gamma * discount_t, v_t, lambda_t)
 
 
+def leaky_vtrace(
+    r_t: Array,
+    discount_t: Array,
+    truncated_t: Array,
+    v_tm1: Array,
+    v_t: Array,
+    rho_tm1: Array,
+    gamma: Array,
+    lambda_: Array,
+    alpha_rho: Array,
+    alpha_c: Array,
+) -> tuple[Array, Array]:
+    """Value targets and advantages off policy: leaky V-trace (Zahavy et al. 2020).
+
+    Importance weights are clipped, but the clipping leaks:
+        rho'_t = alpha_rho min(1, rho_t) + (1 - alpha_rho) rho_t
+        c_t    = lambda_t (alpha_c min(1, rho_t) + (1 - alpha_c) rho_t)
+        G_{t-1} - v_{t-1} = rho'_t (r_t + gamma_t v_t - v_{t-1}) + gamma_t c_t (G_t - v_t)
+        A_{t-1} = rho'_t (r_t + gamma_t [(1 - lambda_t) v_t + lambda_t G_t] - v_{t-1})
+    With both alphas 1 this is V-trace (Espeholt et al. 2018), with both 0 importance sampling
+    without clipping, and on policy `lambda_returns` whatever they are. Ends of episodes are
+    treated as there. `rlax.leaky_vtrace` has one alpha for both weights.
+
+    Args:
+      r_t: rewards [T].
+      discount_t: 0 on termination, 1 elsewhere [T].
+      truncated_t: whether the time limit ended the episode at this step [T], bool.
+      v_tm1: values of the observations acted on [T].
+      v_t: values of the successor observations [T].
+      rho_tm1: importance weights pi(a) / mu(a) of the actions [T].
+      gamma: scalar.
+      lambda_: scalar.
+      alpha_rho: scalar in [0, 1].
+      alpha_c: scalar in [0, 1]; contraction needs alpha_rho >= alpha_c.
+
+    Returns:
+      Targets G [T] for the values of the observations acted on, and advantages A [T].
+    """
+    chex.assert_rank(
+        [r_t, discount_t, truncated_t, v_tm1, v_t, rho_tm1, gamma, lambda_, alpha_rho, alpha_c],
+        [1] * 6 + [0] * 4,
+    )
+    clipped = jnp.minimum(1.0, rho_tm1)
+    gamma_t, lambda_t = gamma * discount_t, jnp.where(truncated_t, 0.0, lambda_)
+    rho_t = alpha_rho * clipped + (1.0 - alpha_rho) * rho_tm1
+    c_t = lambda_t * (alpha_c * clipped + (1.0 - alpha_c) * rho_tm1)
+    delta_t = rho_t * (r_t + gamma_t * v_t - v_tm1)
+
+    def backwards(following, step):
+        delta, decay = step
+        return (error := delta + decay * following), error
+
+    _, errors = jax.lax.scan(
+        backwards, jnp.zeros_like(delta_t[0]), (delta_t, gamma_t * c_t), reverse=True
+    )
+    # What is learned of G_t beyond v_t; after the last step nothing is.
+    beyond = jnp.append(errors[1:], 0.0)
+    # At a truncation the next row is of another episode: lambda_t = 0 keeps it out.
+    advantage = rho_t * (r_t + gamma_t * (v_t + lambda_t * beyond) - v_tm1)
+    return v_tm1 + errors, advantage
+
+
 def normalize(advantage: Array, eps: float = 1e-8) -> Array:
     """Divides by the standard deviation over all axes; the mean is left where it is."""
     return advantage * jax.lax.rsqrt(jnp.var(advantage) + eps)

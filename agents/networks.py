@@ -1,9 +1,9 @@
-"""Haiku networks chosen from the spaces of a task: separate policy and value."""
+"""Haiku networks chosen from the spaces of a task: separate policy and value, several heads."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import distrax
@@ -19,25 +19,86 @@ Params = Any
 
 
 class Networks(NamedTuple):
-    """Policy and value of an observation; both take any batch shape in front.
+    """Policies and values of an observation; all take any batch shape in front.
+
+    H heads share the torso of the policy network, and that of the value network. The first
+    is the one that acts.
 
     Attributes:
-      init: key -> parameters, {"policy": ..., "value": ...}.
-      policy: (params, observation [..., *obs]) -> distribution over actions [...].
-      value: (params, observation [..., *obs]) -> value [...].
+      init: key -> parameters, {"policy": ..., "value": ...}, and "outer_value" where there is
+        an outer critic.
+      policy: (params, observation [..., *obs]) -> distribution over actions [...] of the first
+        head.
+      value: (params, observation [..., *obs]) -> value [...] of the first head.
+      policies: (params, observation) -> distribution [H, ...] of all heads.
+      values: (params, observation) -> values [H, ...] of all heads.
+      outer_value: (params, observation [..., *obs]) -> value [...] of the outer critic.
     """
 
     init: Callable[[jax.Array], Params]
     policy: Callable[[Params, jax.Array], distrax.Distribution]
     value: Callable[[Params, jax.Array], jax.Array]
+    policies: Callable[[Params, jax.Array], distrax.Distribution]
+    values: Callable[[Params, jax.Array], jax.Array]
+    outer_value: Callable[[Params, jax.Array], jax.Array]
 
 
 def make(
     observation_space: gym.Space, action_space: gym.Space, settings: AgentSettings
 ) -> Networks:
     """Networks for the spaces that `envs.spaces` admits."""
+    torso = torso_for(observation_space, settings)
+    to_policy, num_outputs = _policy_head(action_space)
+    heads = settings.heads
+
+    def outputs(observation, size, **init):
+        """Linear outputs [H, ..., size] of all heads."""
+        x = hk.Linear(heads * size, **init)(torso(observation))
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], heads, size), -2, 0)
+
+    def policies(observation):
+        # A small last layer: the first policy is close to uniform whatever the observation.
+        init = hk.initializers.VarianceScaling(1e-4)
+        x = outputs(observation, num_outputs, w_init=init)
+        if isinstance(action_space, gym.spaces.Discrete):
+            return x
+        # The scale is learned and does not depend on the observation (Schulman et al. 2015).
+        log_scale = hk.get_parameter("log_scale", (heads, num_outputs), x.dtype, jnp.zeros)
+        log_scale = log_scale.reshape(heads, *[1] * (x.ndim - 2), num_outputs)
+        return jnp.concatenate([x, jnp.broadcast_to(log_scale, x.shape)], -1)
+
+    def values(observation):
+        return jnp.squeeze(outputs(observation, 1), -1) * settings.value_scale
+
+    policy_net = hk.without_apply_rng(hk.transform(policies))
+    value_net = hk.without_apply_rng(hk.transform(values))
+
+    def init(key):
+        key_policy, key_value, key_outer = _keys(key, settings.outer_critic)
+        observation = np.zeros((1, *shape(observation_space)), observation_space.dtype)
+        params = {
+            "policy": policy_net.init(key_policy, observation),
+            "value": value_net.init(key_value, observation),
+        }
+        if settings.outer_critic:
+            params["outer_value"] = value_net.init(key_outer, observation)
+        return params
+
+    return Networks(
+        init,
+        lambda params, o: to_policy(policy_net.apply(params["policy"], o)[0]),
+        lambda params, o: value_net.apply(params["value"], o)[0],
+        lambda params, o: to_policy(policy_net.apply(params["policy"], o)),
+        lambda params, o: value_net.apply(params["value"], o),
+        lambda params, o: value_net.apply(params["outer_value"], o)[0],
+    )
+
+
+def torso_for(
+    observation_space: gym.Space, settings: AgentSettings
+) -> Callable[[jax.Array], jax.Array]:
+    """Observations [..., *obs] to features [..., F], to be called inside `hk.transform`."""
     encode = _encoder(observation_space)
-    head, num_outputs = _policy_head(action_space)
     activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[settings.activation]
 
     def torso(observation):
@@ -46,30 +107,13 @@ def make(
             x = _convolutions(x)
         return hk.nets.MLP(settings.hidden, activation=activation, activate_final=True)(x)
 
-    def policy(observation):
-        # A small last layer: the first policy is close to uniform whatever the observation.
-        init = hk.initializers.VarianceScaling(1e-4)
-        return head(hk.Linear(num_outputs, w_init=init)(torso(observation)))
+    return torso
 
-    def value(observation):
-        return jnp.squeeze(hk.Linear(1)(torso(observation)), -1) * settings.value_scale
 
-    policy_net = hk.without_apply_rng(hk.transform(policy))
-    value_net = hk.without_apply_rng(hk.transform(value))
-
-    def init(key):
-        key_policy, key_value = jax.random.split(key)
-        observation = np.zeros((1, *shape(observation_space)), observation_space.dtype)
-        return {
-            "policy": policy_net.init(key_policy, observation),
-            "value": value_net.init(key_value, observation),
-        }
-
-    return Networks(
-        init,
-        lambda params, observation: policy_net.apply(params["policy"], observation),
-        lambda params, observation: value_net.apply(params["value"], observation),
-    )
+def _keys(key: jax.Array, outer_critic: bool) -> Sequence[jax.Array]:
+    """Keys of policy, value and outer value; the first two do not depend on the third."""
+    key_policy, key_value = jax.random.split(key)
+    return key_policy, key_value, jax.random.fold_in(key, 2) if outer_critic else key
 
 
 def shape(space: gym.Space) -> tuple[int, ...]:
@@ -115,18 +159,19 @@ def _convolutions(x: jax.Array) -> jax.Array:
 
 
 def _policy_head(space: gym.Space) -> tuple[Callable[[jax.Array], distrax.Distribution], int]:
-    """Network outputs to a distribution, and the number of outputs."""
+    """Network outputs to a distribution, and the number of outputs.
+
+    For Gaussian policies the outputs are twice as many: means, then log scales.
+    """
     if isinstance(space, gym.spaces.Discrete):
         return (lambda logits: distrax.Categorical(logits=logits)), int(space.n)
     assert isinstance(space, gym.spaces.Box)
     centre, half_range = (space.high + space.low) / 2, (space.high - space.low) / 2
 
-    def gaussian(mean):
-        # The scale is learned and does not depend on the observation (Schulman et al. 2015).
-        log_scale = hk.get_parameter("log_scale", mean.shape[-1:], init=jnp.zeros)
+    def gaussian(outputs):
+        mean, log_scale = jnp.split(outputs, 2, -1)
         return distrax.MultivariateNormalDiag(
-            centre + half_range * mean,
-            jnp.broadcast_to(half_range * jnp.exp(log_scale), mean.shape),
+            centre + half_range * mean, half_range * jnp.exp(log_scale)
         )
 
     return gaussian, math.prod(shape(space))

@@ -1,6 +1,6 @@
-"""The agent that users run: an actor-critic that tunes its own hyperparameters.
+"""The agent that users run: one that tunes its own hyperparameters.
 
-It is `actor_critic` (what is learned) and `metagrad.core` (how learning is learned), and
+It is `inner` (what is learned) and `metagrad.core` (how learning is learned), and
 between them a short history of past updates. K rollouts that the student is made from and
 L rollouts that it is judged by slide along one stream of experience: every rollout is
 trained on once, serves as validation of the updates before it, and no environment step is
@@ -9,7 +9,8 @@ spent on tuning alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -17,10 +18,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import actor_critic
+from agents import actor_critic, contexts, inner
 from agents.actor_critic import Trajectory
-from configs.settings import IN_LOSS, InnerOptimizer, RunSettings, TuningSettings
-from metagrad import constraints, core, hints, matching, online, targets, update_rules
+from agents.inner import Experience
+from configs.settings import InnerOptimizer, RunSettings, TuningSettings
+from metagrad import (
+    constraints,
+    core,
+    differentiation,
+    hints,
+    meta_network,
+    online,
+    targets,
+    update_rules,
+)
 from metagrad import hyperparams as hp
 from metagrad.trust_region import LEARNING_RATE, TrustRegion
 
@@ -31,6 +42,10 @@ BIJECTORS = {
     "lambda": hp.UNIT_INTERVAL,
     "entropy": hp.POSITIVE,
     "critic": hp.POSITIVE,
+    "policy": hp.POSITIVE,
+    "alpha_rho": hp.UNIT_INTERVAL,
+    "alpha_c": hp.UNIT_INTERVAL,
+    "epsilon": hp.UNIT_INTERVAL,
     "learning_rate": hp.POSITIVE,
     "momentum": hp.UNIT_INTERVAL,
     "hint_weight": hp.POSITIVE,
@@ -52,12 +67,26 @@ class AgentState(NamedTuple):
       learner: parameters, optimisers and hyperparameters.
       history: updates before those of the next period that a window of K + L updates
         reaches back to, leaves [max(K + L - period, 0), ...].
+      context: what the agent knows of how learning goes.
       updates: number of updates of the parameters so far, int32.
     """
 
     learner: core.LearnerState
-    history: core.Step
+    history: differentiation.Step
+    context: contexts.ContextState
     updates: jax.Array
+
+
+class Stretch(NamedTuple):
+    """Part of a period between two meta-steps, in which the same is kept of every update.
+
+    Attributes:
+      updates: how many.
+      keep: record of an update -> what the meta-step needs of it.
+    """
+
+    updates: int
+    keep: Callable[[differentiation.Step], Any]
 
 
 class SelfTuningAgent(NamedTuple):
@@ -68,67 +97,94 @@ class SelfTuningAgent(NamedTuple):
       act: (params, observation [B, ...], key) -> (action [B, ...], log-probability [B]).
       mode: (params, observation [B, ...]) -> greedy action [B, ...].
       inner_step: (state, trajectory [T, B]) -> (state, step).
-      meta_step: (state, steps [period, ...]) -> (state, diagnostics), called once
-        every `period` inner steps with the steps they returned.
-      params: state -> parameters.
-      hyperparameters: state -> values by name.
+      stretches: what is to be kept of the inner steps of a period, in order. Records are as
+        large as the parameters, and most updates need none.
+      meta_step: (state, kept) -> (state, diagnostics), called once every `period` inner steps;
+        `kept` has for every stretch what it keeps, stacked [updates, ...].
+      params: state -> all that `act` and `mode` read.
+      hyperparameters: state -> values by name, scalars or a number for each head [H].
     """
 
     init: Callable[..., AgentState]
     act: Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     mode: Callable[[Params, jax.Array], jax.Array]
-    inner_step: Callable[[AgentState, Trajectory], tuple[AgentState, core.Step]]
-    meta_step: Callable[[AgentState, core.Step], tuple[AgentState, dict[str, jax.Array]]]
+    inner_step: Callable[[AgentState, Trajectory], tuple[AgentState, differentiation.Step]]
+    stretches: tuple[Stretch, ...]
+    meta_step: Callable[[AgentState, Sequence[Any]], tuple[AgentState, dict[str, jax.Array]]]
     params: Callable[[AgentState], Params]
     hyperparameters: Callable[[AgentState], dict[str, jax.Array]]
 
 
 def space(settings: RunSettings) -> dict[str, hp.Hyperparameter]:
     """The hyperparameters of the agent, as the engine sees them."""
-    tuning_on = settings.tuning.method != "none"
-    return {
-        name: hp.Hyperparameter(BIJECTORS[name], spec.low, spec.high, spec.tuned and tuning_on)
-        for name, spec in settings.in_use.items()
-    }
-
-
-def learner(ac: actor_critic.ActorCritic, settings: RunSettings) -> core.MetaLearner:
-    """The engine on the actor-critic's problem."""
     tuning = settings.tuning
-    outer = {name: jnp.asarray(settings.hyperparameters[name].outer, float) for name in IN_LOSS}
-    # Values carry most of what is to be known of gamma (docs/tuning.md): they weigh more in
-    # the judgement of a student than in the steps of its target.
-    value_weight = outer["critic"] * tuning.value_weight
-    if tuning.method == "mg":
-        outer["critic"] = value_weight
-    divergence = {"kl": matching.kl, "reverse_kl": matching.reverse_kl}[tuning.matching]
-    problem = targets.Problem(
-        inner_loss=ac.loss,
-        outer_loss=lambda params, frozen, batch: ac.loss(params, frozen, outer, batch),
-        match=lambda target, params, batch: ac.match(
-            target, params, batch, divergence, value_weight
-        ),
+    result = {}
+    for name, spec in settings.in_use.items():
+        tuned = spec.tuned and tuning.method != "none"
+        if tuned and tuning.context != "none":
+            result[name] = hp.Hyperparameter(_inside(name, spec.low, spec.high))
+        else:
+            result[name] = hp.Hyperparameter(BIJECTORS[name], spec.low, spec.high, tuned)
+    return result
+
+
+def _inside(name: str, low: float, high: float) -> hp.Bijector:
+    """For the output of a meta-network, which is not projected onto bounds."""
+    if name != LEARNING_RATE:
+        return hp.between(low, high)
+    log = hp.between(math.log(low), math.log(high))
+    return hp.Bijector(lambda x: jnp.exp(log.forward(x)), lambda y: log.inverse(jnp.log(y)))
+
+
+def source(settings: RunSettings) -> hp.Source:
+    """Where the values of the hyperparameters come from."""
+    tuning, names = settings.tuning, space(settings)
+    if tuning.context == "none":
+        return hp.scalars(names)
+    size = context(settings).size
+    return meta_network.contextual(names, lambda batch: batch.context, size, tuning.context_hidden)
+
+
+def context(settings: RunSettings) -> contexts.Context:
+    """What the meta-network sees."""
+    return contexts.make(settings.tuning.context, settings.hyperparameters["gamma"].outer)
+
+
+def objective(agent: inner.InnerAgent, tuning: TuningSettings) -> targets.Objective:
+    """What judges the student."""
+    if tuning.method == "bmg":
+        return targets.bootstrapped(
+            tuning.target_steps,
+            tuning.target_by,
+            agent.last_target_loss,
+            tuning.target_state == "own",
+        )
+    if not tuning.outer_kl:
+        return targets.meta_gradient()
+    return targets.meta_gradient(
+        lambda before, after, batch: tuning.outer_kl * agent.change(before, after, batch)
     )
+
+
+def learner(agent: inner.InnerAgent, settings: RunSettings) -> core.MetaLearner:
+    """The engine on the agent's problem."""
+    tuning = settings.tuning
     rule = INNER_OPTIMIZERS[settings.agent.inner_optimizer]()
-    objective = {
-        "none": targets.meta_gradient,
-        "mg": targets.meta_gradient,
-        "bmg": lambda: targets.bootstrapped(tuning.target_steps),
-    }[tuning.method]()
+    if math.isfinite(settings.agent.max_grad_norm):
+        rule = update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm)
     tuned = {name for name, spec in space(settings).items() if spec.tuned}
-
-    def policy_change(before, after, trajectory):
-        old, new = (ac.policy(params, trajectory.observation) for params in (before, after))
-        return matching.reverse_kl(old, new)
-
-    region = TrustRegion(policy_change, tuning.trust_region, tuning.trust_region_cut)
+    region = TrustRegion(agent.change, tuning.trust_region, tuning.trust_region_cut)
+    derivative = differentiation.unrolled(tuning.horizon_mixing)
+    if tuning.differentiation == "implicit":
+        derivative = differentiation.implicit(tuning.implicit_damping, tuning.implicit_iterations)
     return core.meta_learner(
-        problem,
-        update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm),
-        space(settings),
-        objective,
+        agent.problem,
+        rule,
+        source(settings),
+        objective(agent, tuning),
         meta_optimizer(tuning, space(settings)),
         region if LEARNING_RATE in tuned else None,
+        derivative,
     )
 
 
@@ -157,9 +213,8 @@ def make(
 ) -> SelfTuningAgent:
     """Builds the agent for the spaces of a task."""
     spaces = observation_space, action_space
-    ac = actor_critic.make(*spaces, settings.agent)
-    flat, unravel = actor_critic.flatten(ac)
-    engine = learner(flat, settings)
+    agent = inner.make(*spaces, settings)
+    engine, seen = learner(agent, settings), context(settings)
     tuning = settings.tuning
     tuned = any(spec.tuned for spec in space(settings).values())
     # The outer loss of mg is an on-policy estimate: only the first rollout after the student
@@ -167,47 +222,128 @@ def make(
     judges = tuning.target_steps if tuning.method == "bmg" else 1
     window = tuning.inner_steps + judges
     reach = max(window - tuning.period, 0) if tuned else 0
-    start = {name: jnp.asarray(spec.start, float) for name, spec in settings.in_use.items()}
+    stretches = _stretches(tuning, judges) if tuned else (Stretch(tuning.period, _nothing),)
 
     def init(key, start_values=None):
-        learner_state = engine.init(flat.init(key), start if start_values is None else start_values)
-        step = core.Step(
-            learner_state.inner,
-            learner_state.values.raw,
-            learner_state.inner.params,
+        start = start_of(settings, start_values)
+        key_context = jax.random.fold_in(key, 1)
+        learner_state = engine.init(agent.init(key), start, key_context)
+        knowledge = seen.init()
+        experience = Experience(
             actor_critic.empty_trajectory(
                 *spaces, settings.agent.rollout_length, settings.num_envs
             ),
+            seen.features(knowledge),
+        )
+        step = differentiation.Step(
+            learner_state.inner,
+            learner_state.values.raw,
+            learner_state.inner.params,
+            experience,
             jnp.ones(()),
         )
         history = jax.tree.map(lambda x: jnp.zeros((reach, *x.shape), x.dtype), step)
-        return AgentState(learner_state, history, jnp.zeros((), jnp.int32))
+        return AgentState(learner_state, history, knowledge, jnp.zeros((), jnp.int32))
 
     def inner_step(state, trajectory):
-        learner_state, step = engine.inner_step(state.learner, trajectory)
-        return AgentState(learner_state, state.history, state.updates + 1), step
+        def value(observation):
+            return agent.value(state.learner.inner.params, observation)
 
-    def meta_step(state, new):
+        knowledge = seen.update(state.context, trajectory, value)
+        experience = Experience(trajectory, seen.features(knowledge))
+        learner_state, step = engine.inner_step(state.learner, experience)
+        return AgentState(learner_state, state.history, knowledge, state.updates + 1), step
+
+    def meta_step(state, kept):
         if not tuned:
             return state, {}
-        steps = jax.tree.map(lambda h, n: jnp.concatenate([h, n])[-window:], state.history, new)
+        steps, batches = _joined(state.history, kept, window)
         student = jax.tree.map(lambda x: x[: tuning.inner_steps], steps)
         end = jax.tree.map(lambda x: x[tuning.inner_steps], steps.before)
-        validation = jax.tree.map(lambda x: x[tuning.inner_steps :], steps.batch)
+        validation = jax.tree.map(lambda x: x[tuning.inner_steps :], batches)
         moved, info = engine.meta_step(state.learner, student, end, validation)
+        latest = end if tuning.resume == "student" else state.learner.inner
+        moved = moved._replace(inner=latest)
         # Until the history is full there is nothing to judge.
         full = state.updates >= window
-        moved = jax.tree.map(lambda m, old: jnp.where(full, m, old), moved[1:], state.learner[1:])
-        history = jax.tree.map(lambda x: x[window - reach :], steps)
-        learner_state = core.LearnerState(state.learner.inner, *moved)
-        return AgentState(learner_state, history, state.updates), info
+        moved = jax.tree.map(lambda m, old: jnp.where(full, m, old), moved, state.learner)
+        history = jax.tree.map(lambda x: x[len(x) - reach :], steps)
+        info = {
+            name: x if isinstance(x, jax.Array) else optax.tree.norm(x) for name, x in info.items()
+        }
+        return AgentState(moved, history, state.context, state.updates), info
+
+    def hyperparameters(state):
+        return engine.hyperparams(state.learner, Experience(None, seen.features(state.context)))
+
+    def params(state):
+        return agent.acting(state.learner.inner.params, hyperparameters(state))
 
     return SelfTuningAgent(
-        init,
-        ac.act,
-        ac.mode,
-        inner_step,
-        meta_step,
-        lambda state: unravel(state.learner.inner.params),
-        lambda state: engine.hyperparams(state.learner),
+        init, agent.act, agent.mode, inner_step, stretches, meta_step, params, hyperparameters
     )
+
+
+def _stretches(tuning: TuningSettings, judges: int) -> tuple[Stretch, ...]:
+    """What of a period makes up a window of K updates and those that judge them.
+
+    A window that fits into a period needs records of its first K updates and of the one after,
+    which starts from the student. One that reaches back needs all of them later.
+    """
+    before = tuning.period - tuning.inner_steps - judges
+    if before < 0:
+        return (Stretch(tuning.period, _whole),)
+    stretches = (
+        Stretch(before, _nothing),
+        Stretch(tuning.inner_steps + 1, _whole),
+        Stretch(judges - 1, _batch),
+    )
+    return tuple(stretch for stretch in stretches if stretch.updates)
+
+
+def _nothing(step: differentiation.Step) -> tuple[()]:
+    return ()
+
+
+def _whole(step: differentiation.Step) -> differentiation.Step:
+    return step
+
+
+def _batch(step: differentiation.Step) -> Experience:
+    return step.batch
+
+
+def kept(agent: SelfTuningAgent, steps: Sequence[differentiation.Step]) -> list[Any]:
+    """What stretches keep of the steps of a whole period, given one by one."""
+    rest, result = list(steps), []
+    for stretch in agent.stretches:
+        rows = [stretch.keep(step) for step in rest[: stretch.updates]]
+        result.append(jax.tree.map(lambda *x: jnp.stack(x), *rows))
+        rest = rest[stretch.updates :]
+    return result
+
+
+def _joined(
+    history: differentiation.Step, kept: Sequence[Any], window: int
+) -> tuple[differentiation.Step, Experience]:
+    """Records from the first update of the window on, and the batches of all of it."""
+    parts = [part for part in kept if part != ()]
+    steps = jax.tree.map(lambda h, n: jnp.concatenate([h, n])[-window:], history, parts[0])
+    return steps, jax.tree.map(lambda *x: jnp.concatenate(x), steps.batch, *parts[1:])
+
+
+def start_of(settings: RunSettings, values: Mapping[str, Any] | None) -> dict[str, jax.Array]:
+    """Start values of all hyperparameters in use, those of the settings where none are given.
+
+    With several heads those in the loss become one number for each head [H], all alike.
+    """
+    values = values or {}
+    start = {
+        name: jnp.asarray(values.get(name, spec.start), float)
+        for name, spec in settings.in_use.items()
+    }
+    heads = settings.agent.heads
+    if heads == 1:
+        return start
+    in_loss = settings.agent.in_loss
+    return {name: jnp.broadcast_to(x, heads) if name in in_loss else x for name, x in start.items()}

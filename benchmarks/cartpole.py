@@ -23,11 +23,11 @@ import jax
 import numpy as np
 
 from agents import self_tuning
-from benchmarks import population
 from benchmarks.record import write
 from configs import presets
 from configs.settings import MetaOptimizer, Method, RunSettings
 from envs import registry
+from studies import population
 from training.runner import make_runner
 
 THRESHOLD = 475.0

@@ -25,10 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import digits_picture, population, record
+from benchmarks import digits_picture, record
 from benchmarks.tables import DOCS
 from metagrad import constraints, core, hints, matching, online, targets, update_rules
 from metagrad import hyperparams as hp
+from studies import population
 
 SEEDS, TUNING = range(10), range(1000, 1006)
 STEPS, BATCH = 660, 64  # 30 epochs
@@ -150,13 +151,13 @@ def engine(method: Method, meta_rate: float | jax.Array) -> core.MetaLearner:
     problem = targets.Problem(
         inner_loss=lambda params, frozen, hyperparams, batch: loss(params, batch),
         outer_loss=lambda params, frozen, batch: loss(params, batch),
-        match=lambda target, params, batch: matching.squared(target, params),
+        match=lambda target, params, hyperparams, batch: matching.squared(target, params),
     )
     tuned = method.learner is not None
     return core.meta_learner(
         problem,
         update_rules.preconditioned(method.direction),
-        {"learning_rate": hp.Hyperparameter(tuned=tuned)},
+        hp.scalars({"learning_rate": hp.Hyperparameter(tuned=tuned)}),
         method.objective,
         method.learner(meta_rate) if method.learner else optax.identity(),
     )

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from benchmarks import population
 from benchmarks.learning_rate import GUARDS, STARTS, STEPS
+from studies import population
 
 SEEDS = range(10)
 PATH = Path(__file__).parent.parent / "docs" / "images" / "learning-rate.png"

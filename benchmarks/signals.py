@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import population
 from benchmarks.cartpole import settings_for
 from benchmarks.record import write
 from configs.settings import Method, RunSettings
+from studies import population
 
 STANDING = 1e-12  # a meta step size that moves nothing
 START = {"gamma": 0.7, "lambda": 0.7, "entropy": 0.1}

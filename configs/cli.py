@@ -60,6 +60,9 @@ _CONFIG = Parameter(
     help="config.yaml of a run, to start from instead of the defaults; flags change it.",
     group=_RUN,
 )
+_PRESET = Parameter(
+    help=f"a method of the literature: {' | '.join(presets.METHODS)}; flags change it.", group=_RUN
+)
 _OUT = Parameter(
     help="run directory, new or empty. [default: runs/ENV-META-seedSEED-N]", group=_RUN
 )
@@ -96,6 +99,7 @@ def parse(arguments: Sequence[str]) -> Command | None:
 def _train(
     *,
     config: Annotated[Path | None, _CONFIG] = None,
+    preset: Annotated[str | None, _PRESET] = None,
     out: Annotated[Path | None, _OUT] = None,
     run: Annotated[_RunFlags, _FLAT] = _RunFlags(),  # noqa: B008 (frozen)
     hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
@@ -105,6 +109,7 @@ def _train(
     """Train an actor-critic agent that tunes its own hyperparameters."""
     changes = given(run, RunSettings)
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
+    base = presets.with_method(base, preset) if preset else base
     settings = dataclasses.replace(
         base,
         **changes,

@@ -1,19 +1,25 @@
-"""A preset per environment family: the settings that a run starts from before flags change them.
+"""The settings that a run starts from before flags change them.
 
-Only CartPole's have been chosen by measurement (docs/benchmarks.md). Pendulum's learn in a trial
-where the defaults do not; the others differ in what is plain from the family (longer runs, longer
-rollouts where episodes are long).
+One preset belongs to each environment family, and `METHODS` has whole methods of the literature
+by name. Of the families only CartPole's and Two Colors' have been chosen by measurement
+(docs/benchmarks.md, docs/two-colors.md). Pendulum's learn in a trial where the defaults do not;
+the others differ in what is plain from the family (longer runs, longer rollouts where episodes
+are long).
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
+from configs.errors import ConfigError
 from configs.settings import (
     AgentSettings,
     Hyperparameter,
     RunSettings,
+    TuningSettings,
     default_hyperparameters,
 )
 
@@ -29,6 +35,35 @@ def _centred(**values: float) -> dict[str, Hyperparameter]:
     return names | {name: replace(names[name], start=x, outer=x) for name, x in values.items()}
 
 
+def _only(names: dict[str, Hyperparameter], *tuned: str) -> dict[str, Hyperparameter]:
+    """Hyperparameters of which only some are tuned."""
+    return {name: replace(spec, tuned=name in tuned) for name, spec in names.items()}
+
+
+# The agent of Flennerhag et al. (2022): separate networks, plain gradient descent, one environment.
+_TWO_COLORS: dict[str, object] = {
+    "steps": 1_000_000,
+    "num_envs": 1,
+    "agent": AgentSettings(
+        hidden=(256, 256),
+        activation="relu",
+        inner_optimizer="sgd",
+        max_grad_norm=math.inf,
+        normalize_advantage=False,
+    ),
+    "hyperparameters": _only(_centred(learning_rate=0.1, **{"lambda": 0.9}), "entropy")
+    | {"entropy": Hyperparameter(0.5, 1e-3, 1.0, True, 0.0)},
+    "tuning": TuningSettings(
+        inner_steps=7,
+        target_steps=9,
+        period=16,
+        matching="kl",
+        value_weight=0.0,
+        context="reward",
+        learning_rate=1e-2,
+    ),
+}
+
 # (pattern of Gymnasium ids, what differs from the defaults). The first that matches is taken.
 _FAMILIES: tuple[tuple[str, dict[str, object]], ...] = (
     # Values grow to 100 at the default discount; tanh units alone get there slowly.
@@ -41,6 +76,7 @@ _FAMILIES: tuple[tuple[str, dict[str, object]], ...] = (
             "hyperparameters": _centred(gamma=0.9, entropy=1e-3),
         },
     ),
+    (r"^TwoColors", _TWO_COLORS),
     (r"^(LunarLander|BipedalWalker)", {"steps": 2_000_000}),
     (rf"^({_MUJOCO})(-|$)", {"steps": 1_000_000, "agent": AgentSettings(rollout_length=32)}),
     (r"^ALE/|NoFrameskip", {"steps": 10_000_000, "agent": AgentSettings(rollout_length=20)}),
@@ -53,3 +89,46 @@ def for_env(env: str) -> RunSettings:
         if re.search(pattern, env):
             return replace(RunSettings(env=env), **changes)  # type: ignore[arg-type]
     return RunSettings(env=env)
+
+
+def _stacx(settings: RunSettings) -> RunSettings:
+    """STACX (Zahavy et al. 2020): auxiliary heads, seven tuned hyperparameters, an outer KL.
+
+    Those it tunes start at 0.99 of their outer value, as sigmoid(4.6) of it does.
+    """
+    hyperparameters = dict(settings.hyperparameters)
+    for name in ("gamma", "lambda", "policy", "critic", "entropy", "alpha_rho", "alpha_c"):
+        hyperparameters[name] = replace(hyperparameters[name], tuned=True)
+    return replace(
+        settings,
+        hyperparameters=hyperparameters,
+        agent=replace(settings.agent, heads=3, correction="vtrace"),
+        tuning=replace(settings.tuning, method="mg", outer_kl=1.0),
+    )
+
+
+def _q_lambda(settings: RunSettings) -> RunSettings:
+    """Q(lambda) with a bootstrapped epsilon (Flennerhag et al. 2022)."""
+    return replace(
+        settings,
+        hyperparameters=_only(settings.hyperparameters, "epsilon"),
+        agent=replace(settings.agent, algorithm="q_lambda"),
+        tuning=replace(
+            settings.tuning, method="bmg", inner_steps=0, target_steps=16, period=16, matching="kl"
+        ),
+    )
+
+
+# Methods of the literature as changes to whatever settings an environment has.
+METHODS: dict[str, Callable[[RunSettings], RunSettings]] = {"stacx": _stacx, "q_lambda": _q_lambda}
+
+
+def with_method(settings: RunSettings, name: str) -> RunSettings:
+    """Settings changed to a method of `METHODS`.
+
+    Raises:
+      ConfigError: if there is no method of that name.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"preset: {name!r} is not allowed; it must be {' | '.join(METHODS)}")
+    return METHODS[name](settings)

@@ -11,6 +11,7 @@ from typing import Literal
 
 Backend = Literal["auto", "jax", "host"]
 Method = Literal["none", "mg", "bmg"]
+Algorithm = Literal["actor_critic", "q_lambda"]
 InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated"]
 MetaOptimizer = Literal["adam", "ogd", "ao_ftrl", "omega"]
 
@@ -34,22 +35,36 @@ class Hyperparameter:
     outer: float
 
 
+# What the losses read. The outer objective has values of its own for all but epsilon.
+IN_LOSS = ("gamma", "lambda", "policy", "critic", "entropy", "alpha_rho", "alpha_c")
+_OFF_POLICY = ("alpha_rho", "alpha_c")
+
+
 @dataclass(frozen=True)
 class AgentSettings:
-    """The actor-critic: networks, rollouts and the optimiser of its parameters.
+    """The agent: networks, rollouts, losses and the optimiser of its parameters.
 
     Attributes:
+      algorithm: "actor_critic" is an advantage actor-critic, "q_lambda" is Q(lambda) with
+        epsilon-greedy exploration.
       hidden: widths of the hidden layers, of policy and value network each.
       activation: non-linearity between the layers.
       rollout_length: T, steps of each environment between two updates.
       inner_optimizer: name of a rule in `metagrad.update_rules`; "accelerated" is averaging
         and a hint on RMS-scaled gradients.
-      max_grad_norm: global norm to which inner gradients are clipped.
+      max_grad_norm: global norm to which inner gradients are clipped, inf for no clipping.
       value_scale: the value network's output is multiplied by this, and critic errors are
         divided by it. About the size of the returns, so that the network need not be large.
       normalize_advantage: divide advantages by their standard deviation over a rollout.
+      heads: policy and value heads on shared torsos, each with its own hyperparameters; the
+        first acts and alone is judged, the others are auxiliary tasks (Zahavy et al. 2020).
+      correction: "vtrace" weights experience by leaky V-trace, which several heads need: all
+        but the first learn from actions that they have not chosen.
+      outer_critic: a second critic learns at the outer objective's values, and supplies the
+        advantages of the outer objective (Bonnet et al. 2022).
     """
 
+    algorithm: Algorithm = "actor_critic"
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
     rollout_length: int = 16
@@ -57,6 +72,17 @@ class AgentSettings:
     max_grad_norm: float = 0.5
     value_scale: float = 1.0
     normalize_advantage: bool = True
+    heads: int = 1
+    correction: Literal["none", "vtrace"] = "none"
+    outer_critic: bool = False
+
+    @property
+    def in_loss(self) -> tuple[str, ...]:
+        """The hyperparameters that the loss or the behaviour reads."""
+        if self.algorithm == "q_lambda":
+            return ("gamma", "lambda", "epsilon")
+        off_policy = self.correction == "vtrace"
+        return tuple(name for name in IN_LOSS if off_policy or name not in _OFF_POLICY)
 
 
 @dataclass(frozen=True)
@@ -66,13 +92,34 @@ class TuningSettings:
     Attributes:
       method: "none" keeps all fixed, "mg" follows the meta-gradient of the outer
         loss (Xu et al. 2018), "bmg" matches a bootstrapped target (Flennerhag et al. 2022).
-      inner_steps: K, updates that are differentiated.
-      target_steps: L, updates of the bootstrapped target on the outer objective, one
-        rollout each (bmg; mg is judged by the one rollout that follows the student).
-      matching: how the student is compared with its target (bmg): "reverse_kl" is
-        KL(student || target), "kl" is KL(target || student); values are matched besides.
+      inner_steps: K, updates that are differentiated; 0 for an agent that tunes how it
+        explores and nothing else.
+      target_steps: L, updates of the bootstrapped target, one rollout each (bmg; mg is judged
+        by the one rollout that follows the student).
+      target_by: what moves the target: "outer" the outer objective, "learned" the inner loss
+        with today's hyperparameters, "mixed" that and the outer objective in the last update.
+      target_last: the last update of the target: "full" with its whole loss, "policy" with the
+        policy gradient of the outer objective alone.
+      target_state: state of the update rule with which the target is made: the "student"'s, or
+        its "own" from one target to the next.
+      matching: how the policy of the student is compared with its target's (bmg): "reverse_kl"
+        is KL(student || target), "kl" is KL(target || student), "none" not at all.
       value_weight: what values count, in units of the outer critic weight, in the outer
         loss of mg and in the matching of bmg.
+      parameter_weight: of half the squared distance of parameters in the matching of bmg.
+      outer_kl: weight of KL(new || old) of the policy in the outer loss of mg.
+      differentiation: "unrolled" goes back through the K updates, "implicit" takes the student
+        for the minimiser of its last loss (Rajeswaran et al. 2019).
+      implicit_damping: proximal term of the implicit derivative.
+      implicit_iterations: of conjugate gradients, at most.
+      horizon_mixing: m in 0 to 1, the i-th last of the K updates counts m^(i-1) in the
+        unrolled derivative: a mixture of all horizons up to K.
+      resume: training goes on from the "latest" parameters, or after each meta-step from the
+        "student", which takes the updates back that were made to judge it.
+      context: what a meta-network sees that puts out the tuned hyperparameters: "none" for no
+        network, "reward" the mean rewards of the last ten rollouts, "rich" mean and deviation
+        of reward, value and TD error of the last one (Luketina et al. 2022).
+      context_hidden: widths of the hidden layers of that network.
       period: updates of the agent between two updates of the hyperparameters.
       optimizer: moves the hyperparameters along the meta-gradient: "adam", or an online
         learner of `metagrad.online` on meta-gradients scaled as Adam scales them.
@@ -85,8 +132,20 @@ class TuningSettings:
     method: Method = "bmg"
     inner_steps: int = 1
     target_steps: int = 1
-    matching: Literal["reverse_kl", "kl"] = "reverse_kl"
+    target_by: Literal["outer", "learned", "mixed"] = "outer"
+    target_last: Literal["full", "policy"] = "full"
+    target_state: Literal["student", "own"] = "student"
+    matching: Literal["reverse_kl", "kl", "none"] = "reverse_kl"
     value_weight: float = 10.0
+    parameter_weight: float = 0.0
+    outer_kl: float = 0.0
+    differentiation: Literal["unrolled", "implicit"] = "unrolled"
+    implicit_damping: float = 1.0
+    implicit_iterations: int = 5
+    horizon_mixing: float = 1.0
+    resume: Literal["latest", "student"] = "latest"
+    context: Literal["none", "reward", "rich"] = "none"
+    context_hidden: tuple[int, ...] = (32,)
     period: int = 4
     optimizer: MetaOptimizer = "adam"
     learning_rate: float = 4e-2
@@ -101,16 +160,17 @@ def default_hyperparameters() -> dict[str, Hyperparameter]:
         "lambda": Hyperparameter(0.95, 0.01, 0.999, True, 0.95),
         "entropy": Hyperparameter(0.01, 1e-5, 1.0, True, 0.01),
         "critic": Hyperparameter(0.5, 1e-3, 10.0, True, 0.5),
+        "policy": Hyperparameter(1.0, 1e-2, 10.0, False, 1.0),
+        "alpha_rho": Hyperparameter(0.99, 0.01, 0.9999, False, 1.0),
+        "alpha_c": Hyperparameter(0.99, 0.01, 0.9999, False, 1.0),
+        "epsilon": Hyperparameter(0.1, 1e-3, 0.999, False, 0.1),
         "learning_rate": Hyperparameter(3e-3, 1e-6, 1e-1, False, 3e-3),
         "momentum": Hyperparameter(0.9, 0.0, 0.999, False, 0.9),
         "hint_weight": Hyperparameter(0.5, 0.0, 10.0, False, 0.5),
     }
 
 
-# Those that the outer objective has values of its own for: what the loss reads.
-IN_LOSS = ("gamma", "lambda", "entropy", "critic")
-
-# Hyperparameters that only some inner optimisers read; the others are always in use.
+# Hyperparameters of inner optimisers, and those that read them.
 READ_BY: dict[str, tuple[InnerOptimizer, ...]] = {
     "momentum": ("momentum", "adam", "accelerated"),
     "hint_weight": ("accelerated",),
@@ -143,10 +203,8 @@ class RunSettings:
 
     @property
     def in_use(self) -> dict[str, Hyperparameter]:
-        """The hyperparameters that the loss or the inner optimiser reads."""
+        """The hyperparameters that the loss, the behaviour or the inner optimiser reads."""
         optimizer = self.agent.inner_optimizer
-        return {
-            name: spec
-            for name, spec in self.hyperparameters.items()
-            if optimizer in READ_BY.get(name, (optimizer,))
-        }
+        by_rule = (name for name, readers in READ_BY.items() if optimizer in readers)
+        read = {*self.agent.in_loss, "learning_rate", *by_rule}
+        return {name: spec for name, spec in self.hyperparameters.items() if name in read}

@@ -17,6 +17,10 @@ DOMAINS = {
     "lambda": (0.0, 1.0),
     "entropy": (0.0, math.inf),
     "critic": (0.0, math.inf),
+    "policy": (0.0, math.inf),
+    "alpha_rho": (0.0, 1.0),
+    "alpha_c": (0.0, 1.0),
+    "epsilon": (0.0, 1.0),
     "learning_rate": (0.0, math.inf),
     "momentum": (0.0, 0.9999),  # an average that never forgets never moves
     "hint_weight": (0.0, math.inf),
@@ -29,10 +33,23 @@ _COUNTS = {
     "steps": (1, 10**12),
     "num_envs": (1, 2**17),
     "eval_episodes": (1, 10_000),
-    "inner_steps": (1, 1000),
+    "inner_steps": (0, 1000),
     "target_steps": (1, 1000),
+    "implicit_iterations": (1, 1000),
+    "heads": (1, 1000),
 }
 _COUNT = (1, 100_000)
+
+_MAY_BE_INFINITE = ("max_grad_norm",)
+
+# Numbers that may be 0, and the most they may be; others are above 0.
+_FROM_ZERO = {
+    "value_weight": math.inf,
+    "parameter_weight": math.inf,
+    "outer_kl": math.inf,
+    "implicit_damping": math.inf,
+    "horizon_mixing": 1.0,
+}
 
 
 def validate(settings: RunSettings) -> None:
@@ -45,8 +62,12 @@ def validate(settings: RunSettings) -> None:
         hints = get_type_hints(type(part))
         for field in fields(part):
             _check_field(prefix, field.name, getattr(part, field.name), hints[field.name])
-    for width in settings.agent.hidden:
-        _require(1 <= width <= 2**16, "agent.hidden", width, f"widths between 1 and {2**16}")
+    for name, widths in (
+        ("agent.hidden", settings.agent.hidden),
+        ("tuning.context_hidden", settings.tuning.context_hidden),
+    ):
+        for width in widths:
+            _require(1 <= width <= 2**16, name, width, f"widths between 1 and {2**16}")
     unknown = set(settings.hyperparameters) ^ set(NAMES)
     if unknown:
         name = min(unknown)
@@ -55,20 +76,79 @@ def validate(settings: RunSettings) -> None:
         )
     for name, hyperparameter in settings.hyperparameters.items():
         _check_hyperparameter(name, hyperparameter)
-    _check_learners(settings)
+    _check_agent(settings)
+    if settings.tuning.method != "none":
+        _check_tuning(settings)
 
 
-def _check_learners(settings: RunSettings) -> None:
-    """What cannot be tuned by these optimisers."""
-    inner, meta = settings.agent.inner_optimizer, settings.tuning.optimizer
-    tuned = {name for name, spec in settings.hyperparameters.items() if spec.tuned}
-    for name in sorted(tuned - set(settings.in_use)):
+def _check_agent(settings: RunSettings) -> None:
+    """What the agent cannot do, or does not read."""
+    agent = settings.agent
+    if agent.algorithm == "q_lambda":
+        for name, value, only in (
+            ("heads", agent.heads, 1),
+            ("correction", agent.correction, "none"),
+            ("outer_critic", agent.outer_critic, False),
+        ):
+            _require(value == only, f"agent.{name}", value, f"{only} for q_lambda")
+    if agent.heads > 1:
         _require(
-            False, "agent.inner_optimizer", inner, f"{' | '.join(READ_BY[name])} to tune {name}"
+            agent.correction == "vtrace",
+            "agent.correction",
+            agent.correction,
+            "vtrace: all heads but the first learn from actions that they have not chosen",
         )
-    if settings.tuning.method != "none" and meta == "ao_ftrl" and "learning_rate" in tuned:
+    for name in sorted(_tuned(settings) - set(settings.in_use)):
+        if name in READ_BY:
+            allowed = f"{' | '.join(READ_BY[name])} to tune {name}"
+            _require(False, "agent.inner_optimizer", agent.inner_optimizer, allowed)
+        elif agent.algorithm == "q_lambda" or name == "epsilon":
+            other = "q_lambda" if name == "epsilon" else "actor_critic"
+            _require(False, "agent.algorithm", agent.algorithm, f"{other} to tune {name}")
+        _require(False, "agent.correction", agent.correction, f"vtrace to tune {name}")
+
+
+def _check_tuning(settings: RunSettings) -> None:
+    """What cannot be tuned in this way."""
+    tuning, tuned = settings.tuning, _tuned(settings)
+    explores = settings.agent.algorithm == "q_lambda"
+    if explores:
+        _require(tuning.method == "bmg", "tuning.method", tuning.method, "none | bmg for q_lambda")
+        _require(tuning.matching == "kl", "tuning.matching", tuning.matching, "kl for q_lambda")
+        others = ", ".join(sorted(tuned - {"epsilon"}))
+        _require(not others, "tuned hyperparameters", others, "epsilon alone for q_lambda")
+    steps, allowed = tuning.inner_steps, "0 for q_lambda" if explores else "at least 1"
+    _require((steps == 0) == explores, "tuning.inner_steps", steps, allowed)
+    if "learning_rate" in tuned:
         # It plays its start plus all past gradients: what the trust region lowers would come back.
-        _require(False, "tuning.optimizer", meta, "adam | ogd | omega to tune learning_rate")
+        adaptive = tuning.optimizer != "ao_ftrl"
+        allowed = "adam | ogd | omega to tune learning_rate"
+        _require(adaptive, "tuning.optimizer", tuning.optimizer, allowed)
+    if tuning.differentiation == "implicit":
+        by_rule = ", ".join(sorted(tuned & {"learning_rate", *READ_BY}))
+        allowed = f"unrolled to tune {by_rule}, which no minimiser depends on"
+        _require(not by_rule, "tuning.differentiation", tuning.differentiation, allowed)
+    if tuning.method == "bmg" and tuning.matching == "none":
+        weight = tuning.value_weight + tuning.parameter_weight
+        allowed = "reverse_kl | kl where value_weight and parameter_weight are 0"
+        _require(weight > 0, "tuning.matching", tuning.matching, allowed)
+    if tuning.target_last == "policy":
+        allowed = "full where target_by is learned"
+        _require(tuning.target_by != "learned", "tuning.target_last", tuning.target_last, allowed)
+    if tuning.resume == "student":
+        window = tuning.inner_steps + (tuning.target_steps if tuning.method == "bmg" else 1)
+        allowed = f"at least {window} (inner_steps and those that judge) to resume from the student"
+        _require(tuning.period >= window, "tuning.period", tuning.period, allowed)
+    if tuning.context != "none":
+        for name in sorted(tuned):
+            spec = settings.hyperparameters[name]
+            allowed = f"between its bounds {spec.low:g}:{spec.high:g}, and not on them"
+            inside = spec.low < spec.start < spec.high
+            _require(inside, f"start of {name}", spec.start, allowed)
+
+
+def _tuned(settings: RunSettings) -> set[str]:
+    return {name for name, spec in settings.hyperparameters.items() if spec.tuned}
 
 
 def check_count(name: str, value: int, prefix: str = "") -> None:
@@ -81,6 +161,12 @@ def check_count(name: str, value: int, prefix: str = "") -> None:
 def _check_field(prefix: str, name: str, value: Any, hint: Any) -> None:
     if hint is int:
         check_count(name, value, prefix)
+    elif hint is float and name in _FROM_ZERO:
+        most = _FROM_ZERO[name]
+        allowed = "a number between 0 and 1" if most == 1 else "a finite number of at least 0"
+        _require(0 <= value <= most and math.isfinite(value), prefix + name, value, allowed)
+    elif name in _MAY_BE_INFINITE:
+        _require(value > 0, prefix + name, value, "a number above 0, inf for none")
     elif hint is float:
         _require(0 < value < math.inf, prefix + name, value, "a finite number above 0")
     elif get_origin(hint) is Literal:

@@ -1,1 +1,9 @@
-"""Environments: a Gymnasium id in, one batched task interface out (`envs.registry.make`)."""
+"""Environments: a Gymnasium id in, one batched task interface out (`envs.registry.make`).
+
+Importing it registers the environments that are its own with Gymnasium.
+"""
+
+import gymnasium
+
+gymnasium.register("TwoColors-v0", "envs.hosted:TwoColorsEnv")
+gymnasium.register("SwitchingMDP-v0", "envs.hosted:SwitchingMDPEnv")

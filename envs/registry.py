@@ -13,8 +13,10 @@ from gymnasium.envs.registration import EnvSpec, parse_env_id
 from gymnasium.experimental.functional import FuncEnv
 
 from configs.errors import ConfigError
+from envs.acrobot import Acrobot
 from envs.cartpole import CartPole
 from envs.functional import check_positive, graph_task
+from envs.hosted import functional_env
 from envs.spaces import AgentView
 from envs.task import Task
 from envs.vector import host_task
@@ -30,6 +32,7 @@ class Twin(NamedTuple):
 
 
 TWINS: dict[str, Twin] = {
+    "Acrobot-v1": Twin("gymnasium.envs.classic_control.acrobot:AcrobotEnv", Acrobot),
     "CartPole-v1": Twin("gymnasium.envs.classic_control.cartpole:CartPoleEnv", CartPole),
 }
 
@@ -59,7 +62,8 @@ def make(env_id: str, num_envs: int, backend: str = "auto") -> Task:
       env_id: a Gymnasium id or anything that `resolve` takes.
       num_envs: B.
       backend: "jax" steps the environment inside jit, which needs an equal twin in
-        `TWINS`; "host" goes through `gymnasium.vector`; "auto" takes "jax" where it can.
+        `TWINS` or an id of `envs` itself; "host" goes through `gymnasium.vector`; "auto" takes
+        "jax" where it can.
 
     Raises:
       ConfigError: a bad argument, an unknown id, an environment whose packages are not
@@ -69,16 +73,17 @@ def make(env_id: str, num_envs: int, backend: str = "auto") -> Task:
     if backend not in BACKENDS:
         raise ConfigError(f"backend: {backend!r} is not allowed; allowed: {', '.join(BACKENDS)}")
     spec = _spec(env_id)
-    twin = _twin(spec)
-    if backend == "jax" and twin is None:
+    functional = _functional(spec)
+    if backend == "jax" and functional is None:
+        in_graph = [known.id for known in gym.registry.values() if _functional(known) is not None]
         raise ConfigError(
             f"backend: 'jax' is not available for {spec.id!r}; allowed: 'host' or 'auto' "
-            f"(in-graph environments: {', '.join(TWINS)})"
+            f"(in-graph environments: {', '.join(in_graph)})"
         )
-    if twin is None or backend == "host":
+    if functional is None or backend == "host":
         return host_task(spec, num_envs)
     return graph_task(
-        twin.make(),
+        functional(),
         num_envs,
         env_id=spec.id,
         max_episode_steps=spec.max_episode_steps,
@@ -124,12 +129,18 @@ def _spec(env_id: str) -> EnvSpec:
     return gym.registry[resolve(env_id).rpartition(":")[2]]
 
 
-def _twin(spec: EnvSpec) -> Twin | None:
-    """The twin that stands for `spec`, unless the id was registered again as another one."""
-    twin = TWINS.get(spec.id)
-    if twin is None or spec.kwargs or spec.additional_wrappers:
+def _functional(spec: EnvSpec) -> Callable[[], FuncEnv] | None:
+    """What makes the functional environment that stands for `spec`, or None.
+
+    A twin stands for its id only while that is registered as what the twin equals; other ids
+    may host a functional environment themselves.
+    """
+    if spec.additional_wrappers:
         return None
-    return twin if spec.entry_point == twin.entry_point else None
+    twin = TWINS.get(spec.id)
+    if twin is not None and not spec.kwargs and spec.entry_point == twin.entry_point:
+        return twin.make
+    return functional_env(spec)
 
 
 def _find(name: str) -> str | None:

@@ -282,10 +282,10 @@ def in_practice(
         targets.Problem(
             inner_loss=lambda x, frozen, hyperparams, batch: loss(x, batch),
             outer_loss=lambda x, frozen, batch: loss(x, batch),
-            match=lambda target, x, batch: matching.squared(target, x),
+            match=lambda target, x, hyperparams, batch: matching.squared(target, x),
         ),
         rule,
-        space or {name: hp.Hyperparameter() for name in w},
+        hp.scalars(space or {name: hp.Hyperparameter() for name in w}),
         objective or targets.meta_gradient(),
         meta_optimizer,
     )

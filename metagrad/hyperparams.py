@@ -3,6 +3,9 @@
 A meta-optimiser moves *raw* values in R. A bijector maps them to the scale on which the
 quantity is used, and after each update the raw value is projected onto its bounds, so
 that a gradient never vanishes merely because a bound is near.
+
+Where the values come from is a `Source`: here the raw values themselves (`scalars`), in
+`metagrad.meta_network` a function of the context in which they are used.
 """
 
 from __future__ import annotations
@@ -28,6 +31,15 @@ UNIT_INTERVAL = Bijector(jax.nn.sigmoid, lambda y: jnp.log(y) - jnp.log1p(-y))
 POSITIVE = Bijector(jnp.exp, jnp.log)
 
 
+def between(low: float, high: float) -> Bijector:
+    """R to (low, high) by a sigmoid: for values that no projection keeps inside."""
+    width = high - low
+    return Bijector(
+        lambda x: low + width * jax.nn.sigmoid(x),
+        lambda y: UNIT_INTERVAL.inverse((y - low) / width),
+    )
+
+
 class Hyperparameter(NamedTuple):
     """What the meta-learner knows of one hyperparameter (static).
 
@@ -44,13 +56,40 @@ class Hyperparameter(NamedTuple):
 
 
 class Values(NamedTuple):
-    """Values of all hyperparameters: the tuned ones raw, the fixed ones as they are used."""
+    """Values of all hyperparameters: the tuned ones raw, the fixed ones as they are used.
+
+    `raw` is all that the meta-optimiser moves, and has the parameters of a meta-network too.
+    """
 
     raw: dict[str, PyTree]
     fixed: dict[str, PyTree]
 
 
 Space = Mapping[str, Hyperparameter]
+
+
+class Source(NamedTuple):
+    """Where the values of hyperparameters come from.
+
+    Attributes:
+      space: every hyperparameter by name.
+      init: (start values on the scale of use by name, key) -> Values; a source that draws
+        nothing ignores the key, which may then be None.
+      apply: (values, batch) -> values on the scale of use by name, for use with a batch.
+    """
+
+    space: Space
+    init: Callable[[Mapping[str, PyTree], jax.Array | None], Values]
+    apply: Callable[[Values, PyTree], dict[str, PyTree]]
+
+
+def scalars(space: Space) -> Source:
+    """Values that are the same for every batch, however each of them is shaped."""
+    return Source(
+        space,
+        lambda start, key: init(space, start),
+        lambda values, batch: constrain(space, values),
+    )
 
 
 def init(space: Space, start: Mapping[str, PyTree]) -> Values:
@@ -86,7 +125,7 @@ def constrain(space: Space, values: Values) -> dict[str, PyTree]:
 
 
 def project(space: Space, raw: Mapping[str, PyTree]) -> dict[str, PyTree]:
-    """Projects raw values onto the bounds of their hyperparameters."""
+    """Projects raw values onto the bounds of their hyperparameters; others stay as they are."""
 
     def clip(name: str, x: jax.Array) -> jax.Array:
         spec = space[name]
@@ -96,4 +135,7 @@ def project(space: Space, raw: Mapping[str, PyTree]) -> dict[str, PyTree]:
         )
         return jnp.clip(x, low, high)
 
-    return {name: jax.tree.map(lambda x, n=name: clip(n, x), value) for name, value in raw.items()}
+    return {
+        name: jax.tree.map(lambda x, n=name: clip(n, x), value) if name in space else value
+        for name, value in raw.items()
+    }

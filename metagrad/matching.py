@@ -6,6 +6,7 @@ Each takes (target, student); gradients flow to the student alone. An agent buil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -39,3 +40,8 @@ def reverse_kl(target: Any, student: Any) -> jax.Array:
     leaves it unbiased (docs/tuning.md).
     """
     return jnp.mean(student.kl_divergence(jax.lax.stop_gradient(target)))
+
+
+def weighted(weights: Mapping[str, float], distances: Mapping[str, jax.Array]) -> jax.Array:
+    """Sum of distances by name, each times its weight; those of weight 0 cost nothing in jit."""
+    return sum((w * distances[name] for name, w in weights.items() if w), start=jnp.zeros(()))

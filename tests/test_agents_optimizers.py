@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import actor_critic, self_tuning
+from agents import inner, self_tuning
+from agents.inner import Experience
 from configs.settings import (
-    IN_LOSS,
     READ_BY,
     AgentSettings,
     InnerOptimizer,
@@ -22,7 +22,6 @@ from configs.settings import (
     default_hyperparameters,
 )
 from metagrad import hyperparams as hp
-from metagrad import matching
 from tests.test_agents_self_tuning import trajectory
 
 OBSERVATIONS = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -52,8 +51,8 @@ def test_the_settings_know_which_rule_reads_what(name):
     params = jnp.ones(3)
     rule.update(params, rule.init(params), params, values)
     assert values.read == {"learning_rate"} | {n for n, names in READ_BY.items() if name in names}
-    in_use = RunSettings(agent=AgentSettings(inner_optimizer=name)).in_use
-    assert set(in_use) == set(IN_LOSS) | values.read
+    settings = RunSettings(agent=AgentSettings(inner_optimizer=name))
+    assert set(settings.in_use) == set(settings.agent.in_loss) | values.read
 
 
 def play(name, gradients, rate=0.04):
@@ -124,7 +123,7 @@ def tuned(names, starts=(), **agent):
 
 @pytest.mark.parametrize("name", get_args(InnerOptimizer))
 def test_every_inner_optimizer_can_have_all_that_it_reads_tuned(name):
-    names = set(IN_LOSS) | {"learning_rate"} | {n for n, by in READ_BY.items() if name in by}
+    names = set(RunSettings(agent=AgentSettings(inner_optimizer=name)).in_use)
     agent, states = run(tuned(names, inner_optimizer=name))
     values = agent.hyperparameters(states[-1])
     assert set(values) == names
@@ -139,12 +138,12 @@ def test_a_learning_rate_that_is_tuned_is_kept_from_destroying_the_policy(tune):
     names = {"learning_rate"} if tune else {"gamma"}
     settings = tuned(names, {"learning_rate": 0.1}.items())
     agent, states = run(settings)
-    ac = actor_critic.make(OBSERVATIONS, ACTIONS, settings.agent)
+    change = jax.jit(inner.make(OBSERVATIONS, ACTIONS, settings).change)
     changes = []
     for seed, (before, after) in enumerate(itertools.pairwise(states)):
-        observation = trajectory(seed, ACTIONS).observation
-        old, new = (ac.policy(agent.params(state), observation) for state in (before, after))
-        changes.append(float(matching.reverse_kl(old, new)))
+        old, new = before.learner.inner.params, after.learner.inner.params
+        batch = Experience(trajectory(seed, ACTIONS), jnp.zeros(0))
+        changes.append(float(change(old, new, batch)))
     limit, rate = settings.tuning.trust_region, agent.hyperparameters(states[-1])["learning_rate"]
     if tune:
         assert max(changes) < 3 * limit  # a step that long is not yet quadratic in its length

@@ -148,7 +148,7 @@ BAD = {
     "eval no/such/run --video": "no/such/run",
     "--env NoSuchEnvironment --steps 10": "NoSuchEnvironment",
     "--env CartPol --steps 10": "CartPole",
-    "--env Acrobot --backend jax --steps 10": "backend: 'jax'",
+    "--env Pendulum --backend jax --steps 10": "backend: 'jax'",
     "--env Blackjack-v1 --backend nowhere": "nowhere",
 }
 

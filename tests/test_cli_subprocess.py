@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from configs.settings import RunSettings
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 SUMMARY_KEYS = [
@@ -21,13 +24,17 @@ SUMMARY_KEYS = [
     "compile_seconds",
     "steps_per_second",
     "last_100_return",
+    "reward_per_step",
+    "total_reward",
     "eval_return_mean",
     "eval_return_std",
+    "eval_reward_per_step",
     "solved_at_env_steps",
     "hyperparameters",
     "backend",
 ]
-NAMES = ["gamma", "lambda", "entropy", "critic", "learning_rate"]
+IN_USE = RunSettings().in_use
+NAMES = list(IN_USE)
 TIMES = ("wall_seconds", "compile_seconds", "steps_per_second")
 
 
@@ -98,9 +105,12 @@ def test_summary_has_the_promised_keys(finished):
     assert 6000 <= summary["env_steps"] < 6400
     assert summary["solved_at_env_steps"] is None
     assert all(summary[key] > 0 for key in (*TIMES, "last_100_return", "eval_return_mean"))
+    assert summary["reward_per_step"] == summary["eval_reward_per_step"] == 1.0
+    assert summary["total_reward"] == summary["env_steps"]
     hyperparameters = summary["hyperparameters"]
     assert list(hyperparameters) == NAMES
-    assert [hyperparameters[name]["tuned"] for name in NAMES] == [True, True, True, False, False]
+    for name, spec in IN_USE.items():
+        assert hyperparameters[name]["tuned"] == (spec.tuned and name != "critic")
     assert hyperparameters["gamma"]["start"] == 0.7 != hyperparameters["gamma"]["end"]
     assert hyperparameters["critic"]["start"] == hyperparameters["critic"]["end"]
 
@@ -172,6 +182,39 @@ def test_a_host_run_without_tuning_trains_too(python_run):
     assert not any(value["tuned"] for value in summary["hyperparameters"].values())
     # No episode of 999 steps has ended.
     assert summary["last_100_return"] is None and summary["eval_return_mean"] is not None
+
+
+def test_a_task_without_end_shows_rewards_in_place_of_returns(python_run):
+    out = python_run.directory / "continuing"
+    flags = f"--env TwoColors --num-envs 1 --period 1 --steps 2000 --seed 1 --out {out}"
+    process = python_run(*flags.split(), "--eval-episodes", "3")
+    assert process.returncode == 0 and process.stderr == "", process.stderr
+    shown = process.stdout
+    assert "return" not in shown and "nan" not in shown.lower()
+    assert "evaluation reward" in shown and "3 streams of 5,000 steps" in shown
+    assert sum("steps/s  reward -" in line for line in shown.splitlines()) >= 10
+    text = (out / "summary.json").read_text()
+    summary = json.loads(text)
+    assert list(summary) == SUMMARY_KEYS and "NaN" not in text
+    assert summary["env_id"] == "TwoColors-v0" and 2000 <= summary["env_steps"] < 2100
+    returns = ("last_100_return", "eval_return_mean", "eval_return_std", "solved_at_env_steps")
+    assert all(summary[key] is None for key in returns)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rewards = np.asarray([line["reward_per_step"] for line in lines])
+    steps = np.diff([0, *(line["env_steps"] for line in lines)])
+    assert summary["total_reward"] == pytest.approx((rewards * steps).sum())
+    assert -1 < summary["reward_per_step"] < 1
+    assert min(Image.open(out / "plots" / "learning_curve.png").size) > 300
+
+    process = python_run("eval", out, "--video")
+    assert process.returncode == 0 and process.stderr == "", process.stderr
+    assert "evaluation reward" in process.stdout and "in 150 steps" in process.stdout
+    result = json.loads((out / "eval-1.json").read_text())
+    assert result["reward_per_step_mean"] == pytest.approx(summary["eval_reward_per_step"])
+    assert result["steps"] == [5000] * 3 and result["ended"] == [False] * 3
+    assert not any(key.startswith("return") for key in result)
+    with Image.open(out / "videos" / "episode-1.gif") as image:
+        assert image.n_frames > 1
 
 
 def test_an_interrupted_run_keeps_what_was_done(environment, python_run):

@@ -118,7 +118,10 @@ def test_missing_packages_are_named():
         ("CartPole-v1", "jax", GraphTask),
         ("CartPole-v1", "host", HostTask),
         ("CartPole-v0", "auto", HostTask),
-        ("gymnasium:Acrobot", "auto", HostTask),
+        ("gymnasium:Acrobot", "auto", GraphTask),
+        ("gymnasium:MountainCar", "auto", HostTask),
+        ("TwoColors", "auto", GraphTask),
+        ("TwoColors-v0", "host", HostTask),
     ],
 )
 def test_backends(env_id, backend, kind):
@@ -141,7 +144,7 @@ def test_a_twin_stands_only_for_what_it_equals():
         (("CartPole", 0), ("num_envs", "0", "integer >= 1")),
         (("CartPole", -3, "host"), ("num_envs", "-3", "integer >= 1")),
         (("CartPole", 1, "gpu"), ("backend", "'gpu'", "auto, jax, host")),
-        (("Acrobot", 1, "jax"), ("backend", "'jax'", "Acrobot-v1", "'host'", "CartPole-v1")),
+        (("Pendulum", 1, "jax"), ("backend", "'jax'", "Pendulum-v1", "'host'", "CartPole-v1")),
     ],
 )
 def test_bad_arguments(args, words):

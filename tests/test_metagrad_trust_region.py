@@ -37,7 +37,7 @@ def inner_loss(params, frozen, hyperparams, batch):
 PROBLEM = targets.Problem(
     inner_loss,
     lambda params, frozen, batch: jnp.sum(jnp.square(params["x"] - batch)) + params["y"] ** 4,
-    lambda target, params, batch: matching.squared(target, params),
+    lambda target, params, hyperparams, batch: matching.squared(target, params),
 )
 PARAMS = {"x": jnp.array([1.0, -2.0]), "y": jnp.array(0.7)}
 BATCHES = jnp.array([[0.5, 0.1], [0.2, -0.3], [-0.4, 0.8], [0.3, 0.3]])
@@ -47,7 +47,7 @@ def make(region, rule=None, objective=None):
     return core.meta_learner(
         PROBLEM,
         rule or update_rules.sgd(),
-        SPACE,
+        hp.scalars(SPACE),
         objective or targets.meta_gradient(),
         optax.sgd(0.1),
         region,
@@ -119,7 +119,7 @@ def test_meta_gradients_hold_the_cut_constant(rule, count, bootstrapped):
         assert any(step.scale < 1 for step in steps)
         stacked = jax.tree.map(lambda *x: jnp.stack(x), *steps)
         validation = batches[3:]
-        got, _ = learner.meta_gradient(state.values, stacked, state.inner, validation)
+        got, _ = learner.meta_gradient(state, stacked, state.inner, validation)
 
         target, advance = state.inner, trust_region.advance(rule, region())
         for _ in range(2):
@@ -133,7 +133,7 @@ def test_meta_gradients_hold_the_cut_constant(rule, count, bootstrapped):
                 new = rule.update(gradient, inner.rule, inner.params, used)
                 inner = trust_region.shorten(inner, update_rules.InnerState(*new), step.scale)
             if bootstrapped:
-                return PROBLEM.match(target.params, inner.params, validation[0])
+                return PROBLEM.match(target.params, inner.params, None, validation[0])
             return PROBLEM.outer_loss(inner.params, inner.params, validation[0])
 
         for name, value in start.values.raw.items():
@@ -161,7 +161,7 @@ def test_a_learning_rate_that_would_diverge_is_brought_down():
     ends = {}
     for name, where in (("free", None), ("bounded", region(limit=0.5))):
         learner = core.meta_learner(
-            problem, update_rules.sgd(), space, targets.meta_gradient(), optax.sgd(0.0), where
+            problem, update_rules.sgd(), hp.scalars(space), targets.meta_gradient(), optax.sgd(0.0), where
         )
         state = learner.init(jnp.array([1.0, 2.0]), {"learning_rate": 1e3})
         for _ in range(60):

@@ -1,6 +1,7 @@
 """How a run is divided into chunks, and greedy evaluation."""
 
 import io
+from contextlib import closing
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from configs.settings import RunSettings
 from envs import registry
-from training import evaluation, loop
+from training import evaluation, loop, report
 from training.progress import Snapshot
 from training.runner import Runner
 
@@ -49,7 +50,7 @@ def test_a_chunk_is_logged_while_the_device_works_or_else_at_once(
 
         def add(self, metrics):
             calls.append("add")
-            return Snapshot(1, 1.0, 1.0, None, {})
+            return Snapshot(1, 1.0, 1.0, None, 0.0, {})
 
     class State(NamedTuple):
         agent: np.ndarray
@@ -78,24 +79,28 @@ class PushLeft:
 
 @pytest.mark.parametrize("backend", ["jax", "host"])
 def test_evaluation_gives_one_return_an_episode_and_repeats(backend):
-    returns = evaluation.evaluate("CartPole-v1", backend, PushLeft, 0.0, 33, seed=0)
+    greedy = evaluation.evaluate("CartPole-v1", backend, PushLeft, 0.0, 33, seed=0)
+    returns = greedy.returns
+    np.testing.assert_array_equal(greedy.steps, returns)  # 1 a step
+    assert greedy.ended.all() and greedy.reward_per_step == 1.0
     assert returns.shape == (33,) and returns.dtype == np.float64
     # A cart that is always pushed one way drops the pole after 8 to 11 steps.
     assert returns.min() >= 8 and returns.max() <= 11
     again = evaluation.evaluate("CartPole-v1", backend, PushLeft, 0.0, 33, seed=0)
-    np.testing.assert_array_equal(returns, again)
+    np.testing.assert_array_equal(returns, again.returns)
     other = evaluation.evaluate("CartPole-v1", backend, PushLeft, 0.0, 33, seed=1)
-    assert not np.array_equal(returns, other)
+    assert not np.array_equal(returns, other.returns)
 
 
 def test_both_backends_agree_where_the_policy_is_good():
     for backend in ("jax", "host"):
-        returns = evaluation.evaluate("CartPole-v1", backend, PushTowardsThePole, 0.0, 4, seed=0)
-        assert returns.mean() > 150
+        greedy = evaluation.evaluate("CartPole-v1", backend, PushTowardsThePole, 0.0, 4, seed=0)
+        assert greedy.returns.mean() > 150
 
 
-def test_an_episode_without_a_time_limit_is_cut_off(monkeypatch):
-    monkeypatch.setattr(evaluation, "STEP_LIMIT", 30)
+@pytest.fixture
+def unlimited(monkeypatch):
+    """No task has a time limit."""
     make = registry.make
 
     def make_unlimited(*arguments):
@@ -103,9 +108,58 @@ def test_an_episode_without_a_time_limit_is_cut_off(monkeypatch):
         return task._replace(spec=task.spec._replace(max_episode_steps=None))
 
     monkeypatch.setattr(registry, "make", make_unlimited)
+
+
+@pytest.mark.parametrize("backend", ["jax", "host"])
+@pytest.mark.parametrize(
+    ("horizon", "step_limit", "longest", "ended"),
+    [
+        (5, 300, 5, 0),  # none has ended: all are cut
+        (9, 300, 11, 16),  # one has: the others go on
+        (8, 9, 9, None),  # as far as to the limit
+        (5000, 7, 7, 0),
+    ],
+)
+def test_episodes_without_a_time_limit_are_cut_off(
+    horizon, step_limit, longest, ended, backend, unlimited, monkeypatch
+):
+    monkeypatch.setattr(evaluation, "HORIZON", horizon)
+    monkeypatch.setattr(evaluation, "STEP_LIMIT", step_limit)
+    # Always pushed one way, the pole falls after 8 to 11 steps.
+    greedy = evaluation.evaluate("CartPole-v1", backend, PushLeft, 0.0, 16, seed=0)
+    assert greedy.steps.max() <= longest
+    np.testing.assert_array_equal(greedy.rewards, greedy.steps)
+    if ended is None:
+        assert 0 < greedy.ended.sum() < 16
+        np.testing.assert_array_equal(greedy.steps[~greedy.ended], step_limit)
+    else:
+        assert greedy.ended.sum() == ended
+    assert (greedy.returns is None) == (ended == 0)
+    if ended == 0:
+        np.testing.assert_array_equal(greedy.steps, longest)
+
+
+def test_a_time_limit_is_kept_though_no_episode_has_ended(monkeypatch):
+    monkeypatch.setattr(evaluation, "HORIZON", 10)
+    monkeypatch.setattr(evaluation, "STEP_LIMIT", 20)
     for backend in ("jax", "host"):
-        returns = evaluation.evaluate("CartPole-v1", backend, PushTowardsThePole, 0.0, 2, seed=0)
-        np.testing.assert_array_equal(returns, [30.0, 30.0])
+        greedy = evaluation.evaluate("CartPole-v1", backend, PushTowardsThePole, 0.0, 2, seed=0)
+        assert greedy.ended.all() and greedy.steps.min() > 20
+
+
+@pytest.mark.parametrize("backend", ["jax", "host"])
+def test_a_task_without_end_is_judged_by_its_reward_a_step(backend, monkeypatch):
+    monkeypatch.setattr(evaluation, "HORIZON", 60)
+    greedy = evaluation.evaluate("TwoColors-v0", backend, PushLeft, 0.0, 3, seed=0)
+    # It ends at the upper wall, having touched a square or two on the way.
+    np.testing.assert_array_equal(greedy.steps, [60, 60, 60])
+    assert greedy.returns is None and -0.1 < greedy.reward_per_step < 0.0
+    assert greedy.reward_per_step == pytest.approx(greedy.rewards.sum() / 180)
+    label, text = report.describe(greedy)
+    assert label == "evaluation reward" and "a step" in text and "3 streams of 60 steps" in text
+    assert "nan" not in text and "return" not in text
+    single = evaluation.Greedy(np.asarray([3.0]), np.asarray([60]), np.asarray([False]))
+    assert report.describe(single)[1] == "0.05 a step (1 stream of 60 steps)"
 
 
 def test_interval_is_students():
@@ -129,10 +183,24 @@ def test_an_animation_that_would_be_large_has_fewer_images(tmp_path, monkeypatch
 
 
 def test_animation_is_small_and_thinned(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "_FRAMES", 10)
+    monkeypatch.setattr(evaluation, "IMAGES", 10)
     path = tmp_path / "videos" / "episode.gif"
-    total = evaluation.record("CartPole-v1", PushTowardsThePole, 0.0, path, seed=0)
+    with closing(evaluation.drawable("CartPole-v1")) as env:
+        shown = evaluation.record(env, PushTowardsThePole, 0.0, path, seed=0)
     with Image.open(path) as image:
         assert 5 <= image.n_frames <= 12 and image.width <= 320
-    assert total > 20
+    assert shown.returns > 20 and shown.ended
     assert path.stat().st_size < 200_000
+
+
+def test_animation_of_the_beginning_shows_every_step(tmp_path):
+    path = tmp_path / "beginning.gif"
+    with closing(evaluation.drawable("CartPole-v1")) as env:
+        shown = evaluation.record(env, PushTowardsThePole, 0.0, path, 0, limit=7)
+    with Image.open(path) as image:
+        durations = []
+        for frame in range(image.n_frames):  # equal images in a row are one, shown for longer
+            image.seek(frame)
+            durations.append(image.info["duration"])
+    assert sum(durations) == 8 * 20
+    assert shown.steps == shown.rewards == 7 and not shown.ended

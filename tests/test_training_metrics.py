@@ -12,10 +12,21 @@ from PIL import Image
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
-from configs.settings import default_hyperparameters
+from configs.settings import RunSettings, default_hyperparameters
+from envs.task import TaskSpec
 from training import plots
-from training.metrics import Episodes, EpisodeStatistics, Log, finished_episodes
-from training.progress import PlainProgress, Snapshot, make_progress
+from training.metrics import (
+    Episodes,
+    EpisodeStatistics,
+    Log,
+    RewardStatistics,
+    finished_episodes,
+)
+from training.progress import PlainProgress, Snapshot, describe, make_progress
+from training.recorder import Recorder
+from training.runner import CycleMetrics
+
+SETTINGS = RunSettings()
 
 
 def read_events(path):
@@ -68,6 +79,76 @@ def test_without_episodes_or_threshold_there_is_no_answer():
     assert statistics.solved_at is None
 
 
+@pytest.mark.parametrize("cuts", [[], [1], [10, 11, 50]])
+def test_rewards_do_not_depend_on_the_chunks(cuts):
+    # 91 cycles of two steps of three environments: the last ten are the last tenth.
+    reward = np.arange(91 * 6, dtype=np.float32).reshape(91, 2, 3)
+    statistics = RewardStatistics()
+    assert statistics.last_mean is None and statistics.total == 0.0
+    for part in np.split(reward, cuts):
+        assert statistics.add(part) == pytest.approx(part.mean())
+    assert statistics.total == reward.sum(dtype=np.float64)
+    np.testing.assert_allclose(statistics.cycles, 2.5 + 6 * np.arange(91))
+    assert statistics.last_mean == pytest.approx(reward[-10:].mean())
+
+
+def test_trailing_means_end_with_the_last_value():
+    ends, means = plots._trailing_means(np.arange(11.0), window=4, stride=3)
+    np.testing.assert_array_equal(ends, [5, 8, 11])
+    np.testing.assert_allclose(means, [2.5, 5.5, 8.5])
+    assert len(plots._trailing_means(np.arange(3.0), 4, 1)[0]) == 0
+
+
+def cycle_metrics(ends, heads):
+    """Three cycles of two steps of one environment, with rewards 0 to 5."""
+    reward = np.arange(6, dtype=np.float32).reshape(3, 2, 1)
+    values = {name: np.full(3, h.start, np.float32) for name, h in SETTINGS.in_use.items()}
+    if heads:
+        values["gamma"] = np.tile(np.float32([0.9, 0.99]), (3, 1))
+    return CycleMetrics(
+        np.full(reward.shape, ends), reward, np.ones_like(reward), reward, values, {"x": np.ones(3)}
+    )
+
+
+@pytest.mark.parametrize("heads", [False, True])
+@pytest.mark.parametrize("ends", [False, True])
+def test_recorder_tells_tasks_with_and_without_episodes(ends, heads, tmp_path, monkeypatch):
+    spec = TaskSpec("Task-v0", None, None, None, None, "jax")
+    log = Log(tmp_path)
+    recorder = Recorder(spec, SETTINGS, 2, log)
+    snapshot = recorder.add(cycle_metrics(ends, heads))
+    recorder.add(cycle_metrics(ends, heads))
+    log.close()
+    text = (tmp_path / "metrics.jsonl").read_text()
+    line = json.loads(text.splitlines()[-1])
+    assert line["reward_per_step"] == snapshot.reward_per_step == 2.5
+    assert line["env_steps"] == 12 and "NaN" not in text
+    assert (line["return_mean_100"] is None) == (snapshot.mean_return is None) == (not ends)
+    assert ("return" in describe(snapshot)) == ends
+    assert ("reward 2.5 a step" in describe(snapshot)) == (not ends)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    tags = {value.tag for event in read_events(file) for value in event.summary.value}
+    assert "reward_per_step" in tags and ("return_mean_100" in tags) == ends
+    last = {name: x[-1] for name, x in cycle_metrics(ends, heads).hyperparameters.items()}
+    end = recorder.hyperparameters(last)
+    assert end["gamma"]["end"] == ([0.9, 0.99] if heads else 0.99)
+    if heads:
+        assert "hyperparameters/gamma" not in line
+        assert [line[f"hyperparameters/gamma/{head}"] for head in (0, 1)] == [0.9, 0.99]
+    else:
+        assert line["hyperparameters/gamma"] == 0.99
+    drawn = []
+    for name in ("learning_curve", "reward_curve"):
+        monkeypatch.setattr(plots, name, lambda *args, name=name: drawn.append((name, args)))
+    recorder.plot(tmp_path / "plots")
+    ((name, arguments),) = drawn
+    assert name == ("learning_curve" if ends else "reward_curve")
+    if not ends:
+        assert arguments[2] == 2
+        np.testing.assert_allclose(arguments[3], [0.5, 2.5, 4.5] * 2)
+    assert min(Image.open(tmp_path / "plots" / "hyperparameters.png").size) > 200
+
+
 def test_log_writes_lines_and_events(tmp_path):
     log = Log(tmp_path)
     log.write(16, {"a": 1.5, "b/c": None, "d": float("nan")})
@@ -88,6 +169,8 @@ def test_plots_can_be_drawn_of_little_and_of_boundary_values(tmp_path):
     some = Episodes(np.arange(150), np.arange(150.0))
     plots.learning_curve(tmp_path / "none.png", "none", none, None)
     plots.learning_curve(tmp_path / "some.png", "some", some, 100.0)
+    for cycles in (0, 1, 7, 5003):
+        plots.reward_curve(tmp_path / f"reward{cycles}.png", "some", 16, np.arange(float(cycles)))
     settings = default_hyperparameters()
     for path, count in (("no_cycle.png", 0), ("cycles.png", 5000)):
         values = {name: np.linspace(spec.start, spec.low, count) for name, spec in settings.items()}
@@ -118,7 +201,7 @@ def test_plain_progress_prints_about_ten_lines():
     with make_progress(console, 1000) as progress:
         assert isinstance(progress, PlainProgress)
         for step in range(5, 1001, 5):
-            progress.update(Snapshot(step, step / 100, 100.0, 12.5, {"gamma": 0.99}))
+            progress.update(Snapshot(step, step / 100, 100.0, 12.5, 1.0, {"gamma": 0.99}))
     lines = console.file.getvalue().splitlines()
     assert 10 <= len(lines) <= 12
     assert "1,000 steps 100%" in lines[-1]
@@ -128,6 +211,8 @@ def test_plain_progress_prints_about_ten_lines():
 def test_live_progress_shows_the_numbers():
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
     with make_progress(console, 1000) as progress:
-        progress.update(Snapshot(500, 1.0, 20_000.0, None, {"gamma": 0.5, "entropy": 0.01}))
+        values = {"gamma": [0.9, 0.5, 0.99], "entropy": 0.01}
+        progress.update(Snapshot(500, 1.0, 20_000.0, None, 0.125, values))
     shown = console.file.getvalue()
-    assert "20k steps/s  return -  gamma 0.5  entropy 0.01" in shown and "500 of 1,000" in shown
+    numbers = "20k steps/s  reward 0.125 a step  gamma 0.5..0.99  entropy 0.01"
+    assert numbers in shown and "500 of 1,000" in shown

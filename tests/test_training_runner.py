@@ -59,6 +59,27 @@ def test_metrics_have_their_shapes_and_hyperparameters_move(backend):
         assert values[-1] == agent.hyperparameters(state.agent)[name]
 
 
+@pytest.mark.parametrize(
+    ("period", "num_envs", "backend"), [(1, 1, "jax"), (16, 2, "jax"), (1, 1, "host")]
+)
+def test_a_stream_without_end_has_rewards_in_time_order(period, num_envs, backend):
+    settings = RunSettings(
+        num_envs=num_envs,
+        agent=AgentSettings(hidden=(8,), rollout_length=16),
+        tuning=TuningSettings(period=period),
+    )
+    task = registry.make("TwoColors-v0", num_envs, backend)
+    agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
+    _, metrics = run(make_runner(task, agent, settings), 0, 3)
+    assert metrics.reward.shape == (3, 16 * period, num_envs)
+    assert metrics.reward.dtype == np.float32 and not metrics.episode_end.any()
+    rewards, returns = (x.reshape(-1, num_envs) for x in (metrics.reward, metrics.episode_return))
+    np.testing.assert_allclose(np.cumsum(rewards, 0), returns, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(
+        metrics.episode_length.reshape(-1, num_envs)[:, 0], np.arange(1, 1 + len(rewards))
+    )
+
+
 def test_vmapped_seeds_and_starts_equal_single_runs():
     task, agent, _ = make()
     init, cycle = graph_cycle(task, agent, SETTINGS)

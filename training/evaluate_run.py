@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import jax
 from rich.console import Console
 
 from agents import self_tuning
+from agents.self_tuning import SelfTuningAgent
 from configs.settings import RunSettings
 from envs import registry
 from envs.task import HostTask
 from training import checkpoints, evaluation, report, run_directory
+from training.evaluation import Greedy
 
 
 def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console) -> Path:
@@ -21,7 +26,7 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
       run: run directory.
       settings: of the run; `eval_episodes` and `seed` may differ. With the same ones the
         episodes are those of its summary.
-      video: whether to write an animation of one episode too.
+      video: whether to write an animation of one episode too (of the first steps if none ends).
       console: to print on.
 
     Returns:
@@ -38,40 +43,65 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
     state, env_steps = checkpoints.load(checkpoints.path_in(run), template)
     params = agent.params(state)
 
-    animation = []
-    if video:  # first, since an environment that cannot be drawn is an error
-        path = run_directory.next_free(run / run_directory.VIDEOS, "episode", ".gif")
-        total = evaluation.record(settings.env, agent, params, path, settings.seed)
-        animation = [("animation", f"{path} (return {total:.1f})")]
-    returns = evaluation.evaluate(
-        settings.env,
-        task.spec.backend,
-        agent,
-        params,
-        settings.eval_episodes,
-        settings.seed,
-    )
-    result = evaluation.summarise(returns)
+    animation: list[tuple[str, str]] = []
+    # First, since an environment that cannot be drawn is an error.
+    with closing(evaluation.drawable(settings.env)) if video else nullcontext() as env:
+        result = evaluation.evaluate(
+            settings.env,
+            task.spec.backend,
+            agent,
+            params,
+            settings.eval_episodes,
+            settings.seed,
+        )
+        if env is not None:
+            animation = [_animation(run, env, agent, params, settings.seed, result)]
     output = run_directory.next_free(run, "eval", ".json")
-    content = {
-        "env_id": task.spec.env_id,
-        "env_steps": env_steps,
-        "episodes": result.episodes,
-        "seed": settings.seed,
-        "return_mean": result.mean,
-        "return_std": result.std,
-        "return_mean_95_interval": [report.finite(result.low), report.finite(result.high)],
-        "return_min": returns.min(),
-        "return_max": returns.max(),
-        "returns": returns.tolist(),
-    }
-    report.write_json(output, content)
-    rows = [
-        ("evaluation return", report.describe(result)),
-        ("standard deviation", f"{result.std:.1f}"),
-        ("lowest, highest", f"{returns.min():.1f}, {returns.max():.1f}"),
-        ("written", str(output)),
-        *animation,
-    ]
-    report.print_rows(console, rows)
+    report.write_json(output, _content(task.spec.env_id, env_steps, settings.seed, result))
+    report.print_rows(
+        console,
+        [report.describe(result), *_spread(result), ("written", str(output)), *animation],
+    )
     return output
+
+
+def _animation(
+    run: Path, env: gym.Env, agent: SelfTuningAgent, params: Any, seed: int, result: Greedy
+) -> tuple[str, str]:
+    """Writes the animation, and returns the row that says so."""
+    path = run_directory.next_free(run / run_directory.VIDEOS, "episode", ".gif")
+    # Of a stream without end every step of its beginning is shown, of an episode the whole.
+    endless = result.returns is None
+    limit = evaluation.IMAGES if endless else evaluation.STEP_LIMIT
+    shown = evaluation.record(env, agent, params, path, seed, limit)
+    total, steps = float(shown.rewards[0]), int(shown.steps[0])
+    success = f"reward {total:.4g} in {steps} steps" if endless else f"return {total:.1f}"
+    return "animation", f"{path} ({success})"
+
+
+def _content(env_id: str, env_steps: int, seed: int, result: Greedy) -> dict[str, Any]:
+    """Of eval-N.json: of returns, or of rewards a step where no episode has ended."""
+    name, plural, values, *_ = report.measure(result)
+    mean = evaluation.summarise(values)
+    return {
+        "env_id": env_id,
+        "env_steps": env_steps,
+        "episodes": mean.episodes,
+        "seed": seed,
+        f"{name}_mean": mean.mean,
+        f"{name}_std": mean.std,
+        f"{name}_mean_95_interval": [report.finite(mean.low), report.finite(mean.high)],
+        f"{name}_min": values.min(),
+        f"{name}_max": values.max(),
+        plural: values.tolist(),
+        "steps": result.steps.tolist(),
+        "ended": result.ended.tolist(),
+    }
+
+
+def _spread(result: Greedy) -> list[tuple[str, str]]:
+    _, _, values, digits, *_ = report.measure(result)
+    return [
+        ("standard deviation", f"{values.std():{digits}}"),
+        ("lowest, highest", f"{values.min():{digits}}, {values.max():{digits}}"),
+    ]

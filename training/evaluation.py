@@ -1,4 +1,11 @@
-"""Greedy evaluation: returns of whole episodes, and an animation of one."""
+"""Greedy evaluation: returns of whole episodes, and an animation of one.
+
+An episode may last as long as the task's time limit says. Of tasks that have none, some end
+episodes all the same (Atari games), and some never do (continuing tasks). Nobody need say
+which: episodes side by side are all cut off after `HORIZON` steps if not one of them has ended
+by then, and else at `STEP_LIMIT`. Where no episode has ended there are no returns to speak of;
+what is reported then is the reward a step. Both kinds of task obey the same rule.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +14,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,18 +23,43 @@ from scipy import special
 
 from agents.self_tuning import SelfTuningAgent
 from envs import registry
-from envs.task import GraphTask, HostTask
+from envs.task import GraphTask, HostTask, TaskSpec
 
-# An episode is cut off here where the environment has no time limit of its own.
-STEP_LIMIT = 27_000
+# Where the environment has no time limit of its own, an episode is cut off
+STEP_LIMIT = 27_000  # here,
+HORIZON = 5_000  # or here, if none of those beside it has ended either.
 _HOST_ENVS = 16
-_FRAMES = 150
+IMAGES = 150  # of an animation
 _IMAGE_WIDTH = 320
 _LARGEST_GIF = 2_000_000  # bytes
 
 
+class Greedy(NamedTuple):
+    """Episodes of the greedy policy.
+
+    Attributes:
+      rewards: undiscounted sum of the rewards of each, [E] float64.
+      steps: lengths, [E].
+      ended: whether it ended, by itself or by the task's time limit, [E] bool; else it was cut.
+    """
+
+    rewards: np.ndarray
+    steps: np.ndarray
+    ended: np.ndarray
+
+    @property
+    def returns(self) -> np.ndarray | None:
+        """The rewards, if any episode has ended: where none does, they measure the horizon."""
+        return self.rewards if self.ended.any() else None
+
+    @property
+    def reward_per_step(self) -> float:
+        """Mean over all steps."""
+        return float(self.rewards.sum() / self.steps.sum())
+
+
 class Interval(NamedTuple):
-    """Mean and spread of returns, with Student's 95% interval of the mean."""
+    """Mean and spread of numbers, one an episode, with Student's 95% interval of the mean."""
 
     episodes: int
     mean: float
@@ -35,22 +68,24 @@ class Interval(NamedTuple):
     high: float
 
 
-def summarise(returns: np.ndarray) -> Interval:
-    """Describes returns [E]; from a single one there is no interval, and its ends are NaN."""
-    mean, std = float(returns.mean()), float(returns.std())
-    count = len(returns)
+def summarise(values: np.ndarray) -> Interval:
+    """Describes numbers [E]; from a single one there is no interval, and its ends are NaN."""
+    mean, std = float(values.mean()), float(values.std())
+    count = len(values)
     if count < 2:
         return Interval(count, mean, std, math.nan, math.nan)
-    half = float(special.stdtrit(count - 1, 0.975) * returns.std(ddof=1) / math.sqrt(count))
+    half = float(special.stdtrit(count - 1, 0.975) * values.std(ddof=1) / math.sqrt(count))
     return Interval(count, mean, std, mean - half, mean + half)
 
 
 def evaluate(
     env_id: str, backend: str, agent: SelfTuningAgent, params: Any, episodes: int, seed: int
-) -> np.ndarray:
-    """Undiscounted returns [episodes] of the greedy policy, float64.
+) -> Greedy:
+    """Runs episodes of the greedy policy.
 
-    Episodes run side by side, one an environment. The same arguments give the same returns.
+    They run side by side, one an environment (on the host at most 16 at a time). The same
+    arguments give the same episodes. All begin afresh: a task that changes with the steps of
+    its own clock is seen as it is at first, whatever the agent met last in training.
 
     Args:
       env_id: a Gymnasium id.
@@ -64,49 +99,74 @@ def evaluate(
     task = registry.make(env_id, _batch(episodes, backend), backend)
     if isinstance(task, GraphTask):
         key = jax.random.PRNGKey(seeds[0])
-        return np.asarray(jax.jit(in_graph(task, agent))(params, key), np.float64)
+        return _greedy([jax.jit(_episodes_in_graph(task, agent))(params, key)], episodes)
     try:
         mode = jax.jit(agent.mode)
         batches = math.ceil(episodes / task.num_envs)
-        returns = [_on_host(task, mode, params, int(seed)) for seed in seeds[:batches]]
+        rows = [_on_host(task, mode, params, int(seed)) for seed in seeds[:batches]]
     finally:
         task.close()
-    return np.concatenate(returns)[:episodes]
+    return _greedy(rows, episodes)
 
 
-def record(env_id: str, agent: SelfTuningAgent, params: Any, path: Path, seed: int) -> float:
-    """Writes a GIF of one greedy episode and returns its return.
+def _greedy(rows: list[tuple[Any, Any, Any]], episodes: int) -> Greedy:
+    """The first of the episodes of some batches; a row is (rewards, steps, ended), each [B]."""
+    rewards, steps, ended = (
+        np.concatenate(column)[:episodes] for column in zip(*rows, strict=True)
+    )
+    return Greedy(rewards.astype(np.float64), steps, ended)
 
-    Long episodes are thinned to at most 150 images and 2 MB, shown at the speed of the
-    environment but for half a second at most.
+
+def drawable(env_id: str) -> gym.Env:
+    """An environment for `record`, to be closed by the caller.
 
     Raises:
       ConfigError: if the environment cannot be drawn.
     """
     # Images are drawn in memory; without a display SDL complains unless it looks for none.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    env = registry.make_render_env(env_id)
+    return registry.make_render_env(env_id)
+
+
+def record(
+    env: gym.Env,
+    agent: SelfTuningAgent,
+    params: Any,
+    path: Path,
+    seed: int,
+    limit: int = STEP_LIMIT,
+) -> Greedy:
+    """Writes a GIF of one greedy episode, and returns it.
+
+    Long episodes are thinned to at most 150 images and 2 MB, shown at the speed of the
+    environment but for half a second at most.
+
+    Args:
+      env: from `drawable`.
+      agent: whose `mode` acts.
+      params: its parameters.
+      path: file to write.
+      seed: of the episode.
+      limit: steps after which it is cut off; `IMAGES` shows each of them.
+    """
     mode = jax.jit(agent.mode)
     frames: list[np.ndarray] = []
     stride, total, ended, step = 1, 0.0, False, 0
-    try:
-        observation, _ = env.reset(seed=seed)
-        while not ended and step < STEP_LIMIT:
-            if step % stride == 0:
-                frames.append(np.asarray(env.render()))
-            if len(frames) > _FRAMES:
-                frames, stride = frames[::2], 2 * stride
-            action = np.asarray(mode(params, np.asarray(observation)[None]))[0]
-            observation, reward, terminated, truncated, _ = env.step(action)
-            total += float(reward)
-            ended = terminated or truncated
-            step += 1
-        frames.append(np.asarray(env.render()))
-        fps = env.metadata.get("render_fps") or 30
-    finally:
-        env.close()
+    observation, _ = env.reset(seed=seed)
+    while not ended and step < limit:
+        if step % stride == 0:
+            frames.append(np.asarray(env.render()))
+        if len(frames) > IMAGES:
+            frames, stride = frames[::2], 2 * stride
+        action = np.asarray(mode(params, np.asarray(observation)[None]))[0]
+        observation, reward, terminated, truncated, _ = env.step(action)
+        total += float(reward)
+        ended = terminated or truncated
+        step += 1
+    frames.append(np.asarray(env.render()))
+    fps = env.metadata.get("render_fps") or 30
     _write_gif(path, frames, milliseconds=1000 * stride / fps)
-    return total
+    return Greedy(np.asarray([total]), np.asarray([step]), np.asarray([ended]))
 
 
 def _batch(episodes: int, backend: str) -> int:
@@ -114,40 +174,62 @@ def _batch(episodes: int, backend: str) -> int:
     return episodes if backend == "jax" else math.ceil(episodes / math.ceil(episodes / _HOST_ENVS))
 
 
-def in_graph(task: GraphTask, agent: SelfTuningAgent):
-    """Returns the pure function (params, key) -> greedy returns, one an environment [B]."""
-    limit = task.spec.max_episode_steps or STEP_LIMIT
+def _limits(spec: TaskSpec) -> tuple[int, int]:
+    """Steps of an episode at most: where one beside it has ended, and where none has."""
+    limit = spec.max_episode_steps or STEP_LIMIT
+    return limit, limit if spec.max_episode_steps else min(HORIZON, STEP_LIMIT)
 
-    def returns(params, key):
+
+def in_graph(task: GraphTask, agent: SelfTuningAgent):
+    """Returns the pure function (params, key) -> greedy rewards, one an environment [B].
+
+    They are summed over an episode, which is cut off as the module says.
+    """
+    episodes = _episodes_in_graph(task, agent)
+    return lambda params, key: episodes(params, key)[0]
+
+
+def _episodes_in_graph(task: GraphTask, agent: SelfTuningAgent):
+    """Returns the pure function (params, key) -> (rewards, steps, ended), each [B]."""
+    limit, horizon = _limits(task.spec)
+
+    def episodes(params, key):
         def running(carry):
-            step, _, _, _, done = carry
-            return (step < limit) & ~done.all()
+            step, _, _, (_, _, done) = carry
+            return (step < jnp.where(done.any(), limit, horizon)) & ~done.all()
 
         def advance(carry):
-            step, state, observation, total, done = carry
+            step, state, observation, (total, steps, done) = carry
             state, timestep = task.step(state, agent.mode(params, observation))
             total = jnp.where(done, total, timestep.episode_return)
-            return step + 1, state, timestep.observation, total, done | timestep.episode_end
+            steps = jnp.where(done, steps, timestep.episode_length)
+            results = total, steps, done | timestep.episode_end
+            return step + 1, state, timestep.observation, results
 
         state, observation = task.init(key)
-        total, done = jnp.zeros(task.num_envs), jnp.zeros(task.num_envs, bool)
-        return jax.lax.while_loop(running, advance, (0, state, observation, total, done))[3]
+        zeros = jnp.zeros(task.num_envs)
+        results = zeros, zeros.astype(jnp.int32), zeros.astype(bool)
+        return jax.lax.while_loop(running, advance, (0, state, observation, results))[3]
 
-    return returns
+    return episodes
 
 
-def _on_host(task: HostTask, mode: Any, params: Any, seed: int) -> np.ndarray:
-    limit = task.spec.max_episode_steps or STEP_LIMIT
+def _on_host(
+    task: HostTask, mode: Any, params: Any, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One episode of each environment: (rewards, steps, ended), each [B]."""
+    limit, horizon = _limits(task.spec)
     observation = task.reset(seed)
-    total, done = np.zeros(task.num_envs), np.zeros(task.num_envs, bool)
-    for _ in range(limit):
+    total, steps = np.zeros(task.num_envs), np.zeros(task.num_envs, np.int32)
+    done, step = np.zeros(task.num_envs, bool), 0
+    while step < (limit if done.any() else horizon) and not done.all():
         timestep = task.step(np.asarray(mode(params, observation)))
         total = np.where(done, total, timestep.episode_return)
+        steps = np.where(done, steps, timestep.episode_length)
         done = done | np.asarray(timestep.episode_end)
         observation = np.asarray(timestep.observation)
-        if done.all():
-            break
-    return total
+        step += 1
+    return total, steps, done
 
 
 def _write_gif(path: Path, frames: list[np.ndarray], milliseconds: float) -> None:

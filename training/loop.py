@@ -62,12 +62,12 @@ class Result(NamedTuple):
     Attributes:
       directory: of the run.
       summary: as in summary.json.
-      evaluation: of the greedy agent at the end; None if the run was interrupted.
+      evaluation: episodes of the greedy agent at the end; None if the run was interrupted.
     """
 
     directory: Path
     summary: dict[str, Any]
-    evaluation: evaluation.Interval | None
+    evaluation: evaluation.Greedy | None
 
 
 def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
@@ -107,7 +107,7 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
         result = None
         if not training.interrupted:
             with console.status("evaluating"):
-                returns = evaluation.evaluate(
+                result = evaluation.evaluate(
                     settings.env,
                     task.spec.backend,
                     agent,
@@ -115,9 +115,10 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
                     settings.eval_episodes,
                     settings.seed,
                 )
-            result = evaluation.summarise(returns)
 
     recorder.plot(directory / run_directory.PLOTS)
+    returns = result and result.returns
+    evaluated = None if returns is None else evaluation.summarise(returns)
     summary = {
         "env_id": task.spec.env_id,
         "meta": settings.tuning.method,
@@ -127,8 +128,11 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
         "compile_seconds": round(training.compile_seconds, 3),
         "steps_per_second": round(recorder.env_steps / training.seconds, 1),
         "last_100_return": recorder.episodes.last_mean,
-        "eval_return_mean": result and result.mean,
-        "eval_return_std": result and result.std,
+        "reward_per_step": recorder.rewards.last_mean,
+        "total_reward": recorder.rewards.total,
+        "eval_return_mean": evaluated and evaluated.mean,
+        "eval_return_std": evaluated and evaluated.std,
+        "eval_reward_per_step": result and result.reward_per_step,
         "solved_at_env_steps": recorder.episodes.solved_at,
         "hyperparameters": recorder.hyperparameters(agent.hyperparameters(state)),
         "backend": task.spec.backend,

@@ -84,6 +84,36 @@ class EpisodeStatistics:
         return Episodes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
+class RewardStatistics:
+    """The rewards of a run, which are all there is to judge it by where no episode ends.
+
+    Attributes:
+      total: sum of all rewards so far.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._parts = [np.zeros(0)]
+
+    def add(self, reward: np.ndarray) -> float:
+        """Appends the rewards [N, S, B] of N cycles and returns their mean."""
+        means = reward.mean(axis=(1, 2), dtype=np.float64)
+        self.total += float(reward.sum(dtype=np.float64))
+        self._parts.append(means)
+        return float(means.mean())
+
+    @property
+    def cycles(self) -> np.ndarray:
+        """Mean reward a step of each cycle so far, float64 [C]."""
+        return np.concatenate(self._parts)
+
+    @property
+    def last_mean(self) -> float | None:
+        """Mean reward a step over the last tenth of the cycles, rounded up to whole ones."""
+        cycles = self.cycles
+        return float(cycles[-math.ceil(len(cycles) / 10) :].mean()) if len(cycles) else None
+
+
 Scalars = Mapping[str, float | None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from training.metrics import WINDOW, Episodes
 
 _DPI = 150
 _POINTS = 2000  # a line needs no more
+_BINS = 500  # of rewards, the noise of which is to be seen
+_SMOOTH = 10  # bins in a smoothed reward: short beside what a task that changes goes through
 _COLUMNS = 3
 _UNIT = ("gamma", "lambda", "momentum")  # differences near 1 matter: on a logit scale
+_HEADS = ("C0", "C2", "C4", "C5", "C6", "C8", "C9", "C7")  # none that means something else here
 _MOST_TICKS = 7
 _SMALLEST_SPAN = 3.0  # of a scale, as a factor to both sides of all that is shown
 
@@ -51,6 +55,41 @@ def learning_curve(path: Path, title: str, episodes: Episodes, threshold: float 
     figure.savefig(path, dpi=_DPI)
 
 
+def reward_curve(path: Path, title: str, steps_per_cycle: int, rewards: np.ndarray) -> None:
+    """Draws the mean reward a step over environment steps, for tasks without episodes.
+
+    Args:
+      path: PNG file to write.
+      title: of the figure.
+      steps_per_cycle: environment steps that each of the rewards is the mean of.
+      rewards: [C] in time order.
+    """
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    bin_size = max(1, math.ceil(len(rewards) / _BINS))
+    for window, color, width in ((bin_size, "0.7", 0.8), (_SMOOTH * bin_size, "C0", 1.6)):
+        ends, means = _trailing_means(rewards, window, bin_size)
+        label = f"mean of {window * steps_per_cycle:,} steps"
+        if len(ends):
+            axes.plot(ends * steps_per_cycle, means, color=color, lw=width, label=label)
+    axes.set(title=title, xlabel="environment steps", ylabel="reward a step")
+    axes.set_xlim(0, max(1, len(rewards) * steps_per_cycle))
+    _finish(axes)
+    if len(rewards):
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=_DPI)
+
+
+def _trailing_means(values: np.ndarray, window: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means over `window` values each: how many values each ends after, and the means.
+
+    They are `stride` values apart. The last one ends with the last value.
+    """
+    ends = np.arange(len(values), window - 1, -stride)[::-1]
+    sums = np.cumsum(np.insert(values, 0, 0.0))
+    return ends, (sums[ends] - sums[ends - window]) / window
+
+
 def hyperparameter_paths(
     path: Path,
     title: str,
@@ -65,7 +104,7 @@ def hyperparameter_paths(
       path: PNG file to write.
       title: of the figure.
       env_steps: [N], of the values.
-      values: [N] by name, without the start.
+      values: [N] by name, without the start; [N, H] where there is one a head, a line each.
       settings: start, bounds and outer value by name.
       tuned: which were tuned.
     """
@@ -99,30 +138,44 @@ def _draw_path(
 ) -> None:
     thin = slice(None, None, max(1, len(env_steps) // _POINTS))
     steps = np.concatenate([[0], env_steps[thin], env_steps[-1:]])
-    line = np.concatenate([[spec.start], values[thin], values[-1:]])
+    heads = values if values.ndim > 1 else values[:, None]
+    start = np.full((1, heads.shape[1]), spec.start)
+    lines = np.concatenate([start, heads[thin], heads[-1:]])
     outer = [spec.outer] if tuned and name in IN_LOSS else []
-    _set_scale(axes, name, np.concatenate([line, outer]))
+    _set_scale(axes, name, np.concatenate([lines.ravel(), outer]))
     for value in outer:
         axes.axhline(value, color="C1", ls="--", lw=1, label="in the outer objective")
     bottom, top = axes.get_ylim()
     for bound in (spec.low, spec.high) if tuned else ():
         if bottom <= bound <= top:
             axes.axhline(bound, color="0.3", ls=":", lw=1.2, label="bound of tuning")
-    axes.plot(steps, line, color="C0", label="value")
+    for head, line in enumerate(lines.T):
+        label = "value" if values.ndim == 1 else f"value, head {head}"
+        axes.plot(steps, line, color=_HEADS[head % len(_HEADS)], label=label)
     axes.plot(0, spec.start, "o", color="C3", ms=7, clip_on=False, zorder=3, label="start")
     axes.set_xlim(-0.03 * steps[-1], max(1, steps[-1]))
-    axes.annotate(
-        f"{line[-1]:.3g}",
-        (steps[-1], line[-1]),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        color="C0",
-        fontsize="small",
-    )
+    _annotate_ends(axes, steps[-1], lines[-1])
     axes.set_ylabel(name if tuned else f"{name} (fixed)")
     axes.spines[["top", "right"]].set_visible(False)
     _finish(axes)
+
+
+def _annotate_ends(axes: Axes, step: float, ends: np.ndarray) -> None:
+    """Writes the value beside the end of a line; of several lines the highest and the lowest."""
+    low, high = f"{ends.min():.3g}", f"{ends.max():.3g}"
+    labels = [(low, ends.min(), "center")]
+    if low != high:  # away from each other, so that close ones stay readable
+        labels = [(low, ends.min(), "top"), (high, ends.max(), "bottom")]
+    for text, value, alignment in labels:
+        axes.annotate(
+            text,
+            (step, value),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va=alignment,
+            color="C0" if low == high else "0.2",
+            fontsize="small",
+        )
 
 
 def _set_scale(axes: Axes, name: str, values: np.ndarray) -> None:

@@ -23,21 +23,29 @@ class Snapshot(NamedTuple):
       seconds: since training began, compilation left out.
       steps_per_second: of the last chunk.
       mean_return: of the last 100 episodes; None before the first has ended.
-      hyperparameters: values now of those that are tuned, or of all if none is.
+      reward_per_step: mean of the last chunk, shown until then.
+      hyperparameters: values now of those that are tuned, or of all if none is; a list where
+        there is one a head.
     """
 
     env_steps: int
     seconds: float
     steps_per_second: float
     mean_return: float | None
-    hyperparameters: Mapping[str, float]
+    reward_per_step: float
+    hyperparameters: Mapping[str, float | list[float]]
 
 
 def describe(snapshot: Snapshot) -> str:
     """A snapshot without its step count, on one line."""
-    values = "  ".join(f"{name} {value:.4g}" for name, value in snapshot.hyperparameters.items())
-    mean = "-" if snapshot.mean_return is None else f"{snapshot.mean_return:.1f}"
-    return f"{_thousands(snapshot.steps_per_second)} steps/s  return {mean}  {values}"
+    values = "  ".join(
+        f"{name} {_range(value)}" for name, value in snapshot.hyperparameters.items()
+    )
+    if snapshot.mean_return is None:
+        success = f"reward {snapshot.reward_per_step:.4g} a step"
+    else:
+        success = f"return {snapshot.mean_return:.1f}"
+    return f"{_thousands(snapshot.steps_per_second)} steps/s  {success}  {values}"
 
 
 class LiveProgress:
@@ -107,6 +115,13 @@ class PlainProgress:
 def make_progress(console: Console, total: int) -> LiveProgress | PlainProgress:
     """The progress display that fits the console, for a run of `total` environment steps."""
     return (LiveProgress if console.is_terminal else PlainProgress)(console, total)
+
+
+def _range(value: float | list[float]) -> str:
+    """A value, or the lowest and the highest of a list: a line has no room for more."""
+    if not isinstance(value, list):
+        return f"{value:.4g}"
+    return f"{min(value):.4g}..{max(value):.4g}"
 
 
 def _thousands(number: float) -> str:

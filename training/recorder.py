@@ -11,9 +11,11 @@ import numpy as np
 
 from configs.settings import RunSettings
 from envs.task import TaskSpec
-from training.metrics import EpisodeStatistics, Log, finished_episodes
+from training.metrics import EpisodeStatistics, Log, RewardStatistics, finished_episodes
 from training.progress import Snapshot
 from training.runner import CycleMetrics
+
+Value = float | list[float]  # of a hyperparameter: one, or one a head
 
 _METHODS = {
     "none": "no tuning",
@@ -28,11 +30,13 @@ class Recorder:
     Attributes:
       env_steps: environment steps of the chunks so far.
       episodes: statistics of the episodes that ended in them.
+      rewards: statistics of the rewards of all their steps.
     """
 
     def __init__(self, spec: TaskSpec, settings: RunSettings, steps_per_cycle: int, log: Log):
         self.env_steps = 0
         self.episodes = EpisodeStatistics(spec.reward_threshold)
+        self.rewards = RewardStatistics()
         self._spec = spec
         self._settings = settings
         self._steps_per_cycle = steps_per_cycle
@@ -46,10 +50,12 @@ class Recorder:
 
     def add(self, metrics: CycleMetrics) -> Snapshot:
         """Waits for the metrics of a chunk, keeps and logs them."""
-        end, returns, _, hyperparameters, diagnostics = jax.device_get(metrics)
+        metrics = jax.device_get(metrics)
         now = time.perf_counter()
+        end, hyperparameters = metrics.episode_end, metrics.hyperparameters
         steps = end.shape[0] * self._steps_per_cycle
-        self.episodes.add(finished_episodes(end, returns, self.env_steps))
+        self.episodes.add(finished_episodes(end, metrics.episode_return, self.env_steps))
+        reward_per_step = self.rewards.add(metrics.reward)
         self.env_steps += steps
         self._paths.append(hyperparameters)
         names = self._settings.in_use
@@ -59,6 +65,7 @@ class Recorder:
             now - self._begun,
             steps / (now - self._last),
             self.episodes.last_mean,
+            reward_per_step,
             self._shown(current),
         )
         scalars = {
@@ -66,8 +73,9 @@ class Recorder:
             "steps_per_second": snapshot.steps_per_second,
             "return_mean_100": snapshot.mean_return,
             "episodes": self.episodes.count,
-            **{f"hyperparameters/{name}": value for name, value in current.items()},
-            **{f"diagnostics/{name}": np.mean(value) for name, value in diagnostics.items()},
+            "reward_per_step": reward_per_step,
+            **_by_head({f"hyperparameters/{name}": value for name, value in current.items()}),
+            **{f"diagnostics/{name}": np.mean(x) for name, x in metrics.diagnostics.items()},
         }
         self._log.write(self.env_steps, scalars)
         self._last = now
@@ -81,37 +89,60 @@ class Recorder:
         }
 
     def plot(self, directory: Path) -> None:
-        """Draws learning curve and hyperparameters into a directory, which is made."""
+        """Draws learning curve and hyperparameters into a directory, which is made.
+
+        The learning curve is one of returns, or of rewards if no episode has ended.
+        """
         from training import plots  # Matplotlib, which training need not wait for
 
         directory.mkdir(exist_ok=True)
         settings, spec = self._settings, self._spec
         title = f"{spec.env_id}, {_METHODS[settings.tuning.method]}, seed {settings.seed}"
-        plots.learning_curve(
-            directory / "learning_curve.png", title, self.episodes.all, spec.reward_threshold
-        )
-        empty = {name: np.zeros(0) for name in settings.in_use}
-        paths = [empty, *self._paths]
-        values = {name: np.concatenate([path[name] for path in paths]) for name in empty}
+        curve = directory / "learning_curve.png"
+        if self.episodes.count:
+            plots.learning_curve(curve, title, self.episodes.all, spec.reward_threshold)
+        else:
+            plots.reward_curve(curve, title, self._steps_per_cycle, self.rewards.cycles)
         cycles = np.arange(1, 1 + self.env_steps // self._steps_per_cycle)
         plots.hyperparameter_paths(
             directory / "hyperparameters.png",
             title,
             cycles * self._steps_per_cycle,
-            values,
+            {name: self._path(name) for name in settings.in_use},
             settings.in_use,
-            {name: self._tuned(name) for name in empty},
+            {name: self._tuned(name) for name in settings.in_use},
         )
+
+    def _path(self, name: str) -> np.ndarray:
+        """Values of a hyperparameter after each cycle, [C] or [C, H]."""
+        parts = [path[name] for path in self._paths]
+        return np.concatenate(parts) if parts else np.zeros(0)
 
     def _tuned(self, name: str) -> bool:
         tuning_on = self._settings.tuning.method != "none"
         return self._settings.in_use[name].tuned and tuning_on
 
-    def _shown(self, values: dict[str, float]) -> dict[str, float]:
+    def _shown(self, values: dict[str, Value]) -> dict[str, Value]:
         tuned = {name: value for name, value in values.items() if self._tuned(name)}
         return tuned or values
 
 
-def shortest(value: Any) -> float:
-    """A float32 as the shortest decimal that means it: 0.99 where `float` says 0.9900000095."""
+def shortest(value: Any) -> Value:
+    """A float32 as the shortest decimal that means it: 0.99 where `float` says 0.9900000095.
+
+    An array [H] of them, one a head, becomes a list.
+    """
+    if np.ndim(value):
+        return [float(str(np.float32(head))) for head in value]
     return float(str(np.float32(value)))
+
+
+def _by_head(values: dict[str, Value]) -> dict[str, float]:
+    """Scalars by name; those of a list are called name/0, name/1, ..."""
+    scalars: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            scalars |= {f"{name}/{head}": x for head, x in enumerate(value)}
+        else:
+            scalars[name] = value
+    return scalars

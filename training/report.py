@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 
-from training.evaluation import Interval
+from training.evaluation import Greedy, summarise
 from training.metrics import finite
 
 
@@ -24,13 +25,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def print_run(
-    console: Console, run: Path, summary: Mapping[str, Any], result: Interval | None
+    console: Console, run: Path, summary: Mapping[str, Any], result: Greedy | None
 ) -> None:
     """Prints the table at the end of a run; `result` is of its evaluation, if there was one."""
-    rows = [("evaluation return", describe(result))] if result is not None else []
+    rows = [describe(result)] if result is not None else []
     last, solved = summary["last_100_return"], summary["solved_at_env_steps"]
+    reward = summary["reward_per_step"]
     if last is not None:
         rows.append(("training return", f"{last:.1f} (mean of the last 100 episodes)"))
+    elif reward is not None:
+        rows.append(("training reward", f"{reward:.4g} a step (mean of the run's last tenth)"))
     if solved is not None:
         rows.append(("solved", f"after {solved:,} environment steps (mean of 100 episodes)"))
     speed = f"{summary['steps_per_second']:,.0f} a second"
@@ -38,8 +42,8 @@ def print_run(
     seconds = f"{summary['wall_seconds']:.1f} ({summary['compile_seconds']:.1f} to compile)"
     rows.append(("seconds", seconds))
     for name, value in summary["hyperparameters"].items():
-        moved = f" -> {value['end']:.4g}" if value["tuned"] else " (fixed)"
-        rows.append((name, f"{value['start']:.4g}{moved}"))
+        moved = f" -> {_listed(value['end'])}" if value["tuned"] else " (fixed)"
+        rows.append((name, f"{_listed(value['start'])}{moved}"))
     rows.append(("run directory", str(run)))
     print_rows(console, rows)
 
@@ -52,9 +56,46 @@ def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
         console.print(f"{label:<{width}}  {value}", highlight=False, markup=False, soft_wrap=True)
 
 
-def describe(result: Interval) -> str:
-    """Mean return with its 95% interval."""
-    known = finite(result.low) is not None
-    interval = f"95% interval {result.low:.1f} to {result.high:.1f}, " if known else ""
-    episodes = "episode" if result.episodes == 1 else "episodes"
-    return f"{result.mean:.1f} ({interval}{result.episodes} {episodes})"
+class Measure(NamedTuple):
+    """What greedy episodes are judged by.
+
+    Attributes:
+      name: "return", or "reward_per_step" where no episode has ended.
+      plural: of the name.
+      values: of each episode, [E] float64.
+      digits: format of a value.
+      unit: what is printed behind a value.
+      of: which episodes these are, in words.
+    """
+
+    name: str
+    plural: str
+    values: np.ndarray
+    digits: str
+    unit: str
+    of: str
+
+
+def measure(result: Greedy) -> Measure:
+    """Returns of episodes, or rewards a step of what has been cut out of streams without end."""
+    count, s = len(result.steps), "s" if len(result.steps) > 1 else ""
+    if result.returns is not None:
+        return Measure("return", "returns", result.returns, ".1f", "", f"{count} episode{s}")
+    of = f"{count} stream{s} of {result.steps.max():,} steps"
+    values = result.rewards / result.steps
+    return Measure("reward_per_step", "rewards_per_step", values, ".4g", " a step", of)
+
+
+def describe(result: Greedy) -> tuple[str, str]:
+    """A row: mean return with its 95% interval, or reward a step where no episode has ended."""
+    what = measure(result)
+    mean, digits = summarise(what.values), what.digits
+    known = finite(mean.low) is not None
+    interval = f"95% interval {mean.low:{digits}} to {mean.high:{digits}}, " if known else ""
+    label = f"evaluation {what.name.partition('_')[0]}"
+    return label, f"{mean.mean:{digits}}{what.unit} ({interval}{what.of})"
+
+
+def _listed(value: float | list[float]) -> str:
+    """A hyperparameter, or one a head."""
+    return ", ".join(f"{x:.4g}" for x in (value if isinstance(value, list) else [value]))

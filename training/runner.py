@@ -7,6 +7,7 @@ agent. Both report the same metrics, in time order.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.actor_critic import empty_trajectory
-from agents.self_tuning import AgentState, SelfTuningAgent
+from agents.self_tuning import AgentState, SelfTuningAgent, kept
 from configs.settings import RunSettings
 from envs.task import GraphTask, HostTask, Task, Timestep
 from training.rollout import collect_in_graph, collect_on_host
@@ -40,13 +41,22 @@ class CycleMetrics(NamedTuple):
     """N cycles of S steps of each of B environments, in time order.
 
     Environment steps up to and with entry (n, s): (n * S + s + 1) * B.
+
+    Attributes:
+      episode_end: [N, S, B] bool, whether an episode ended at this step.
+      episode_return: [N, S, B] float32, undiscounted, of its episode up to this step.
+      episode_length: [N, S, B] int32, steps of its episode up to this step.
+      reward: [N, S, B] float32, of this step: all there is to see where no episode ends.
+      hyperparameters: values by name after the cycle, [N] or [N, H].
+      diagnostics: of the meta-step by name, [N].
     """
 
-    episode_end: Any  # [N, S, B] bool
-    episode_return: Any  # [N, S, B]
-    episode_length: Any  # [N, S, B]
-    hyperparameters: dict[str, Any]  # [N] after the cycle
-    diagnostics: dict[str, Any]  # [N]
+    episode_end: Any
+    episode_return: Any
+    episode_length: Any
+    reward: Any
+    hyperparameters: dict[str, Any]
+    diagnostics: dict[str, Any]
 
 
 class Runner(NamedTuple):
@@ -97,20 +107,25 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
         env_state, observation = task.init(key_env)
         return TrainState(agent.init(key_agent, start_values), env_state, observation, key)
 
-    def rollout_and_step(state: TrainState, _):
+    def rollout_and_step(keep, state: TrainState, _):
         key, key_rollout = jax.random.split(state.key)
         env_state, observation, trajectory, timesteps = collect(
             agent.params(state.agent), state.env, state.observation, key_rollout
         )
         agent_state, record = agent.inner_step(state.agent, trajectory)
-        return TrainState(agent_state, env_state, observation, key), (record, timesteps)
+        return TrainState(agent_state, env_state, observation, key), (keep(record), timesteps)
 
     def cycle(state, _):
-        state, (records, timesteps) = jax.lax.scan(
-            rollout_and_step, state, None, settings.tuning.period
-        )
-        agent_state, info = agent.meta_step(state.agent, records)
-        metrics = _metrics(agent.hyperparameters(agent_state), info, timesteps)
+        parts, timesteps = [], []
+        for updates, keep in agent.stretches:
+            state, (records, steps) = jax.lax.scan(
+                partial(rollout_and_step, keep), state, None, updates
+            )
+            parts.append(records)
+            timesteps.append(steps)
+        agent_state, info = agent.meta_step(state.agent, parts)
+        steps = jax.tree.map(lambda *x: jnp.concatenate(x), *timesteps)
+        metrics = _metrics(agent.hyperparameters(agent_state), info, steps)
         return state._replace(agent=agent_state), metrics
 
     return init, cycle
@@ -126,6 +141,7 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
         in_time_order(timesteps.episode_end),
         in_time_order(timesteps.episode_return),
         in_time_order(timesteps.episode_length),
+        in_time_order(timesteps.reward),
         hyperparameters,
         info,
     )
@@ -154,8 +170,8 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
             agent_state, record = inner_step(agent_state, trajectory)
             records.append(record)
             steps.append(timesteps)
-        agent_state, info = meta_step(agent_state, _stack(jnp, records))
-        metrics = _metrics(hyperparameters(agent_state), info, _stack(np, steps))
+        agent_state, info = meta_step(agent_state, kept(agent, records))
+        metrics = _metrics(hyperparameters(agent_state), info, _stack(steps))
         return TrainState(agent_state, (), observation, key), metrics
 
     def compile_cycles(state, num_cycles):
@@ -164,19 +180,20 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
         empty = empty_trajectory(*spaces, settings.agent.rollout_length, task.num_envs)
         act(agent.params(state.agent), state.observation, state.key)
         agent_state, record = inner_step(state.agent, empty)
-        hyperparameters(meta_step(agent_state, _stack(jnp, [record] * settings.tuning.period))[0])
+        records = [record] * settings.tuning.period
+        hyperparameters(meta_step(agent_state, kept(agent, records))[0])
 
         def run(state):
             rows = []
             for _ in range(num_cycles):
                 state, metrics = cycle(state)
                 rows.append(metrics)
-            return state, _stack(np, rows)
+            return state, _stack(rows)
 
         return run
 
     return init, compile_cycles
 
 
-def _stack(numpy: Any, rows: list[Any]) -> Any:
-    return jax.tree.map(lambda *x: numpy.stack(x), *rows)
+def _stack(rows: list[Any]) -> Any:
+    return jax.tree.map(lambda *x: np.stack(x), *rows)

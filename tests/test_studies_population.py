@@ -1,9 +1,11 @@
 """What the benchmarks measure, on runs small enough to count by hand."""
 
+import jax
 import numpy as np
 
-from benchmarks import cartpole, population, tables
-from benchmarks.population import Outcome
+from benchmarks import cartpole, tables
+from studies import population
+from studies.population import Outcome
 
 
 def outcome(ends, returns, greedy=((0.0,),)):
@@ -61,3 +63,36 @@ def test_tables_of_the_docs_are_the_results():
         text = (tables.DOCS / page).read_text(encoding="utf-8")
         assert "<!-- end -->" in text
         assert tables.render(text) == text, f"{page} is out of date: python -m benchmarks.tables"
+
+
+def test_where_a_run_is_cut_and_what_is_kept_change_nothing(monkeypatch):
+    settings = cartpole.settings_for("none", steps=6000)
+    starts, told = {"gamma": [0.5, 0.9]}, []
+    bare = population.run(settings, [3, 4], starts, evaluations=2, episodes=False)
+    monkeypatch.setattr(population, "_REPORTS", 5)  # 12 cycles of a part: 3, 3, 3 and 3
+    cut = population.run(settings, [3, 4], starts, 2, progress=lambda *x: told.append(x))
+    for a, b in zip(jax.tree.leaves(bare[2:5]), jax.tree.leaves(cut[2:5]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(bare.reward, np.ones((2, 24)))  # CartPole's
+    np.testing.assert_array_equal(cut.reward, bare.reward)
+    assert bare.episode_end.size == bare.episode_return.size == 0
+    size = population.steps_per_cycle(settings)
+    assert bare.env_steps == cut.env_steps == 24 * size
+    assert told == [(3 * size * n, bare.env_steps) for n in range(1, 9)]
+    # Rewards are 1, so returns count steps: in one piece and in time order.
+    end, returns = cut.episode_end, cut.episode_return
+    assert end.shape == (2, 24 * size // 4, 4)
+    np.testing.assert_array_equal(returns[:, 1:], np.where(end[:, :-1], 0, returns[:, :-1]) + 1)
+    assert population.reward_curves(bare).shape == (2, 60)
+
+
+def test_binned_weighs_repeats_and_ends_with_its_part():
+    values = np.array([[1.0, 3.0, np.nan, 5.0]])
+    weights = np.array([[1.0, 3.0, 0.0, 2.0]])
+    # Steps of 120: the parts are of two; entries end with steps 2, 3, 60 and 120.
+    line = population.binned(values, weights, np.array([2, 3, 60, 120]))
+    np.testing.assert_array_equal(line[0], [1.0] + [3.0] * 58 + [5.0])
+    both = population.binned(values, weights, np.array([1, 2, 60, 120]))
+    np.testing.assert_array_equal(both[0, :2], [2.5, 2.5])
+    late = population.binned(values, weights * [[0, 0, 0, 1]], np.array([2, 3, 60, 120]))
+    assert np.all(np.isnan(late[0, :59])) and late[0, 59] == 5.0

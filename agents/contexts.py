@@ -1,0 +1,104 @@
+"""What a meta-network is told of how learning goes (Luketina et al. 2022).
+
+A context is a pair of pure functions. Features are divided by their running deviations and
+squashed, so that the network needs no scale of the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents.actor_critic import Trajectory
+
+REWARDS = 10  # rollouts whose mean rewards are remembered
+_SMALLEST_DEVIATION = 1e-6
+
+
+class Moments(NamedTuple):
+    """Of all numbers seen so far: how many, their mean and sum of squared deviations, [size]."""
+
+    number: jax.Array
+    mean: jax.Array
+    squares: jax.Array
+
+
+class ContextState(NamedTuple):
+    """Attributes: the latest features, as they were measured [size], and their moments."""
+
+    measured: jax.Array
+    moments: Moments
+
+
+class Context(NamedTuple):
+    """A pair of pure functions.
+
+    Attributes:
+      size: of the features.
+      init: () -> state.
+      update: (state, trajectory, value) -> state; `value` is (observation) -> value of the
+        agent that made the trajectory.
+      features: state -> features [size] in (-1, 1), 0 before anything was seen.
+    """
+
+    size: int
+    init: Callable[[], ContextState]
+    update: Callable[[ContextState, Trajectory, Callable[[Any], jax.Array]], ContextState]
+    features: Callable[[ContextState], jax.Array]
+
+
+def make(name: Literal["none", "reward", "rich"], gamma: float) -> Context:
+    """The context of a name in the settings.
+
+    Args:
+      name: "reward" is the mean reward of each of the last ten rollouts, latest first; "rich"
+        mean and standard deviation of reward, value and TD error of the last one; "none" is
+        empty.
+      gamma: discount of the TD errors.
+    """
+    if name == "none":
+        nothing = ContextState(jnp.zeros(0), _no_moments(0))
+        return Context(0, lambda: nothing, lambda state, *_: state, lambda state: state.measured)
+    if name == "reward":
+        return Context(REWARDS, _init(REWARDS, 1), _add_reward, _features)
+    return Context(6, _init(6, 6), lambda *seen: _add_rich(gamma, *seen), _features)
+
+
+def _init(size: int, moments: int) -> Callable[[], ContextState]:
+    return lambda: ContextState(jnp.full(size, jnp.nan), _no_moments(moments))
+
+
+def _no_moments(size: int) -> Moments:
+    return Moments(jnp.zeros(()), jnp.zeros(size), jnp.zeros(size))
+
+
+def _add_reward(state: ContextState, trajectory: Trajectory, value: Any) -> ContextState:
+    mean = jnp.mean(trajectory.reward)[None]
+    measured = jnp.concatenate([mean, state.measured[:-1]])
+    return ContextState(measured, _seen(state.moments, mean))
+
+
+def _add_rich(gamma: float, state: ContextState, trajectory: Trajectory, value: Any):
+    v_tm1, v_t = value(trajectory.observation), value(trajectory.next_observation)
+    error = trajectory.reward + gamma * trajectory.discount * v_t - v_tm1
+    parts = (trajectory.reward, v_tm1, error)
+    measured = jnp.stack([f(x) for x in parts for f in (jnp.mean, jnp.std)])
+    return ContextState(measured, _seen(state.moments, measured))
+
+
+def _seen(moments: Moments, x: jax.Array) -> Moments:
+    """Moments with one more number (Welford 1962)."""
+    number = moments.number + 1.0
+    mean = moments.mean + (x - moments.mean) / number
+    return Moments(number, mean, moments.squares + (x - moments.mean) * (x - mean))
+
+
+def _features(state: ContextState) -> jax.Array:
+    moments = state.moments
+    deviation = jnp.sqrt(moments.squares / jnp.maximum(moments.number, 1.0))
+    scaled = (state.measured - moments.mean) / jnp.maximum(deviation, _SMALLEST_DEVIATION)
+    # What was not measured yet is as if it were the mean.
+    return jnp.tanh(jnp.where(jnp.isnan(scaled), 0.0, scaled))

@@ -1,0 +1,102 @@
+"""Gymnasium environments that step the functional ones which Gymnasium does not have itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import jax
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.experimental.functional import FuncEnv
+
+from envs.switching_mdp import SwitchingMDP
+from envs.two_colors import TwoColors
+
+
+# Not gymnasium.envs.functional_jax_env.FunctionalJaxEnv: it steps without jit, a hundred times
+# slower, and its observations are JAX arrays, which `check_env` does not take.
+class HostedEnv(gym.Env):
+    """A functional environment behind `reset` and `step`.
+
+    Subclasses name it. Settings are those of its constructor.
+    """
+
+    functional: ClassVar[Callable[..., FuncEnv]]
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None, **settings: Any):
+        self.env = _shared(self.functional, **settings)
+        self.observation_space = self.env.observation_space
+        self.action_space = self.env.action_space
+        self.render_mode = render_mode
+        self.state: Any = None
+        self._key: jax.Array | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """As `gymnasium.Env.reset`; all that is drawn until the next seed follows from this one."""
+        super().reset(seed=seed)
+        if seed is not None or self._key is None:
+            self._key = jax.random.key(int(self.np_random.integers(2**32, dtype=np.uint32)))
+        self._key, self.state, observation = _reset(self.env, self._key)
+        return np.array(observation), {}
+
+    def step(self, action: Any):
+        """As `gymnasium.Env.step`; a time limit is the wrapper's."""
+        self._key, self.state, *results = _step(self.env, self._key, self.state, action)
+        observation, reward, terminated = results
+        return np.array(observation), float(reward), bool(terminated), False, {}
+
+    def render(self) -> Any:
+        """An image [height, width, 3] uint8 in the render mode "rgb_array"."""
+        if self.render_mode != "rgb_array":
+            return None
+        return self.env.render_image(self.state, None)[1]
+
+
+class TwoColorsEnv(HostedEnv):
+    """`envs.two_colors.TwoColors`."""
+
+    functional = TwoColors
+
+
+class SwitchingMDPEnv(HostedEnv):
+    """`envs.switching_mdp.SwitchingMDP`."""
+
+    functional = SwitchingMDP
+
+
+# What is registered by `envs` with these classes can be stepped inside jit as well.
+FUNCTIONAL: dict[str, Callable[..., FuncEnv]] = {
+    f"{__name__}:{hosted.__name__}": hosted.functional for hosted in (TwoColorsEnv, SwitchingMDPEnv)
+}
+
+
+def functional_env(spec: EnvSpec) -> Callable[[], FuncEnv] | None:
+    """What makes the functional environment that `spec` hosts; None if it hosts none."""
+    hosted = FUNCTIONAL.get(spec.entry_point) if isinstance(spec.entry_point, str) else None
+    return None if hosted is None else functools.partial(hosted, **spec.kwargs)
+
+
+@functools.cache
+def _shared(functional: Callable[..., FuncEnv], **settings: Any) -> FuncEnv:
+    """The same object for the same settings: what is compiled for it serves all copies."""
+    return functional(**settings)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _reset(env: FuncEnv, key: jax.Array) -> tuple[jax.Array, Any, jax.Array]:
+    key, start_key = jax.random.split(key)
+    state = env.initial(start_key)
+    return key, state, env.observation(state, start_key)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(env: FuncEnv, key: jax.Array, state: Any, action: Any) -> tuple[Any, ...]:
+    key, step_key = jax.random.split(key)
+    successor = env.transition(state, action, step_key)
+    observation = env.observation(successor, step_key)
+    reward = env.reward(state, action, successor, step_key)
+    return key, successor, observation, reward, env.terminal(successor, step_key)

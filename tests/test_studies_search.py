@@ -1,0 +1,392 @@
+"""Random search and population-based training: each part by itself, then whole searches."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from configs import presets
+from configs.errors import ConfigError
+from configs.settings import AgentSettings, RunSettings, TuningSettings
+from envs.task import GraphTask
+from studies import population, search
+from studies.search import Range, SearchSettings
+from tests import probes
+
+LOG = Range(1e-4, 1e-1, "log")
+NEAR_ONE = Range(0.5, 0.999, "one_minus")
+CARTPOLE = replace(presets.for_env("CartPole-v1"), steps=12_000)
+SIZE = population.steps_per_cycle(CARTPOLE)
+GOOD, BAD = 3e-2, 1e-6
+
+
+@pytest.fixture
+def bandit(monkeypatch):
+    """ACTION_REWARD: return 1 or -1 after a step, and a learning rate decides which."""
+
+    def make(env, num_envs, backend):
+        return probes.probe_task(probes.ACTION_REWARD, num_envs)
+
+    monkeypatch.setattr(population.registry, "make", make)
+    return RunSettings(
+        steps=1200 * 4,
+        num_envs=4,
+        agent=AgentSettings(hidden=(4,), rollout_length=2),
+        tuning=TuningSettings(period=2),
+    )
+
+
+def one_search(settings, config, ranges, starts):
+    """(agent state functions, state of one search of P members) before its first cycle."""
+    settings = replace(settings, tuning=replace(settings.tuning, method="none"))
+    state = search._start(settings, [0], config, ranges, starts)
+    return jax.tree.map(lambda x: x[0], state)
+
+
+def same(a, b):
+    return all(
+        np.array_equal(x, y, equal_nan=True)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+# Draws and perturbations
+
+
+@pytest.mark.parametrize("space", [LOG, NEAR_ONE])
+def test_draws_are_uniform_on_their_scale_and_within_their_range(space):
+    values = np.asarray(search.draw(jax.random.PRNGKey(0), space, (4000,)), float)
+    assert np.all((values >= np.float32(space.low)) & (values <= np.float32(space.high)))
+    logs = np.log(1 - values if space.scale == "one_minus" else values)
+    ends = sorted(
+        np.log([1 - x if space.scale == "one_minus" else x for x in (space.low, space.high)])
+    )
+    assert stats.kstest(logs, stats.uniform(ends[0], ends[1] - ends[0]).cdf).pvalue > 0.01
+    other = stats.uniform(space.low, space.high - space.low)
+    assert stats.kstest(values, other.cdf).pvalue < 1e-6
+
+
+def test_a_perturbation_multiplies_on_the_scale_and_stays_within_bounds():
+    values = jnp.array([1e-2, 9e-2, 1e-4])
+    np.testing.assert_allclose(search.perturb(values, 1.2, LOG), [1.2e-2, 1e-1, 1.2e-4], rtol=1e-5)
+    np.testing.assert_allclose(search.perturb(values, 1 / 1.2, LOG)[2], 1e-4, rtol=1e-6)
+    near = search.perturb(jnp.array([0.9, 0.998, 0.55]), 1.2, NEAR_ONE)
+    np.testing.assert_allclose(near, [0.88, 0.9976, 0.5], rtol=1e-5)
+    up = search.perturb(jnp.array([0.9, 0.999]), 1 / 1.2, NEAR_ONE)
+    np.testing.assert_allclose(up, [1 - 0.1 / 1.2, 0.999], rtol=1e-5)
+
+
+def test_exploring_takes_both_factors_as_often_and_draws_a_quarter_anew():
+    count = 4000
+    values = {"entropy": jnp.full(count, 1e-2), "critic": jnp.full(count, 0.5)}
+    where = jnp.arange(count) % 2 == 0
+    new = search.explore(
+        jax.random.PRNGKey(1), values, where, {"entropy": LOG}, SearchSettings(factor=1.2)
+    )
+    assert same(new["critic"], values["critic"])
+    assert same(new["entropy"][1::2], values["entropy"][1::2])
+    ratio = np.asarray(new["entropy"][::2]) / 1e-2
+    up, down = np.isclose(ratio, 1.2, rtol=1e-5), np.isclose(ratio, 1 / 1.2, rtol=1e-5)
+    assert abs(up.mean() - 0.375) < 0.03
+    assert abs(down.mean() - 0.375) < 0.03
+    drawn = np.log(ratio[~up & ~down] * 1e-2)
+    uniform = stats.uniform(np.log(LOG.low), np.log(LOG.high / LOG.low))
+    assert stats.kstest(drawn, uniform.cdf).pvalue > 0.01
+
+
+# Selection
+
+
+def test_the_worst_copy_the_best_and_nobody_else_does():
+    score = jnp.array([5.0, 1.0, 7.0, 3.0, 2.0, 8.0, 4.0, 6.0])
+    sources = jax.vmap(lambda key: search.exploit(key, score, 0.25))(
+        jax.random.split(jax.random.PRNGKey(0), 200)
+    )
+    others = [0, 2, 3, 5, 6, 7]
+    np.testing.assert_array_equal(sources[:, others], np.tile(others, (200, 1)))
+    for worst in (1, 4):
+        picked, counts = np.unique(sources[:, worst], return_counts=True)
+        np.testing.assert_array_equal(picked, [2, 5])
+        assert counts.min() > 70
+    # 20% of 8 members are one.
+    np.testing.assert_array_equal(search.exploit(jax.random.PRNGKey(0), score, 0.2)[1], 5)
+    np.testing.assert_array_equal(search.exploit(jax.random.PRNGKey(0), score, 0.2)[4], 4)
+
+
+def test_members_of_whom_nothing_is_known_neither_copy_nor_are_copied():
+    nan = jnp.nan
+    score = jnp.array([nan, 1.0, 2.0, nan, 3.0, 4.0])  # a quarter of the four known is one
+    source = search.exploit(jax.random.PRNGKey(0), score, 0.25)
+    np.testing.assert_array_equal(source, [0, 5, 2, 3, 4, 5])
+    nobody = search.exploit(jax.random.PRNGKey(0), jnp.full(6, nan), 0.25)
+    np.testing.assert_array_equal(nobody, np.arange(6))
+
+
+def test_an_interval_ends_with_exact_copies_and_their_own_environments(bandit):
+    ranges = {"learning_rate": Range(BAD, 0.1, "log")}
+    config = SearchSettings(members=4, explore=False)
+    state = one_search(bandit, config, ranges, {"learning_rate": [1e-3, 2e-3, 3e-3, 4e-3]})
+    state = state._replace(total=jnp.array([8.0, 1.0, 3.0, 0.0]), weight=jnp.array([2.0, 1, 1, 0]))
+    after, source = search.compare(state, ranges, config)
+    np.testing.assert_array_equal(after.best, 0)
+    assert source.tolist() == [0, 1, 2, 3]  # three members are known: a quarter of them is nobody
+    state = state._replace(weight=jnp.ones(4))
+    after, source = search.compare(state, ranges, config)
+    assert source.tolist() == [0, 1, 2, 0]
+    member = [jax.tree.map(lambda x, m=m: x[m], after.members) for m in range(4)]
+    assert same(member[3].agent, member[0].agent)
+    assert not same(member[1].agent.learner.inner, member[0].agent.learner.inner)
+    np.testing.assert_allclose(search.hyperparameters(after.members)["learning_rate"][3], 1e-3)
+    for untouched in ("env", "observation", "key"):
+        assert same(getattr(after.members, untouched), getattr(state.members, untouched))
+    assert same(after.score, jnp.array([8.0, 1.0, 3.0, 8.0]))
+    assert same(after.weight, jnp.zeros(4))
+    explored, _ = search.compare(state, ranges, replace(config, explore=True))
+    moved = search.hyperparameters(explored.members)
+    assert same(moved["learning_rate"][:3], jnp.array([1e-3, 2e-3, 3e-3]))
+    assert moved["learning_rate"][3] != np.float32(1e-3)
+    assert same(moved["gamma"], search.hyperparameters(state.members)["gamma"])
+    assert same(explored.members.agent.learner.inner, after.members.agent.learner.inner)
+
+
+def test_a_score_lasts_until_there_is_another_one(bandit):
+    config = SearchSettings(members=2, exploit=False)
+    state = one_search(bandit, config, {}, {})
+    state = state._replace(score=jnp.array([4.0, jnp.nan]), weight=jnp.zeros(2))
+    after, _ = search.compare(state, {}, config)
+    assert same(after.score, state.score)
+    assert after.best == 0
+    unknown, _ = search.compare(state._replace(score=jnp.full(2, jnp.nan)), {}, config)
+    assert unknown.best == -1
+
+
+# Whole searches
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A search with everything on, and one that copies nothing, of the same members."""
+    starts = {"gamma": [0.5, 0.9, 0.97, 0.99], "learning_rate": [1e-5, 3e-4, 3e-3, 1e-2]}
+    ranges = {"gamma": NEAR_ONE, "learning_rate": Range(1e-5, 1e-1, "log")}
+    config = SearchSettings(members=4, interval=2000)
+    told = []
+    on = search.population_based_training(
+        CARTPOLE, [3, 5], config, ranges, starts, lambda *x: told.append(x)
+    )
+    off = search.population_based_training(
+        CARTPOLE, [3, 5], replace(config, exploit=False), ranges, starts
+    )
+    return starts, on, off, told
+
+
+def test_without_exploit_it_is_a_population_of_fixed_runs(trained):
+    starts, _, off, _ = trained
+    settings = replace(CARTPOLE, tuning=replace(CARTPOLE.tuning, method="none"))
+    runs = population.run(
+        settings, search.member_seeds([3, 5], 4), {n: x * 2 for n, x in starts.items()}
+    )
+    np.testing.assert_array_equal(off.reward.reshape(8, -1), runs.reward)
+    ends, returns = (x.reshape(8, -1, SIZE) for x in (runs.episode_end, runs.episode_return))
+    np.testing.assert_array_equal(off.episodes.reshape(8, -1), ends.sum(2))
+    with np.errstate(invalid="ignore"):
+        means = np.where(ends, returns, 0).sum(2) / ends.sum(2)
+    np.testing.assert_allclose(off.returns.reshape(8, -1), means, rtol=1e-5)
+    for name, x in off.hyperparameters.items():
+        np.testing.assert_array_equal(x.reshape(8, -1), runs.hyperparameters[name])
+    assert np.all(off.source == np.arange(4)[:, None])
+
+
+def scores_before(result, interval):
+    """The best by the last interval of at most N cycles that ended before each cycle [R, N]."""
+    searches, members, cycles = result.returns.shape
+    ends = [n for n in range(cycles, 0, -interval) if n >= interval][::-1]
+    score, best, begin = np.full((searches, members), np.nan), [], 0
+    for n in range(cycles):
+        if n in ends:
+            count = result.episodes[:, :, begin:n]
+            total = np.where(count > 0, result.returns[:, :, begin:n], 0) * count
+            score = np.where(count.sum(2) > 0, total.sum(2) / np.maximum(count.sum(2), 1), score)
+            # What was copied brings the score along, but comes after the member it is a copy of.
+            begin = n
+        best.append(np.where(np.isnan(score).all(1), -1, np.nan_to_num(score, nan=-1).argmax(1)))
+    return np.stack(best, 1), ends
+
+
+def test_the_best_is_chosen_by_the_past_alone(trained):
+    _, on, off, _ = trained
+    for result in (on, off):
+        best, ends = scores_before(result, round(2000 / SIZE))
+        np.testing.assert_array_equal(result.best, best)
+        assert np.all(result.best[:, : ends[0]] == -1)
+        assert np.all(result.best[:, ends[0] :] >= 0)
+        changed = np.flatnonzero(np.any(result.source != np.arange(4)[:, None], (0, 1)))
+        assert set(changed + 1) <= set(ends)
+        # The one that is best now was not replaced at this moment.
+        rows = np.arange(2)
+        for n in ends[:-1]:
+            assert np.all(result.source[rows, result.best[:, n], n - 1] == result.best[:, n])
+
+
+def test_copies_take_over_the_hyperparameters_of_their_source(trained):
+    _, on, off, _ = trained
+    copied = np.argwhere(on.source[:, :, :-1] != np.arange(4)[:, None])
+    assert len(copied) >= 6  # one member at five ends of two searches, but the last
+    for r, p, n in copied:
+        source = on.source[r, p, n]
+        for name in ("entropy", "critic", "lambda"):  # in no range: copied as they are
+            assert on.hyperparameters[name][r, p, n + 1] == on.hyperparameters[name][r, source, n]
+    stays = on.source == np.arange(4)[:, None]
+    gamma = on.hyperparameters["gamma"]
+    assert np.all((gamma[:, :, 1:] == gamma[:, :, :-1]) | ~stays[:, :, :-1])
+    first = np.flatnonzero(~stays.all((0, 1)))[0] + 1
+    assert same(on.returns[:, :, :first], off.returns[:, :, :first])
+    assert not same(on.returns[:, :, first:], off.returns[:, :, first:])
+
+
+def test_every_step_is_counted_and_told(trained):
+    _, on, _, told = trained
+    cycles = -(-CARTPOLE.steps // SIZE)
+    assert on.env_steps == 4 * cycles * SIZE
+    np.testing.assert_array_equal(on.steps, 4 * SIZE * np.arange(1, cycles + 1))
+    assert told[-1] == (on.env_steps, on.env_steps)
+    assert [x for x, _ in told] == sorted({x for x, _ in told})
+    np.testing.assert_array_equal(on.agents.updates, np.full(2, cycles * CARTPOLE.tuning.period))
+
+
+def test_within_the_steps_of_one_run(bandit):
+    cycle = population.steps_per_cycle(bandit)
+    cycles = -(-bandit.steps // cycle)
+    ranges = {"learning_rate": Range(BAD, 0.1, "log")}
+    config = SearchSettings(members=4, budget="run", interval=10 * cycle)
+    told = []
+    found = search.random_search(bandit, [0, 1], config, ranges, progress=lambda *x: told.append(x))
+    assert found.env_steps == cycles * cycle
+    assert told[-1] == (found.env_steps, found.env_steps)
+    first = cycles // 8
+    np.testing.assert_array_equal(np.diff(found.steps)[: first - 1], 4 * cycle)
+    np.testing.assert_array_equal(np.diff(found.steps)[first - 1 :], cycle)
+    # What ran in each cycle is what was counted.
+    running = (~np.isnan(found.reward)).sum(1)
+    np.testing.assert_array_equal(np.cumsum(running, 1) * cycle, [found.steps] * 2)
+    rows = np.arange(2)
+    assert not np.isnan(found.reward[rows, found.chosen]).any()
+    assert np.all(found.best[:, first:] == found.chosen[:, None])
+    assert found.agents.updates.tolist() == [2 * (first + cycles - 4 * first)] * 2
+    rate = found.hyperparameters["learning_rate"]
+    assert np.all((rate >= np.float32(BAD)) & (rate <= np.float32(0.1)))
+    assert len(np.unique(rate)) == 8
+
+
+def test_training_a_population_moves_it_to_the_value_that_learns(bandit):
+    """Within the steps of one run, which is as long as all members of the other search."""
+    ranges = {"learning_rate": Range(BAD, 0.1, "log")}
+    starts = {"learning_rate": [BAD] * 6 + [GOOD, GOOD]}
+    config = SearchSettings(members=8, interval=400, budget="run", resample=0.0)
+    long = replace(bandit, steps=8 * bandit.steps)
+    result = search.population_based_training(long, [0, 1, 2], config, ranges, starts)
+    assert result.env_steps == 8 * bandit.steps
+    assert np.all(result.hyperparameters["learning_rate"][:, :, -1] > 1e-3)
+    fixed = search.random_search(bandit, [0, 1, 2], replace(config, budget="member"), None, starts)
+    assert fixed.env_steps == 8 * bandit.steps
+    lines, alone = search.curves(result), search.curves(fixed)
+    assert np.all(lines.mean[:, -1] > 0.8)
+    assert np.all(alone.mean[:, -1] < 0.7)
+    assert np.all(alone.best[:, -1] > 0.8)
+    assert np.all(fixed.chosen_hyperparameters["learning_rate"] == np.float32(GOOD))
+
+
+def test_continuing_tasks_are_compared_by_reward(bandit, monkeypatch):
+    def never_ending(env, num_envs, backend):
+        task = probes.probe_task(probes.ACTION_REWARD, num_envs)
+
+        def step(state, action):
+            state, timestep = task.step(state, action)
+            never, always = (jnp.full(num_envs, x) for x in (False, 1.0))
+            return state, timestep._replace(episode_end=never, discount=always)
+
+        return GraphTask(task.spec, num_envs, task.init, step)
+
+    monkeypatch.setattr(population.registry, "make", never_ending)
+    ranges = {"learning_rate": Range(BAD, 0.1, "log")}
+    starts = {"learning_rate": [BAD, BAD, BAD, GOOD], "gamma": [0.1] * 4}
+    config = SearchSettings(members=4, interval=400, fitness="reward")
+    result = search.population_based_training(bandit, [0], config, ranges, starts)
+    assert np.all(np.isnan(result.returns)) and np.all(result.episodes == 0)
+    lines = search.curves(result)
+    assert lines.best[0, -1] > 0.8
+    assert not np.isnan(lines.mean).any()
+
+
+def test_curves_by_hand():
+    """Two members, sixty cycles, then the second one alone for sixty more of half the steps."""
+    first, later = 60, 120
+    returns = np.full((1, 2, first + later), np.nan)
+    returns[0, 0, :first], returns[0, 1, :first], returns[0, 1, first:] = 1.0, 3.0, 7.0
+    best = np.concatenate([np.full(30, -1), np.zeros(15), np.ones(15), np.ones(later)]).astype(int)
+    steps = np.concatenate([2 * np.arange(1, 61), 120 + np.arange(1, 121)])
+    nothing = np.zeros(1, int)
+    result = search.Result(
+        returns, (~np.isnan(returns)).astype(float), returns, {}, best[None],
+        np.zeros_like(returns), steps, nothing, (), "return", 0.0,
+    )  # fmt: skip
+    lines = search.curves(result)
+    np.testing.assert_array_equal(lines.steps, np.arange(1, 61) * 4)
+    np.testing.assert_allclose(lines.mean[0], [2.0] * 30 + [7.0] * 30)
+    np.testing.assert_allclose(lines.best[0], [2.0] * 15 + [1.0] * 7 + [2.0] + [3.0] * 7 + [7] * 30)
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("members", 1),
+        ("budget", "all"),
+        ("fitness", "length"),
+        ("interval", 0),
+        ("fraction", 0.6),
+        ("factor", 1.0),
+        ("resample", 1.5),
+    ],
+)
+def test_settings_that_are_not_allowed_say_so(field, value):
+    with pytest.raises(ConfigError, match=f"^{field}: {value} is not allowed; it must be "):
+        SearchSettings(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ({"momentum": NEAR_ONE}, "ranges: momentum"),
+        ({"entropy": Range(0.0, 1.0, "log")}, "range of entropy: 0:1 .*above 0"),
+        ({"gamma": Range(0.5, 1.0, "one_minus")}, "range of gamma: 0.5:1 .*below 1"),
+        ({"gamma": Range(0.5, 2.0, "log")}, "range of gamma: 0.5:2 .*within 0:1"),
+        ({"critic": Range(2.0, 1.0, "log")}, "range of critic: 2:1 .*LOW:HIGH"),
+        ({"critic": Range(1.0, 2.0, "linear")}, "scale of critic: linear .*log | one_minus"),
+    ],
+)
+def test_ranges_that_cannot_be_searched_say_so(ranges, message):
+    with pytest.raises(ConfigError, match=message):
+        search.random_search(CARTPOLE, [0], ranges=ranges)
+
+
+def test_too_few_steps_and_wrong_starts_say_so():
+    with pytest.raises(ConfigError, match=r"^steps: 500 .*at least 4096 "):
+        search.random_search(replace(CARTPOLE, steps=500), [0], SearchSettings(budget="run"))
+    with pytest.raises(ConfigError, match=r"^interval: 10000 .*at most half of the 12032 "):
+        search.population_based_training(CARTPOLE, [0])
+    with pytest.raises(ConfigError, match=r"^starts of gamma"):
+        search.random_search(CARTPOLE, [0], starts={"gamma": [0.5, 0.9]})
+    with pytest.raises(ConfigError, match=r"^starts: alpha"):
+        search.random_search(CARTPOLE, [0], starts={"alpha": [0.5] * 8})
+
+
+def test_ranges_are_the_bounds_of_what_is_tuned():
+    ranges = search.ranges_of(CARTPOLE)
+    assert set(ranges) == {"gamma", "lambda", "entropy", "critic"}
+    assert ranges["gamma"] == Range(0.1, 0.9999, "one_minus")
+    assert ranges["entropy"] == Range(1e-5, 1.0, "log")
