@@ -1,4 +1,4 @@
-"""Command line: `run.py [flags]` trains, `run.py eval RUN` evaluates, `run.py convex` compares.
+"""Command line: `run.py [flags]` trains, `run.py eval RUN` evaluates; convex and study compare.
 
 See `python run.py --help`. Bad input gives one line on standard error and exit code 2.
 """
@@ -30,7 +30,11 @@ def _run(command: cli.Command) -> int:
     # settings of its cache from the environment when it is imported.
     from training import compilation_cache, run_directory
 
-    if not isinstance(command, cli.Evaluate):
+    if isinstance(command, cli.Study):
+        from studies import two_colors_files
+
+        two_colors_files.check(command.out)
+    elif not isinstance(command, cli.Evaluate):
         run_directory.check(command.out)
     compilation_cache.enable()
     from rich.console import Console
@@ -45,6 +49,11 @@ def _run(command: cli.Command) -> int:
         from studies import convex
 
         convex.run(*command, console)
+        return 0
+    if isinstance(command, cli.Study):
+        from studies import two_colors
+
+        two_colors.run(*command, console)
         return 0
     from training import loop, report
 

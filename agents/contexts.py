@@ -41,7 +41,7 @@ class Context(NamedTuple):
       init: () -> state.
       update: (state, trajectory, value) -> state; `value` is (observation) -> value of the
         agent that made the trajectory.
-      features: state -> features [size] in (-1, 1), 0 before anything was seen.
+      features: state -> features [size] in [-1, 1], 0 before anything was seen.
     """
 
     size: int

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from agents import actor_critic, q_lambda
@@ -15,6 +17,8 @@ from metagrad import matching
 from metagrad.targets import Loss, Problem
 
 Params = Any
+
+_LARGEST_VECTOR = 2**15  # parameters
 
 
 class Experience(NamedTuple):
@@ -32,29 +36,29 @@ class Experience(NamedTuple):
 class InnerAgent(NamedTuple):
     """An agent whose hyperparameters are given; batches are `Experience`.
 
-    Parameters are one vector [P]. Updates, records and meta-gradients are then a few long loops
-    instead of several short ones for each of a dozen small tensors, whose dispatch would
-    dominate on a CPU.
+    The parameters of a small network are one vector. Updates, records and meta-gradients are
+    then a few long loops instead of several short ones for each of a dozen small tensors, whose
+    dispatch would dominate on a CPU; those of a large one would have to be copied in and out.
 
     Attributes:
-      init: key -> parameters [P].
-      acting: (params [P], hyperparams) -> all that behaviour depends on.
+      init: key -> parameters.
+      acting: (params, hyperparams) -> all that behaviour depends on.
       act: (acting, observation [B, ...], key) -> (action [B, ...], log-probability [B]).
       mode: (acting, observation [B, ...]) -> greedy action [B, ...].
-      value: (params [P], observation [..., *obs]) -> value [...].
+      value: (params, observation [..., *obs]) -> value [...].
       problem: losses and match.
       last_target_loss: of the last update of a target, None for the outer loss.
       change: (params before, params after, batch) -> KL of the new policy from the old one.
     """
 
-    init: Callable[[jax.Array], jax.Array]
-    acting: Callable[[jax.Array, Mapping[str, jax.Array]], Any]
+    init: Callable[[jax.Array], Params]
+    acting: Callable[[Params, Mapping[str, jax.Array]], Any]
     act: Callable[[Any, Any, jax.Array], tuple[jax.Array, jax.Array]]
     mode: Callable[[Any, Any], jax.Array]
-    value: Callable[[jax.Array, Any], jax.Array]
+    value: Callable[[Params, Any], jax.Array]
     problem: Problem
     last_target_loss: Loss | None
-    change: Callable[[jax.Array, jax.Array, Experience], jax.Array]
+    change: Callable[[Params, Params, Experience], jax.Array]
 
 
 def make(
@@ -71,7 +75,7 @@ def _actor_critic(
     tuning = settings.tuning
     outer = {name: settings.hyperparameters[name].outer for name in IN_LOSS}
     ac = actor_critic.make(observation_space, action_space, settings.agent, outer)
-    unravel = _unravel(ac.init)
+    pack, unpack = _packing(ac.init)
     # Values carry most of what is to be known of gamma (docs/tuning.md): they weigh more in
     # the judgement of a student than in the steps of its target.
     value_weight = outer["critic"] * tuning.value_weight
@@ -86,29 +90,29 @@ def _actor_critic(
 
     def loss_at(values):
         def loss(params, frozen, batch):
-            return ac.outer_loss(unravel(params), unravel(frozen), values, batch.trajectory)
+            return ac.outer_loss(unpack(params), unpack(frozen), values, batch.trajectory)
 
         return loss
 
     def inner_loss(params, frozen, hyperparams, batch):
-        return ac.loss(unravel(params), unravel(frozen), hyperparams, batch.trajectory)
+        return ac.loss(unpack(params), unpack(frozen), hyperparams, batch.trajectory)
 
     def match(target, params, hyperparams, batch):
-        parts = ac.distances(unravel(target), unravel(params), batch.trajectory, divergence)
+        parts = ac.distances(unpack(target), unpack(params), batch.trajectory, divergence)
         parts["parameters"] = matching.squared(target, params)
         return matching.weighted(weights, parts)
 
     def change(before, after, batch):
-        return ac.distances(unravel(before), unravel(after), batch.trajectory, matching.reverse_kl)[
+        return ac.distances(unpack(before), unpack(after), batch.trajectory, matching.reverse_kl)[
             "policy"
         ]
 
     return InnerAgent(
-        init=lambda key: ravel_pytree(ac.init(key))[0],
-        acting=lambda params, hyperparams: unravel(params),
+        init=lambda key: pack(ac.init(key)),
+        acting=lambda params, hyperparams: unpack(params),
         act=ac.act,
         mode=ac.mode,
-        value=lambda params, observation: ac.value(unravel(params), observation),
+        value=lambda params, observation: ac.value(unpack(params), observation),
         problem=Problem(inner_loss, loss_at(judging), match),
         last_target_loss=loss_at(policy_alone) if tuning.target_last == "policy" else None,
         change=change,
@@ -119,25 +123,25 @@ def _q_lambda(
     observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
 ) -> InnerAgent:
     ql = q_lambda.make(observation_space, action_space, settings.agent)
-    unravel = _unravel(ql.init)
+    pack, unpack = _packing(ql.init)
     outer = {name: settings.hyperparameters[name].outer for name in ("gamma", "lambda")}
 
     def inner_loss(params, frozen, hyperparams, batch):
-        return ql.loss(unravel(params), unravel(frozen), hyperparams, batch.trajectory)
+        return ql.loss(unpack(params), unpack(frozen), hyperparams, batch.trajectory)
 
     def match(target, params, hyperparams, batch):
         epsilon = hyperparams["epsilon"]
-        return ql.match(unravel(target), unravel(params), epsilon, batch.trajectory)
+        return ql.match(unpack(target), unpack(params), epsilon, batch.trajectory)
 
     def change(before, after, batch):
         raise NotImplementedError("Q(lambda) does not tune its learning rate")
 
     return InnerAgent(
-        init=lambda key: ravel_pytree(ql.init(key))[0],
-        acting=lambda params, hyperparams: (unravel(params), hyperparams["epsilon"]),
+        init=lambda key: pack(ql.init(key)),
+        acting=lambda params, hyperparams: (unpack(params), hyperparams["epsilon"]),
         act=ql.act,
         mode=ql.mode,
-        value=lambda params, observation: ql.value(unravel(params), observation),
+        value=lambda params, observation: ql.value(unpack(params), observation),
         problem=Problem(
             inner_loss,
             lambda params, frozen, batch: inner_loss(params, frozen, outer, batch),
@@ -148,7 +152,12 @@ def _q_lambda(
     )
 
 
-def _unravel(init: Callable[[jax.Array], Params]) -> Callable[[jax.Array], Params]:
-    """The way back from the vector of parameters."""
+def _packing(
+    init: Callable[[jax.Array], Params],
+) -> tuple[Callable[[Params], Any], Callable[[Any], Params]]:
+    """How parameters are handed to the engine, and the way back."""
     example = jax.eval_shape(init, jax.random.PRNGKey(0))
-    return ravel_pytree(jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), example))[1]
+    if sum(math.prod(x.shape) for x in jax.tree.leaves(example)) > _LARGEST_VECTOR:
+        return lambda params: params, lambda params: params
+    unravel = ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example))[1]
+    return lambda params: ravel_pytree(params)[0], unravel

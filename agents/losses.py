@@ -67,7 +67,8 @@ def leaky_vtrace(
         G_{t-1} - v_{t-1} = rho'_t (r_t + gamma_t v_t - v_{t-1}) + gamma_t c_t (G_t - v_t)
         A_{t-1} = rho'_t (r_t + gamma_t [(1 - lambda_t) v_t + lambda_t G_t] - v_{t-1})
     With both alphas 1 this is V-trace (Espeholt et al. 2018), with both 0 importance sampling
-    without clipping, and on policy `lambda_returns` whatever they are. Ends of episodes are
+    without clipping, and on policy `lambda_returns` whatever they are (along a path: v_t of
+    a step is v_tm1 of the next). Ends of episodes are
     treated as there. `rlax.leaky_vtrace` has one alpha for both weights.
 
     Args:

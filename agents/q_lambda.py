@@ -3,8 +3,9 @@
 Here tuning has nothing to differentiate but epsilon. What a greedy agent does is piecewise
 constant in its parameters, so no gradient leads back through its updates; but how far the
 behaviour of today is from the greedy policy of L updates later does depend on epsilon
-(Bootstrapped Meta-Learning, arXiv 2109.04504, with K = 0). Its minimum is epsilon at the share of
-observations on which the two will disagree.
+(Bootstrapped Meta-Learning, arXiv 2109.04504, with K = 0). Its minimum is epsilon at
+s A / (A - 1), with s the share of observations on which the two will disagree and A the number of
+actions.
 """
 
 from __future__ import annotations

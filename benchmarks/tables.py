@@ -15,7 +15,14 @@ from typing import Any
 from benchmarks.cartpole import FIXED
 from benchmarks.record import RESULTS
 
-PAGES = ("benchmarks.md", "digits.md", "learning-rate.md", "meta-gradients.md", "tuning.md")
+PAGES = (
+    "benchmarks.md",
+    "choosing.md",
+    "digits.md",
+    "learning-rate.md",
+    "meta-gradients.md",
+    "tuning.md",
+)
 DOCS = Path(__file__).parent.parent / "docs"
 _TABLE = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -76,6 +83,78 @@ def _starts(result: dict[str, Any]) -> str:
         )
         if name != FIXED
         else (name, _spread(row["last_tenth"]), "", _spread(row["whole_run"]), "", "")
+        for name, row in result["rows"].items()
+    )
+    return _markdown(head, rows)
+
+
+def _methods(result: dict[str, Any]) -> str:
+    """Members and the best of them, of eight runs for each seed and of searches."""
+    head = (
+        "",
+        "steps of a seed",
+        "last tenth, mean",
+        "worst start",
+        "whole run, mean",
+        "last tenth, best",
+        "worst seed",
+        "whole run, best",
+        "solved",
+        "steps to solve, median",
+    )
+    rows = (
+        (
+            name,
+            _millions(row["env_steps"]),
+            _spread(row["last_tenth"]),
+            _whole_number(row.get("worst_start")),
+            _spread(row["whole_run"]),
+            _spread(row["best_last_tenth"]),
+            f"{row['best_worst_seed']:.0f}",
+            _spread(row["best_whole_run"]),
+            f"{row['solved']} of {row['runs']}",
+            "never" if row["solved_at"] is None else f"{row['solved_at'] / 1e3:.0f}k",
+        )
+        for name, row in result["rows"].items()
+    )
+    return _markdown(head, rows)
+
+
+def _options(result: dict[str, Any]) -> str:
+    head = ("", "last tenth", "its worst start", "whole run", "solved", "steps to solve, median")
+    rows = (
+        (
+            name,
+            _spread(row["last_tenth"]),
+            _whole_number(row["worst_start"]),
+            _spread(row["whole_run"]),
+            f"{row['solved']} of {row['runs']}",
+            "never" if row["solved_at"] is None else f"{row['solved_at'] / 1e3:.0f}k",
+        )
+        for name, row in result["rows"].items()
+    )
+    return _markdown(head, rows)
+
+
+def _millions(steps: int) -> str:
+    return f"{steps / 1e6:.1f}M"
+
+
+def _whole_number(x: float | None) -> str:
+    return "" if x is None else f"{x:.0f}"
+
+
+def _two_colors_speed(result: dict[str, Any]) -> str:
+    head = ("", "steps/s of all seeds", "of `none`", "MFLOP a step", "of the peak", "compile, s")
+    rows = (
+        (
+            name,
+            f"{row['steps_per_second'] / 1e3:.1f}k",
+            f"{row['of_plain']:.2f}",
+            f"{row['flops_per_step'] / 1e6:.2f}",
+            f"{100 * row['of_peak']:.0f}%",
+            f"{row['compile_seconds']:.1f}",
+        )
         for name, row in result["rows"].items()
     )
     return _markdown(head, rows)
@@ -276,6 +355,11 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "digits-noise": ("digits", _digits_noise),
     "digits-meta-rates": ("digits", _digits_meta_rates),
     "online-learners": ("online-learners", _online_learners),
+    "methods-cartpole": ("methods-cartpole", _methods),
+    "methods-acrobot": ("methods-acrobot", _methods),
+    "methods-options": ("methods-options", _options),
+    "lunar-lander": ("lunar-lander", _starts),
+    "two-colors-speed": ("two-colors-speed", _two_colors_speed),
 }
 
 

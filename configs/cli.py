@@ -1,4 +1,4 @@
-"""The command line as data: `parse` turns arguments into a `Train`, `Evaluate` or `Convex` command.
+"""The command line as data: `parse` turns arguments into a command.
 
 This module imports nothing heavy: `--help` and mistakes are answered before JAX is loaded.
 """
@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
-from configs import convex, files, presets
+from configs import convex, files, presets, studies
 from configs.errors import ConfigError
 from configs.hyperparameter_flags import HyperparameterFlags, edit
 from configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -42,7 +42,15 @@ class Convex(NamedTuple):
     out: Path | None  # None: a new numbered directory under runs/
 
 
-Command = Train | Evaluate | Convex
+class Study(NamedTuple):
+    """`run.py study NAME [flags]`: methods beside each other, over many seeds."""
+
+    settings: studies.TwoColorsSettings
+    out: Path | None  # None: a new numbered directory under runs/
+    asked: bool  # whether any flag said what to run; if not, the settings of `out` come first
+
+
+Command = Train | Evaluate | Convex | Study
 
 _app = App(
     name="run.py",
@@ -75,7 +83,17 @@ _STEPS = Parameter(help="T, at least 10. [default: by problem]", converter=whole
 _DRAWS = Parameter(help="problems, of seeds SEED, SEED + 1, ...", converter=whole_number)
 _FIRST = Parameter(help="seed of the first draw.", converter=whole_number)
 _STOCHASTIC = Parameter(help="gradients are samples; the gap stays exact.", negative=())
-_STUDY_OUT = Parameter(help="directory, new or empty. [default: runs/convex-PROBLEM-N]")
+_CONVEX_OUT = Parameter(help="directory, new or empty. [default: runs/convex-PROBLEM-N]")
+_STUDY = Parameter(help=f"one of {', '.join(studies.STUDIES)}.")
+_QUICK = Parameter(help="three methods, 1M steps, 5 seeds.", negative=())
+_MAIN = Parameter(help="three methods, 10M steps, 3 seeds.", negative=())
+_STUDY_METHODS = Parameter(help="names from the list above, comma separated. [default: by size]")
+_STUDY_STEPS = Parameter(help="of each run. [default: by size, 1e7]", converter=whole_number)
+_SEEDS = Parameter(help="runs of each row. [default: by size, 10]", converter=whole_number)
+_FIRST_SEED = Parameter(help="seed of the first run. [default: 0]", converter=whole_number)
+_STUDY_OUT = Parameter(
+    help="directory, new, empty, or one of this study to go on with. [default: runs/study-NAME-N]"
+)
 
 
 def parse(arguments: Sequence[str]) -> Command | None:
@@ -89,7 +107,7 @@ def parse(arguments: Sequence[str]) -> Command | None:
     except UnusedCliTokensError as error:
         unused = " ".join(error.unused_tokens or [])
         raise ConfigError(
-            f"unexpected argument {unused!r}; the commands are eval and convex"
+            f"unexpected argument {unused!r}; the commands are eval, convex and study"
         ) from error
     except CycloptsError as error:
         raise ConfigError(" ".join(str(error).split())) from error
@@ -149,6 +167,23 @@ def _convex(
     draws: Annotated[int, _DRAWS] = 5,
     seed: Annotated[int, _FIRST] = 0,
     stochastic: Annotated[bool, _STOCHASTIC] = False,
-    out: Annotated[Path | None, _STUDY_OUT] = None,
+    out: Annotated[Path | None, _CONVEX_OUT] = None,
 ) -> Convex:
     return Convex(convex.settings(problem, methods, steps, draws, seed, stochastic), out)
+
+
+@_app.command(name="study", help=studies.help_text())
+def _study(
+    name: Annotated[str, _STUDY],
+    /,
+    *,
+    quick: Annotated[bool, _QUICK] = False,
+    main: Annotated[bool, _MAIN] = False,
+    methods: Annotated[str | None, _STUDY_METHODS] = None,
+    steps: Annotated[int | None, _STUDY_STEPS] = None,
+    seeds: Annotated[int | None, _SEEDS] = None,
+    seed: Annotated[int | None, _FIRST_SEED] = None,
+    out: Annotated[Path | None, _STUDY_OUT] = None,
+) -> Study:
+    asked = quick or main or any(flag is not None for flag in (methods, steps, seeds, seed))
+    return Study(studies.settings(name, quick, main, methods, steps, seeds, seed), out, asked)

@@ -98,13 +98,16 @@ def _check_agent(settings: RunSettings) -> None:
             agent.correction,
             "vtrace: all heads but the first learn from actions that they have not chosen",
         )
+    if settings.tuning.method == "none":
+        return
     for name in sorted(_tuned(settings) - set(settings.in_use)):
         if name in READ_BY:
             allowed = f"{' | '.join(READ_BY[name])} to tune {name}"
             _require(False, "agent.inner_optimizer", agent.inner_optimizer, allowed)
         elif agent.algorithm == "q_lambda" or name == "epsilon":
             other = "q_lambda" if name == "epsilon" else "actor_critic"
-            _require(False, "agent.algorithm", agent.algorithm, f"{other} to tune {name}")
+            allowed = f"{other} to tune {name} (--preset q_lambda tunes epsilon alone)"
+            _require(False, "agent.algorithm", agent.algorithm, allowed)
         _require(False, "agent.correction", agent.correction, f"vtrace to tune {name}")
 
 
@@ -129,8 +132,11 @@ def _check_tuning(settings: RunSettings) -> None:
         allowed = f"unrolled to tune {by_rule}, which no minimiser depends on"
         _require(not by_rule, "tuning.differentiation", tuning.differentiation, allowed)
     if tuning.method == "bmg" and tuning.matching == "none":
-        weight = tuning.value_weight + tuning.parameter_weight
-        allowed = "reverse_kl | kl where value_weight and parameter_weight are 0"
+        # An outer critic's target does not move the values that are matched.
+        by_value = 0.0 if settings.agent.outer_critic and tuning.target_by == "outer" else 1.0
+        weight = tuning.value_weight * settings.hyperparameters["critic"].outer * by_value
+        weight += tuning.parameter_weight
+        allowed = "reverse_kl | kl where nothing else is matched"
         _require(weight > 0, "tuning.matching", tuning.matching, allowed)
     if tuning.target_last == "policy":
         allowed = "full where target_by is learned"
@@ -145,6 +151,9 @@ def _check_tuning(settings: RunSettings) -> None:
             allowed = f"between its bounds {spec.low:g}:{spec.high:g}, and not on them"
             inside = spec.low < spec.start < spec.high
             _require(inside, f"start of {name}", spec.start, allowed)
+        if "learning_rate" in tuned:
+            low = settings.hyperparameters["learning_rate"].low
+            _require(low > 0, "low of learning_rate", low, "above 0 for a meta-network")
 
 
 def _tuned(settings: RunSettings) -> set[str]:

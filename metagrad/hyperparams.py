@@ -32,11 +32,14 @@ POSITIVE = Bijector(jnp.exp, jnp.log)
 
 
 def between(low: float, high: float) -> Bijector:
-    """R to (low, high) by a sigmoid: for values that no projection keeps inside."""
+    """R to (low, high) by a sigmoid: for values that no projection keeps inside.
+
+    The inverse of what lies on the bounds or outside is that of a value just inside.
+    """
     width = high - low
     return Bijector(
         lambda x: low + width * jax.nn.sigmoid(x),
-        lambda y: UNIT_INTERVAL.inverse((y - low) / width),
+        lambda y: UNIT_INTERVAL.inverse(jnp.clip((y - low) / width, 1e-6, 1 - 1e-6)),
     )
 
 

@@ -30,9 +30,9 @@ def contextual(
 ) -> hp.Source:
     """A source that adds the output of a network to the raw value of every tuned hyperparameter.
 
-    The last layer starts at zero and has no bias, so that all start where they are told to,
-    and a context of zeros gives exactly what `hyperparams.scalars` gives: the raw value is the
-    bias. The sum is not projected: bijectors must have the bounds in them
+    The last layer starts at zero and has no bias, so that all start where they are told to: the
+    raw value is the bias. As long as no context but zeros is seen, this is exactly
+    `hyperparams.scalars`. The sum is not projected: bijectors must have the bounds in them
     (`hyperparams.between`).
 
     Args:
@@ -60,7 +60,8 @@ def contextual(
     def apply(values, batch):
         if not values.raw:
             return hp.constrain(space, values)
-        offsets = {name: x for name, x in values.raw.items() if name != NETWORK}
+        # By name: the order of a dictionary is lost wherever JAX takes it apart.
+        offsets = {name: values.raw[name] for name in sorted(values.raw) if name != NETWORK}
         sizes = _sizes(offsets)
         inputs = jax.lax.stop_gradient(context(batch)).astype(float)
         output = net.apply(values.raw[NETWORK], inputs, sum(sizes.values()))

@@ -1,7 +1,11 @@
-"""Many runs of one agent as one vmapped program, and what is measured of them."""
+"""Many runs of one agent as one vmapped program, and what is measured of them.
+
+The program is vmapped over runs and sharded over all devices, which need not talk to each other.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from scipy import stats
 
 from agents import self_tuning
@@ -113,8 +118,13 @@ def run(
         states, metrics = jax.vmap(cycle, (0, None))(states, None)
         return states, jax.vmap(lambda m: _keep(m, episodes))(metrics)
 
+    # Devices take equally many runs; where that does not come out, the last one is repeated.
+    runs, spare = len(seeds), -len(seeds) % min(jax.device_count(), len(seeds))
+    seeds = [*seeds, *[seeds[-1]] * spare]
+    first = start_values(settings, runs, starts)
+    first = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], spare, 0)]), first)
     keys = jnp.stack([jax.random.PRNGKey(seed) for seed in seeds])
-    states = jax.jit(jax.vmap(init))(keys, start_values(settings, len(seeds), starts))
+    states = sharded(jax.jit(jax.vmap(init))(keys, first))
     advance = compile_steps(step, states, chunk_size(cycles, size * len(seeds), progress))
     judges = jnp.stack([jax.random.split(jax.random.fold_in(key, 1), parts) for key in keys])
     if evaluations:
@@ -132,9 +142,9 @@ def run(
         rows += kept
         if evaluations:
             greedy.append(np.asarray(judge(states.agent, judges[:, part])))
-    kept = in_time_order(rows)
+    kept = jax.tree.map(lambda x: x[:runs], in_time_order(rows))
     seconds = time.perf_counter() - begun
-    return _outcome(settings, kept, np.stack(greedy, 1) if greedy else (), seconds)
+    return _outcome(settings, kept, np.stack(greedy, 1)[:runs] if greedy else (), seconds)
 
 
 def task_and_agent(settings: RunSettings) -> tuple[GraphTask, SelfTuningAgent]:
@@ -173,15 +183,26 @@ def chunk_size(cycles: int, steps: int, progress: Progress | None) -> int:
     return min(-(-cycles // reports), max(1, _LARGEST_CHUNK // steps))
 
 
+def sharded(state: Any) -> Any:
+    """The state of R runs, leaves [R, ...], on as many devices as divide R."""
+    return jax.device_put(state, NamedSharding(_mesh(state), PartitionSpec("runs")))
+
+
+def _mesh(state: Any) -> Mesh:
+    runs = jax.tree.leaves(state)[0].shape[0]
+    return Mesh(np.array(jax.devices()[: math.gcd(runs, jax.device_count())]), ("runs",))
+
+
 def compile_steps(step: Callable[..., Any], state: Any, size: int):
     """Compiles a scan that is cut into chunks, so that the host sees them one after the other.
 
-    The number of steps of a chunk is an argument of the program: one is compiled for chunks of
-    all lengths, and where they are cut changes no result.
+    Runs are independent: each device scans those that it has. The number of steps of a chunk is
+    an argument of the program: one is compiled for chunks of all lengths, and where they are cut
+    changes no result.
 
     Args:
-      step: (state, number of the step) -> (state, row).
-      state: to compile for.
+      step: (state, number of the step) -> (state, row), both with leaves [R, ...] for any R.
+      state: to compile for, as `sharded` puts it.
       size: most steps in a chunk.
 
     Returns:
@@ -202,13 +223,21 @@ def compile_steps(step: Callable[..., Any], state: Any, size: int):
 
         return jax.lax.fori_loop(0, count, body, (state, rows))
 
-    compiled = jax.jit(run, donate_argnums=0).lower(state, jnp.int32(0), jnp.int32(0)).compile()
+    spec = PartitionSpec("runs")
+    on_each = jax.shard_map(
+        run,
+        mesh=_mesh(state),
+        in_specs=(spec, PartitionSpec(), PartitionSpec()),
+        out_specs=(spec, PartitionSpec(None, "runs")),
+        check_vma=False,
+    )
+    compiled = jax.jit(on_each, donate_argnums=0).lower(state, 0, 0).compile()
 
     def advance(state, first, count, tell=lambda done: None):
         chunks = []
         for begin in range(0, count, size):
             length = min(size, count - begin)
-            state, rows = compiled(state, jnp.int32(first + begin), jnp.int32(length))
+            state, rows = compiled(state, first + begin, length)
             chunks.append(jax.tree.map(lambda x, n=length: np.asarray(x)[:n], rows))
             tell(first + begin + length)
         return state, chunks

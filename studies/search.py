@@ -581,6 +581,7 @@ def _run(
         if progress is not None:
             progress((spent + done * members) * size, total * size)
 
+    state = population.sharded(state)
     chunk = population.chunk_size(cycles, size * searches * members, progress)
     advance = population.compile_steps(step, state, chunk)
     begun = time.perf_counter()

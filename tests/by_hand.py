@@ -182,7 +182,9 @@ def start_of_rule(params):
 
 def apply_rule(task, gradient, state, params, hyper):
     norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient)))
-    gradient = jax.tree.map(lambda g: g * jnp.where(norm > task.clip, task.clip / norm, 1), gradient)
+    gradient = jax.tree.map(
+        lambda g: g * jnp.where(norm > task.clip, task.clip / norm, 1), gradient
+    )
     rate = hyper["learning_rate"]
     if task.rule == "sgd":
         return jax.tree.map(lambda x, g: x - rate * g, params, gradient), state

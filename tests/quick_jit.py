@@ -8,9 +8,9 @@ import jax
 _OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
-def quick_jit(function: Callable) -> Callable:
-    """`jax.jit(function)`, hardly optimised."""
-    return jax.jit(function, compiler_options=_options())
+def quick_jit(function: Callable, **options) -> Callable:
+    """`jax.jit(function, **options)`, hardly optimised."""
+    return jax.jit(function, compiler_options=_options(), **options)
 
 
 @lru_cache

@@ -22,6 +22,7 @@ from configs.settings import (
     default_hyperparameters,
 )
 from metagrad import hyperparams as hp
+from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import trajectory
 
 OBSERVATIONS = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -96,14 +97,14 @@ def test_online_learners_stay_within_bounds_by_themselves(name):
 
 def run(settings, updates=6):
     agent = self_tuning.make(OBSERVATIONS, ACTIONS, settings)
-    state = jax.jit(agent.init)(jax.random.PRNGKey(0))
-    inner_step = jax.jit(agent.inner_step)
-    meta_step = jax.jit(agent.meta_step, donate_argnums=0)
+    state = quick_jit(agent.init)(jax.random.PRNGKey(0))
+    inner_step = quick_jit(agent.inner_step)
+    meta_step = quick_jit(agent.meta_step, donate_argnums=0)
     states = [state]
     for seed in range(updates):
         state, step = inner_step(state, trajectory(seed, ACTIONS))
         states.append(jax.tree.map(jnp.copy, state))
-        state, _ = meta_step(state, jax.tree.map(lambda x: x[None], step))
+        state, _ = meta_step(state, self_tuning.kept(agent, [step]))
     return agent, states
 
 
@@ -138,7 +139,7 @@ def test_a_learning_rate_that_is_tuned_is_kept_from_destroying_the_policy(tune):
     names = {"learning_rate"} if tune else {"gamma"}
     settings = tuned(names, {"learning_rate": 0.1}.items())
     agent, states = run(settings)
-    change = jax.jit(inner.make(OBSERVATIONS, ACTIONS, settings).change)
+    change = quick_jit(inner.make(OBSERVATIONS, ACTIONS, settings).change)
     changes = []
     for seed, (before, after) in enumerate(itertools.pairwise(states)):
         old, new = before.learner.inner.params, after.learner.inner.params

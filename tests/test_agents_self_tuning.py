@@ -17,6 +17,7 @@ from configs.settings import (
     RunSettings,
     TuningSettings,
 )
+from tests.quick_jit import quick_jit
 
 T, B = 4, 3
 OBSERVATIONS = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -79,13 +80,22 @@ def trajectory(seed, actions):
     )
 
 
+def compiled(agent):
+    """The agent with its programs jitted."""
+    return agent._replace(
+        init=quick_jit(agent.init),
+        inner_step=quick_jit(agent.inner_step),
+        meta_step=quick_jit(agent.meta_step),
+    )
+
+
 def stack(items):
     return jax.tree.map(lambda *x: jnp.stack(x), *items)
 
 
 @pytest.mark.parametrize(
     ("inner_steps", "target_steps", "period"),
-    [(1, 1, 1), (1, 1, 2), (2, 3, 1), (2, 2, 3), (1, 1, 4)],
+    [(1, 1, 1), (1, 1, 2), (2, 3, 1), (2, 2, 3), (1, 1, 4), (1, 3, 5)],
 )
 def test_the_window_holds_the_latest_updates_and_replays_the_live_parameters(
     inner_steps, target_steps, period
@@ -95,11 +105,10 @@ def test_the_window_holds_the_latest_updates_and_replays_the_live_parameters(
         "bmg", inner_steps=inner_steps, target_steps=target_steps, period=period
     )
     actions = ACTIONS["discrete"]
-    agent = self_tuning.make(OBSERVATIONS, actions, settings)
+    agent = compiled(self_tuning.make(OBSERVATIONS, actions, settings))
     engine = self_tuning.learner(inner.make(OBSERVATIONS, actions, settings), settings)
-    inner_step, meta_step = jax.jit(agent.inner_step), jax.jit(agent.meta_step)
     engine = engine._replace(
-        inner_step=jax.jit(engine.inner_step), meta_step=jax.jit(engine.meta_step)
+        inner_step=quick_jit(engine.inner_step), meta_step=quick_jit(engine.meta_step)
     )
     state, nothing = agent.init(jax.random.PRNGKey(1)), jnp.zeros(0)
     window, live, moved = inner_steps + target_steps, [], []
@@ -108,11 +117,11 @@ def test_the_window_holds_the_latest_updates_and_replays_the_live_parameters(
         steps = []
         for _ in range(period):
             live.append((state.learner, trajectory(seed, actions)))
-            state, step = inner_step(state, live[-1][1])
+            state, step = agent.inner_step(state, live[-1][1])
             steps.append(step)
             seed += 1
         before = state
-        state, _ = meta_step(state, self_tuning.kept(agent, steps))
+        state, _ = agent.meta_step(state, self_tuning.kept(agent, steps))
         moved.append(
             any(
                 np.any(a != b)
@@ -150,7 +159,7 @@ def test_the_window_holds_the_latest_updates_and_replays_the_live_parameters(
 @pytest.mark.parametrize("method", ["mg", "bmg"])
 def test_experience_without_any_reward_gives_no_nan(method):
     settings = make_settings(method, period=2)
-    agent = self_tuning.make(OBSERVATIONS, ACTIONS["discrete"], settings)
+    agent = compiled(self_tuning.make(OBSERVATIONS, ACTIONS["discrete"], settings))
     nothing = jax.tree.map(jnp.zeros_like, trajectory(0, ACTIONS["discrete"]))
     state = agent.init(jax.random.PRNGKey(0))
     for _ in range(3):
@@ -167,7 +176,7 @@ def test_fixed_hyperparameters_keep_their_value_and_bounds_hold():
     settings = make_settings("bmg", learning_rate=0.5, period=2)
     changed = {**settings.hyperparameters, "gamma": fixed, "entropy": narrow}
     settings = replace(settings, hyperparameters=changed)
-    agent = self_tuning.make(OBSERVATIONS, ACTIONS["discrete"], settings)
+    agent = compiled(self_tuning.make(OBSERVATIONS, ACTIONS["discrete"], settings))
     state = agent.init(jax.random.PRNGKey(0))
     for seed in range(4):
         state, a = agent.inner_step(state, trajectory(2 * seed, ACTIONS["discrete"]))

@@ -180,7 +180,7 @@ def test_meta_gradients_are_unbiased_with_a_fresh_rollout_and_biased_without():
 
 
 def test_the_average_of_sampled_meta_gradients_is_the_exact_one():
-    T, number, wanted = 3, 20_000, exact(3)
+    T, number, wanted = 3, 60_000, exact(3)
 
     def roll_out(params, key):
         def step(state, key):

@@ -123,7 +123,7 @@ BAD = {
     "--start lambda=1 --bounds lambda=0.1:1": "start of lambda: 1 cannot be tuned from",
     "--start gamma=high": "'high'",
     "--start gamma": "NAME=VALUE",
-    "--start lr=0.1": "'lr'.*gamma, lambda, entropy, critic, learning_rate",
+    "--start lr=0.1": "'lr'.*gamma, lambda, entropy, critic, .*learning_rate",
     "--start gamma=0.5 --start gamma=0.6": "gamma: said twice",
     "--fix discount": "'discount'.*gamma, lambda",
     "--fix gamma --tune gamma": "gamma",

@@ -8,6 +8,7 @@ import pytest
 
 from metagrad import core, matching, targets, update_rules
 from metagrad import hyperparams as hp
+from tests.quick_jit import quick_jit
 
 SPACE = {
     "learning_rate": hp.Hyperparameter(hp.POSITIVE),
@@ -72,7 +73,9 @@ def float64():
 
 
 def make(rule="rms", objective="mg"):
-    return core.meta_learner(PROBLEM, RULES[rule], hp.scalars(SPACE), OBJECTIVES[objective], optax.sgd(1e-2))
+    return core.meta_learner(
+        PROBLEM, RULES[rule], hp.scalars(SPACE), OBJECTIVES[objective], optax.sgd(1e-2)
+    )
 
 
 def params_and_data(count, seed=0):
@@ -85,11 +88,12 @@ def params_and_data(count, seed=0):
 def run(learner, params, data, count):
     """`count` live steps: start, end and stacked records."""
     state, steps = learner.init(params, START), []
+    inner_step = quick_jit(learner.inner_step)
     # One step first, so that the rule's state at the start is not all zeros.
-    state, _ = learner.inner_step(state, jax.tree.map(lambda x: x[-1], data))
+    state, _ = inner_step(state, jax.tree.map(lambda x: x[-1], data))
     start = state
     for k in range(count):
-        state, step = learner.inner_step(state, jax.tree.map(lambda x, k=k: x[k], data))
+        state, step = inner_step(state, jax.tree.map(lambda x, k=k: x[k], data))
         steps.append(step)
     return start, state, jax.tree.map(lambda *x: jnp.stack(x), *steps)
 
@@ -138,13 +142,13 @@ def test_meta_gradient_equals_finite_differences_and_reverse_over_reverse(rule, 
     params, data = params_and_data(count + 3)
     start, end, steps = run(learner, params, data, count)
     reference, validation = reference_objective(objective, RULES[rule], start, data, count)
-    got, _ = jax.jit(learner.meta_gradient)(end, steps, end.inner, validation)
+    got, _ = quick_jit(learner.meta_gradient)(end, steps, end.inner, validation)
 
     raw = start.values.raw
-    reverse = jax.grad(reference)(raw)
+    value, reverse = quick_jit(reference), quick_jit(jax.grad(reference))(raw)
     for name in READ_BY.get(rule, {"learning_rate"}) | {"decay", "tilt"}:
         step = 1e-5
-        up, down = (reference({**raw, name: raw[name] + s}) for s in (step, -step))
+        up, down = (value({**raw, name: raw[name] + s}) for s in (step, -step))
         difference = (up - down) / (2 * step)
         assert abs(difference) > 1e-7, "a vanishing derivative would test nothing"
         np.testing.assert_allclose(got[name], difference, rtol=1e-4)
@@ -225,7 +229,9 @@ def test_zero_gradients_give_no_nan(rule, objective):
         lambda params, *rest: 0.0 * outer_loss(params, *rest),
         PROBLEM.match,
     )
-    learner = core.meta_learner(zero, RULES[rule], hp.scalars(SPACE), OBJECTIVES[objective], optax.adam(1e-2))
+    learner = core.meta_learner(
+        zero, RULES[rule], hp.scalars(SPACE), OBJECTIVES[objective], optax.adam(1e-2)
+    )
     params, data = params_and_data(3)
     state = learner.init(params, START)
     state, step = learner.inner_step(state, jax.tree.map(lambda x: x[0], data))
@@ -236,7 +242,9 @@ def test_zero_gradients_give_no_nan(rule, objective):
 
 def test_meta_step_descends_the_outer_loss():
     """Too strong a decay of the weights is unlearned: the sign of the meta-gradient is right."""
-    learner = core.meta_learner(PROBLEM, RULES["sgd"], hp.scalars(SPACE), OBJECTIVES["mg"], optax.adam(3e-2))
+    learner = core.meta_learner(
+        PROBLEM, RULES["sgd"], hp.scalars(SPACE), OBJECTIVES["mg"], optax.adam(3e-2)
+    )
     params, _ = params_and_data(1)
     x = jnp.asarray(np.random.default_rng(3).normal(size=(64, 2)))
     batch = (x, predict(params, x) - 0.5 * predict(params, x[::-1]))
@@ -255,7 +263,9 @@ def test_meta_step_descends_the_outer_loss():
 
 def test_only_tuned_hyperparameters_move():
     space = {**SPACE, "decay": SPACE["decay"]._replace(tuned=False)}
-    learner = core.meta_learner(PROBLEM, RULES["rms"], hp.scalars(space), OBJECTIVES["bmg"], optax.adam(1e-1))
+    learner = core.meta_learner(
+        PROBLEM, RULES["rms"], hp.scalars(space), OBJECTIVES["bmg"], optax.adam(1e-1)
+    )
     params, data = params_and_data(3)
     state = learner.init(params, START)
     state, step = learner.inner_step(state, jax.tree.map(lambda x: x[0], data))
@@ -269,7 +279,9 @@ def test_only_tuned_hyperparameters_move():
 @pytest.mark.parametrize("count", [1, 2])
 def test_nothing_tuned_is_no_error(count):
     space = {name: spec._replace(tuned=False) for name, spec in SPACE.items()}
-    learner = core.meta_learner(PROBLEM, RULES["rms"], hp.scalars(space), OBJECTIVES["bmg"], optax.adam(0.1))
+    learner = core.meta_learner(
+        PROBLEM, RULES["rms"], hp.scalars(space), OBJECTIVES["bmg"], optax.adam(0.1)
+    )
     params, data = params_and_data(count + 2)
     start, state, steps = run(learner, params, data, count)
     validation = jax.tree.map(lambda x: x[count:], data)

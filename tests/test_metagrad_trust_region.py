@@ -161,7 +161,12 @@ def test_a_learning_rate_that_would_diverge_is_brought_down():
     ends = {}
     for name, where in (("free", None), ("bounded", region(limit=0.5))):
         learner = core.meta_learner(
-            problem, update_rules.sgd(), hp.scalars(space), targets.meta_gradient(), optax.sgd(0.0), where
+            problem,
+            update_rules.sgd(),
+            hp.scalars(space),
+            targets.meta_gradient(),
+            optax.sgd(0.0),
+            where,
         )
         state = learner.init(jnp.array([1.0, 2.0]), {"learning_rate": 1e3})
         for _ in range(60):
