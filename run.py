@@ -28,15 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(command: cli.Command) -> int:
     # JAX is imported only now: help and mistakes need not wait for it, and it reads the
     # settings of its cache from the environment when it is imported.
-    from training import compilation_cache, run_directory
+    from training import compilation_cache, host_devices, run_directory
 
+    compilation_cache.enable()
     if isinstance(command, cli.Study):
+        host_devices.enable()
         from studies import two_colors_files
 
         two_colors_files.check(command.out)
     elif not isinstance(command, cli.Evaluate):
         run_directory.check(command.out)
-    compilation_cache.enable()
     from rich.console import Console
 
     console = Console()

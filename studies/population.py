@@ -237,7 +237,8 @@ def compile_steps(step: Callable[..., Any], state: Any, size: int):
         chunks = []
         for begin in range(0, count, size):
             length = min(size, count - begin)
-            state, rows = compiled(state, first + begin, length)
+            # Put where it is already, but for empty arrays, which XLA leaves anywhere.
+            state, rows = compiled(sharded(state), first + begin, length)
             chunks.append(jax.tree.map(lambda x, n=length: np.asarray(x)[:n], rows))
             tell(first + begin + length)
         return state, chunks

@@ -1,11 +1,18 @@
 """What the benchmarks measure, on runs small enough to count by hand."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 
 from benchmarks import cartpole, tables
 from studies import population
 from studies.population import Outcome
+from training import host_devices
+
+TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 
 
 def outcome(ends, returns, greedy=((0.0,),)):
@@ -96,3 +103,31 @@ def test_binned_weighs_repeats_and_ends_with_its_part():
     np.testing.assert_array_equal(both[0, :2], [2.5, 2.5])
     late = population.binned(values, weights * [[0, 0, 0, 1]], np.array([2, 3, 60, 120]))
     assert np.all(np.isnan(late[0, :59])) and late[0, 59] == 5.0
+
+
+def test_runs_on_several_devices_are_the_same_runs(tmp_path):
+    """In other processes: the number of devices is settled when JAX uses the first one."""
+    results = {}
+    for name, flags, more in (("one", "", []), ("two", TWO_DEVICES, ["sharded"])):
+        path = tmp_path / f"{name}.npz"
+        command = [sys.executable, "-m", "tests.sharded_population", str(path), *more]
+        environment = os.environ | {"XLA_FLAGS": flags}
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+        results[name] = dict(np.load(path))
+    assert [int(r.pop("devices")) for r in results.values()] == [1, 2]
+    for name, one in results["one"].items():
+        assert one.shape[0] == 3
+        # Other batch sizes round differently; the first cycles show no more than that.
+        first, second = one[:, :5], results["two"][name][:, :5]
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+
+
+def test_flags_that_are_set_already_stay(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", TWO_DEVICES)
+    host_devices.enable()
+    assert os.environ["XLA_FLAGS"] == TWO_DEVICES
+    monkeypatch.setenv("XLA_FLAGS", "--xla_something=1")
+    host_devices.enable()
+    cores = len(os.sched_getaffinity(0))
+    assert os.environ["XLA_FLAGS"].startswith("--xla_something=1 ")
+    assert f"device_count={cores}" in os.environ["XLA_FLAGS"]
