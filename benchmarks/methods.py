@@ -41,15 +41,7 @@ SELF_TUNED = ("none", "mg", "bmg", "stacx")
 
 def settings_for(task: str) -> RunSettings:
     """The default agent of a task, with bmg."""
-    if task == "Acrobot":
-        return acrobot()
-    return replace(presets.for_env("CartPole-v1"), steps=STEPS)
-
-
-def acrobot() -> RunSettings:
-    """Acrobot-v1, whose values go down to -100 at the default discount, as CartPole's go up."""
-    settings = presets.for_env("Acrobot-v1")
-    return replace(settings, steps=STEPS, agent=replace(settings.agent, value_scale=20.0))
+    return replace(presets.for_env(f"{task}-v1"), steps=STEPS)
 
 
 def with_contestant(settings: RunSettings, name: str) -> RunSettings:

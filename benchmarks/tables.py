@@ -22,6 +22,7 @@ PAGES = (
     "learning-rate.md",
     "meta-gradients.md",
     "tuning.md",
+    "two-colors.md",
 )
 DOCS = Path(__file__).parent.parent / "docs"
 _TABLE = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -158,6 +159,40 @@ def _two_colors_speed(result: dict[str, Any]) -> str:
         for name, row in result["rows"].items()
     )
     return _markdown(head, rows)
+
+
+def _two_colors(result: dict[str, Any]) -> str:
+    """A study's summary.json beside what is published for ten million steps."""
+    published = result["published"]["rows"]
+    baseline = result["baseline"]
+
+    def cells(name: str, row: dict[str, Any]) -> Iterable[str]:
+        mean, ratio, recovery = row["mean"], row["ratio_to_baseline"], row["recovery"]
+        theirs = published[row["method"]]
+        fixed = row["hyperparameter"]["fixed_at"] is not None
+        shown = not fixed or name == baseline
+        return (
+            row["label"],
+            _spread([mean["value"], mean["low"], mean["high"]], digits=3),
+            "1" if ratio is None else _spread([*ratio.values()], digits=2),
+            f"{row['last_tenth']['value']:.3f}",
+            f"{100 * row['share_of_ceiling']:.0f}%",
+            "" if recovery is None else f"{recovery['steps']['value'] / 1e3:.0f}k",
+            f"{row['mean_total_reward'] / 1e6:.3f} ({row['sd'] * row['env_steps'] / 1e6:.3f})",
+            f"{theirs['mean']:.2f} ({theirs['sd']:.2f})" if shown else "",
+        )
+
+    head = (
+        "",
+        "reward a step",
+        "to the best fixed weight",
+        "last tenth",
+        "of the ceiling",
+        "steps to recover",
+        "total, millions (sd)",
+        "published total at 10M (sd)",
+    )
+    return _markdown(head, (cells(name, row) for name, row in result["rows"].items()))
 
 
 def _learning_rate(result: dict[str, Any]) -> str:
@@ -359,6 +394,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "methods-acrobot": ("methods-acrobot", _methods),
     "methods-options": ("methods-options", _options),
     "lunar-lander": ("lunar-lander", _starts),
+    "two-colors-quick": ("two-colors-quick", _two_colors),
+    "two-colors-main": ("two-colors-main", _two_colors),
     "two-colors-speed": ("two-colors-speed", _two_colors_speed),
 }
 

@@ -52,22 +52,25 @@ _TWO_COLORS: dict[str, object] = {
         normalize_advantage=False,
     ),
     "hyperparameters": _only(_centred(learning_rate=0.1, **{"lambda": 0.9}), "entropy")
-    | {"entropy": Hyperparameter(0.5, 1e-3, 1.0, True, 0.0)},
+    # Below 0.08 a policy can get so sure of itself that it never meets the other colour again,
+    # and no meta-gradient of a few updates sees that coming (docs/two-colors.md).
+    | {"entropy": Hyperparameter(0.2, 0.08, 0.4, True, 0.2)},
     "tuning": TuningSettings(
-        inner_steps=7,
-        target_steps=9,
-        period=16,
-        matching="kl",
+        inner_steps=1,
+        target_steps=4,
+        period=4,
+        matching="none",
+        parameter_weight=1.0,
         value_weight=0.0,
         context="reward",
-        learning_rate=1e-2,
+        learning_rate=3e-3,
     ),
 }
 
 # (pattern of Gymnasium ids, what differs from the defaults). The first that matches is taken.
 _FAMILIES: tuple[tuple[str, dict[str, object]], ...] = (
-    # Values grow to 100 at the default discount; tanh units alone get there slowly.
-    (r"^CartPole", {"agent": AgentSettings(value_scale=20.0)}),
+    # Values grow to 100 and -100 at the default discount; tanh units alone get there slowly.
+    (r"^(CartPole|Acrobot)", {"agent": AgentSettings(value_scale=20.0)}),
     # Costs of up to 16 a step, and a swing-up that is over within tens of steps.
     (
         r"^Pendulum",
@@ -114,7 +117,13 @@ def _q_lambda(settings: RunSettings) -> RunSettings:
         hyperparameters=_only(settings.hyperparameters, "epsilon"),
         agent=replace(settings.agent, algorithm="q_lambda"),
         tuning=replace(
-            settings.tuning, method="bmg", inner_steps=0, target_steps=16, period=16, matching="kl"
+            settings.tuning,
+            method="bmg",
+            inner_steps=0,
+            target_steps=16,
+            period=16,
+            matching="kl",
+            parameter_weight=0.0,
         ),
     )
 

@@ -17,14 +17,11 @@ from configs.validate import validate
 Context = Literal["none", "reward", "rich"]
 Changes = Mapping[str, Any]
 
-# Changes of the tuning settings.
-MG: Changes = {"method": "mg", "inner_steps": 7, "learning_rate": 1e-2}
+# Changes of the tuning settings. All were chosen on seeds from 1000 up.
+MG: Changes = {"method": "mg", "value_weight": 1.0}
 BMG: Changes = {"method": "bmg"}
 Q_BMG: Changes = {}  # of the q_lambda preset's
 FIXED: Changes = {"method": "none", "context": "none"}
-
-# Entropy weight in the outer objective.
-OUTER_ENTROPY = {"mg": 0.0, "bmg": 0.0}
 
 
 class Method(NamedTuple):
@@ -59,10 +56,7 @@ def _fixed() -> Method:
 
 def _actor_critic(family: str, changes: Changes, context: Context) -> Method:
     def make(env: str) -> RunSettings:
-        settings = _tuning(presets.for_env(env), {**changes, "context": context})
-        entropy = replace(settings.hyperparameters["entropy"], outer=OUTER_ENTROPY[family])
-        names = settings.hyperparameters | {"entropy": entropy}
-        return replace(settings, hyperparameters=names)
+        return _tuning(presets.for_env(env), {**changes, "context": context})
 
     return Method(_label(family, context), family, context, "entropy", make)
 
