@@ -43,18 +43,21 @@ _NEED_VALUES = {"gamma", "lambda", "policy", "critic"}
 
 
 def contestants() -> dict[str, RunSettings]:
-    """By name: without tuning, mg, bmg with a long target, and bmg as the preset has it."""
+    """By name: without tuning, mg, bmg with a long target in two matchings, and the preset."""
     preset = presets.for_env("TwoColors-v0")
 
     def tuned(**changes: Any) -> RunSettings:
         return replace(preset, tuning=replace(preset.tuning, **changes))
 
     tuning = preset.tuning
+    long = tuned(method="bmg", inner_steps=1, target_steps=8, period=9)
+    divergence = replace(long, tuning=replace(long.tuning, matching="kl", parameter_weight=0.0))
     own = f"bmg, K={tuning.inner_steps}, L={tuning.target_steps}, period {tuning.period}"
     return {
         "none": tuned(method="none", period=9),
         "mg, K=1, period 9": tuned(method="mg", inner_steps=1, period=9),
-        "bmg, K=1, L=8, period 9": tuned(method="bmg", inner_steps=1, target_steps=8, period=9),
+        "bmg, K=1, L=8, period 9": long,
+        "bmg, K=1, L=8, period 9, matching kl": divergence,
         f"{own} (preset)": preset,
     }
 

@@ -80,7 +80,18 @@ _FAMILIES: tuple[tuple[str, dict[str, object]], ...] = (
         },
     ),
     (r"^TwoColors", _TWO_COLORS),
-    (r"^(LunarLander|BipedalWalker)", {"steps": 2_000_000}),
+    # Returns of -500 to 300. An update has 512 steps, and would be followed by few meta-steps.
+    (
+        r"^LunarLander",
+        {
+            "steps": 2_000_000,
+            "num_envs": 16,
+            "agent": AgentSettings(rollout_length=32, value_scale=100.0),
+            "hyperparameters": _centred(gamma=0.995, learning_rate=1e-3, **{"lambda": 0.9}),
+            "tuning": TuningSettings(period=2),
+        },
+    ),
+    (r"^BipedalWalker", {"steps": 2_000_000}),
     (rf"^({_MUJOCO})(-|$)", {"steps": 1_000_000, "agent": AgentSettings(rollout_length=32)}),
     (r"^ALE/|NoFrameskip", {"steps": 10_000_000, "agent": AgentSettings(rollout_length=20)}),
 )

@@ -298,13 +298,15 @@ def test_operations_of_a_step_by_hand():
     one = of(method="mg", inner_steps=1, period=2, value_weight=1.0)
     assert one == plain | {"judging": 12.0, "differentiation": 5.0}
     # Values are not matched: per batch a target's forward pass, and the student's with gradient.
-    many = of(method="bmg", inner_steps=3, target_steps=4, period=10, value_weight=0.0)
+    long = {"method": "bmg", "inner_steps": 3, "target_steps": 4, "period": 10}
+    many = of(**long, matching="kl", value_weight=0.0)
     assert many["target"] == 4 * 24 / 10
     assert many["matching"] == 4 * 14 / 10
     # Through an update: as its gradient, 4 + 4 x 2 for each network, values frozen twice.
     assert many["differentiation"] == pytest.approx((10 + 2 * (24 + 12 + 12 + 12)) / 10)
-    values = of(method="bmg", inner_steps=3, target_steps=4, period=10, value_weight=1.0)
+    values = of(**long, matching="kl", value_weight=1.0)
     assert values["matching"] == 4 * 28 / 10
+    assert of(**long, matching="none", parameter_weight=1.0)["matching"] == 0
 
 
 def test_the_speed_contestants_are_allowed_and_take_whole_cycles():

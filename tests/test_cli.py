@@ -54,7 +54,9 @@ def test_flags_change_their_settings_alone():
         steps=10_000,
         num_envs=4,
         backend="host",
-        agent=dataclasses.replace(AgentSettings(), hidden=(32, 16), rollout_length=5),
+        agent=dataclasses.replace(
+            presets.for_env("Acrobot-v1").agent, hidden=(32, 16), rollout_length=5
+        ),
         tuning=dataclasses.replace(TuningSettings(), method="mg", learning_rate=0.1, inner_steps=2),
     )
     assert settings_of(*arguments.split()) == expected
