@@ -31,6 +31,8 @@ def _run(command: cli.Command) -> int:
     from training import compilation_cache, host_devices, run_directory
 
     compilation_cache.enable()
+    if isinstance(command, cli.Train) and command.settings.devices > 1:
+        host_devices.enable(command.settings.devices)
     if isinstance(command, cli.Study):
         host_devices.enable()
         from studies import two_colors_files
@@ -56,11 +58,18 @@ def _run(command: cli.Command) -> int:
 
         two_colors.run(*command, console)
         return 0
-    from training import loop, report
+    from training import loop, parallel, report
 
-    result = loop.train(command.settings, command.out, console)
-    report.print_run(console, result.directory, result.summary, result.evaluation)
-    return 0 if result.evaluation else 130
+    def train(settings, out, shown):
+        where = Console(quiet=not shown)
+        result = loop.train(settings, out, where)
+        report.print_run(where, result.directory, result.summary, result.evaluation)
+        return 0 if result.evaluation else 130
+
+    if command.cluster is None:
+        return train(command.settings, command.out, True)
+    parallel.join(command.cluster)
+    return parallel.train_together(command.settings, command.out, train)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from configs import convex, files, presets, studies
+from configs.cluster import Cluster, cluster
 from configs.errors import ConfigError
 from configs.hyperparameter_flags import HyperparameterFlags, edit
 from configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -25,6 +26,7 @@ class Train(NamedTuple):
 
     settings: RunSettings
     out: Path | None  # None: a new numbered directory under runs/
+    cluster: Cluster | None  # None: this process alone
 
 
 class Evaluate(NamedTuple):
@@ -74,6 +76,16 @@ _PRESET = Parameter(
 _OUT = Parameter(
     help="run directory, new or empty. [default: runs/ENV-META-seedSEED-N]", group=_RUN
 )
+_CLUSTER = Group("Cluster", sort_key=4)
+_DISTRIBUTED = Parameter(
+    help="one of several processes that train one agent on all their devices; SLURM, Open MPI "
+    "and Kubernetes say which, elsewhere the next three flags do. The first process writes.",
+    negative=(),
+    group=_CLUSTER,
+)
+_COORDINATOR = Parameter(help="HOST:PORT of the first process.", group=_CLUSTER)
+_PROCESSES = Parameter(help="how many.", converter=whole_number, group=_CLUSTER)
+_PROCESS = Parameter(help="which this one is, from 0.", converter=whole_number, group=_CLUSTER)
 _EPISODES = Parameter(help="number of episodes. [default: as in the run]", converter=whole_number)
 _SEED = Parameter(help="seed of the episodes. [default: as in the run]", converter=whole_number)
 _VIDEO = Parameter(help="write an animation of one episode as well.", negative=())
@@ -123,6 +135,10 @@ def _train(
     hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
     tuning: Annotated[_TuningFlags, _FLAT] = _TuningFlags(),  # noqa: B008 (frozen)
     agent: Annotated[_AgentFlags, _FLAT] = _AgentFlags(),  # noqa: B008 (frozen)
+    distributed: Annotated[bool, _DISTRIBUTED] = False,
+    coordinator: Annotated[str | None, _COORDINATOR] = None,
+    processes: Annotated[int | None, _PROCESSES] = None,
+    process: Annotated[int | None, _PROCESS] = None,
 ) -> Train:
     """Train an actor-critic agent that tunes its own hyperparameters."""
     changes = given(run, RunSettings)
@@ -136,7 +152,7 @@ def _train(
         agent=dataclasses.replace(base.agent, **given(agent, AgentSettings)),
     )
     validate(settings)
-    return Train(settings, out)
+    return Train(settings, out, cluster(distributed, coordinator, processes, process))
 
 
 @_app.command(name="eval")

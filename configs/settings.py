@@ -188,6 +188,8 @@ class RunSettings:
       num_envs: B, environments stepped side by side.
       backend: "jax" steps the environment inside jit, "host" through
         gymnasium.vector, "auto" in-graph where an equal twin exists.
+      devices: on which the environments are divided, each with a copy of the agent; no number
+        depends on it but for the order of sums.
       eval_episodes: episodes of the greedy evaluation at the end.
     """
 
@@ -196,6 +198,7 @@ class RunSettings:
     steps: int = 500_000
     num_envs: int = 4
     backend: Backend = "auto"
+    devices: int = 1
     eval_episodes: int = 20
     hyperparameters: dict[str, Hyperparameter] = field(default_factory=default_hyperparameters)
     agent: AgentSettings = AgentSettings()

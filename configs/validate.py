@@ -32,6 +32,7 @@ _COUNTS = {
     "seed": (0, 2**31 - 1),
     "steps": (1, 10**12),
     "num_envs": (1, 2**17),
+    "devices": (1, 2**17),
     "eval_episodes": (1, 10_000),
     "inner_steps": (0, 1000),
     "target_steps": (1, 1000),
@@ -76,6 +77,12 @@ def validate(settings: RunSettings) -> None:
         )
     for name, hyperparameter in settings.hyperparameters.items():
         _check_hyperparameter(name, hyperparameter)
+    _require(
+        settings.num_envs % settings.devices == 0,
+        "num_envs",
+        settings.num_envs,
+        f"a multiple of {settings.devices}, the number of devices",
+    )
     _check_agent(settings)
     if settings.tuning.method != "none":
         _check_tuning(settings)

@@ -55,7 +55,7 @@ def resolve(name: str) -> str:
     return f"{module}:{env_id}" if module else env_id
 
 
-def make(env_id: str, num_envs: int, backend: str = "auto") -> Task:
+def make(env_id: str, num_envs: int, backend: str = "auto", *, processes: int = 1) -> Task:
     """B environments of one id, as the task that agents act in.
 
     Args:
@@ -64,6 +64,8 @@ def make(env_id: str, num_envs: int, backend: str = "auto") -> Task:
       backend: "jax" steps the environment inside jit, which needs an equal twin in
         `TWINS` or an id of `envs` itself; "host" goes through `gymnasium.vector`; "auto" takes
         "jax" where it can.
+      processes: that divide the environments of the host among them; B / processes of them are
+        this one's. Environments in-graph are divided by devices, and the task has them all.
 
     Raises:
       ConfigError: a bad argument, an unknown id, an environment whose packages are not
@@ -81,7 +83,7 @@ def make(env_id: str, num_envs: int, backend: str = "auto") -> Task:
             f"(in-graph environments: {', '.join(in_graph)})"
         )
     if functional is None or backend == "host":
-        return host_task(spec, num_envs)
+        return host_task(spec, num_envs // processes)
     return graph_task(
         functional(),
         num_envs,

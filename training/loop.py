@@ -22,7 +22,7 @@ from configs import files
 from configs.settings import RunSettings
 from envs import registry
 from envs.task import HostTask
-from training import checkpoints, evaluation, report, run_directory
+from training import checkpoints, evaluation, parallel, report, run_directory
 from training.metrics import Log
 from training.progress import make_progress
 from training.recorder import Recorder
@@ -87,7 +87,9 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
     begun = time.perf_counter()
     run_directory.check(out)
     settings = replace(settings, env=registry.resolve(settings.env))
-    task = registry.make(settings.env, settings.num_envs, settings.backend)
+    task = registry.make(
+        settings.env, settings.num_envs, settings.backend, processes=jax.process_count()
+    )
     with ExitStack() as stack:
         if isinstance(task, HostTask):
             stack.callback(task.close)
@@ -103,7 +105,7 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
             stack.enter_context(closing(Log(directory))),
         )
         training = _run(runner, recorder, settings, checkpoints.path_in(directory), console)
-        state = training.state.agent
+        state = parallel.here(training.state.agent)
         result = None
         if not training.interrupted:
             with console.status("evaluating"):
@@ -166,7 +168,7 @@ def _run(
         compiled = saved = time.perf_counter()
         recorder.start_clock()
         waiting, done = deque[CycleMetrics](), 0
-        while done < chunks and not stopped():
+        while done < chunks and not parallel.any_process(stopped()):
             state, metrics = advance(state)
             done += 1
             waiting.append(metrics)
@@ -174,12 +176,12 @@ def _run(
             while len(waiting) > runner.in_background:
                 progress.update(recorder.add(waiting.popleft()))
             if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-                checkpoints.save(checkpoint, state.agent, done * steps_per_chunk)
+                checkpoints.save(checkpoint, parallel.here(state.agent), done * steps_per_chunk)
                 saved = time.perf_counter()
         for metrics in waiting:
             progress.update(recorder.add(metrics))
         seconds = time.perf_counter() - compiled
-    checkpoints.save(checkpoint, state.agent, done * steps_per_chunk)
+    checkpoints.save(checkpoint, parallel.here(state.agent), done * steps_per_chunk)
     return _Training(state, compiled - begun, seconds, done < chunks)
 
 

@@ -18,6 +18,7 @@ from agents.actor_critic import empty_trajectory
 from agents.self_tuning import AgentState, SelfTuningAgent, kept
 from configs.settings import RunSettings
 from envs.task import GraphTask, HostTask, Task, Timestep
+from training import parallel
 from training.rollout import collect_in_graph, collect_on_host
 
 
@@ -77,21 +78,46 @@ class Runner(NamedTuple):
 
 
 def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Runner:
-    """The runner for a task of either kind; `settings.num_envs` must be the task's."""
+    """The runner for a task of either kind on `settings.devices` devices.
+
+    The task has `settings.num_envs` environments; one on the host those of this process.
+
+    Raises:
+      ConfigError: if there are not so many devices.
+    """
     period, length = settings.tuning.period, settings.agent.rollout_length
-    steps_per_cycle = period * length * task.num_envs
-    if isinstance(task, GraphTask):
-        init, cycle = graph_cycle(task, agent, settings)
+    steps_per_cycle = period * length * settings.num_envs
+    where = parallel.placement(settings)
+    make = _in_graph if isinstance(task, GraphTask) else _host
+    init, compile_cycles = make(task, agent, settings, where)  # type: ignore[arg-type]
+    return Runner(steps_per_cycle, init, compile_cycles, isinstance(task, GraphTask))
 
-        def compile_cycles(state, num_cycles):
-            def run(state):
-                return jax.lax.scan(cycle, state, None, num_cycles)
 
-            return jax.jit(run, donate_argnums=0).lower(state).compile()
+def _in_graph(
+    task: GraphTask, agent: SelfTuningAgent, settings: RunSettings, where: parallel.Placement
+):
+    init, cycle = graph_cycle(task, agent, settings)
+    shapes = jax.eval_shape(init, jax.random.PRNGKey(0))
+    states = TrainState(
+        where.of_copies(shapes.agent),
+        where.of_environments(shapes.env),
+        where.divided,
+        where.everywhere,  # type: ignore[arg-type]
+    )
 
-        return Runner(steps_per_cycle, jax.jit(init), compile_cycles, in_background=True)
-    host_init, compile_on_host = _host(task, agent, settings)
-    return Runner(steps_per_cycle, host_init, compile_on_host, in_background=False)
+    def compile_cycles(state, num_cycles):
+        def run(state):
+            return jax.lax.scan(cycle, state, None, num_cycles)
+
+        placed = jax.jit(
+            run,
+            donate_argnums=0,
+            in_shardings=(states,),
+            out_shardings=(states, where.everywhere),
+        )
+        return placed.lower(state).compile()
+
+    return jax.jit(init, out_shardings=states), compile_cycles
 
 
 def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
@@ -147,7 +173,7 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
     )
 
 
-def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
+def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: parallel.Placement):
     act = jax.jit(agent.act)
     collect = collect_on_host(task, act, settings.agent.rollout_length)
     inner_step = jax.jit(agent.inner_step)
@@ -156,8 +182,10 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
 
     def init(key, start_values=None):
         key, key_agent, key_env = jax.random.split(key, 3)
+        key_env = parallel.process_key(key_env)
         observation = task.reset(int(jax.random.randint(key_env, (), 0, np.iinfo(np.int32).max)))
-        return TrainState(jax.jit(agent.init)(key_agent, start_values), (), observation, key)
+        init_agent = jax.jit(agent.init, out_shardings=where.everywhere)
+        return TrainState(init_agent(key_agent, start_values), (), observation, key)
 
     def cycle(state):
         agent_state, observation, key = state.agent, state.observation, state.key
@@ -165,9 +193,11 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
         for _ in range(settings.tuning.period):
             key, key_rollout = jax.random.split(key)
             observation, trajectory, timesteps = collect(
-                agent.params(agent_state), observation, key_rollout
+                parallel.here(agent.params(agent_state)),
+                observation,
+                parallel.process_key(key_rollout),
             )
-            agent_state, record = inner_step(agent_state, trajectory)
+            agent_state, record = inner_step(agent_state, where.divide(trajectory))
             records.append(record)
             steps.append(timesteps)
         agent_state, info = meta_step(agent_state, kept(agent, records))
@@ -178,8 +208,8 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
         # Compiled by one use on an empty trajectory: no environment is stepped for it.
         spaces = task.spec.observation_space, task.spec.action_space
         empty = empty_trajectory(*spaces, settings.agent.rollout_length, task.num_envs)
-        act(agent.params(state.agent), state.observation, state.key)
-        agent_state, record = inner_step(state.agent, empty)
+        act(parallel.here(agent.params(state.agent)), state.observation, state.key)
+        agent_state, record = inner_step(state.agent, where.divide(empty))
         records = [record] * settings.tuning.period
         hyperparameters(meta_step(agent_state, kept(agent, records))[0])
 
@@ -188,11 +218,18 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings):
             for _ in range(num_cycles):
                 state, metrics = cycle(state)
                 rows.append(metrics)
-            return state, _stack(rows)
+            return state, _of_all_processes(_stack(rows))
 
         return run
 
     return init, compile_cycles
+
+
+def _of_all_processes(metrics: CycleMetrics) -> CycleMetrics:
+    """Those of all environments, where there are those of this process's [N, S, B]."""
+    names = "episode_end", "episode_return", "episode_length", "reward"
+    of_steps = parallel.gathered({name: getattr(metrics, name) for name in names}, axis=2)
+    return metrics._replace(**of_steps)
 
 
 def _stack(rows: list[Any]) -> Any:

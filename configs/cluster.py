@@ -1,0 +1,51 @@
+"""Which processes make up one training run, as the command line says it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from configs.errors import ConfigError
+
+
+class Cluster(NamedTuple):
+    """How a process finds the others; None where the scheduler of the cluster says so.
+
+    Attributes:
+      coordinator: HOST:PORT of the first process.
+      processes: how many there are.
+      process: number of this one, from 0.
+    """
+
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+
+
+def cluster(
+    distributed: bool, coordinator: str | None, processes: int | None, process: int | None
+) -> Cluster | None:
+    """Checks the flags; None for a run of one process.
+
+    Raises:
+      ConfigError: naming the flag, the value it has and the values it may have.
+    """
+    given = {"coordinator": coordinator, "processes": processes, "process": process}
+    named = [name for name, value in given.items() if value is not None]
+    if not distributed:
+        if named:
+            raise ConfigError(f"{named[0]}: used with --distributed only")
+        return None
+    missing = [f"--{name}" for name, value in given.items() if value is None]
+    if named and missing:
+        raise ConfigError(f"{named[0]}: is not enough by itself; add {', '.join(missing)}")
+    if coordinator is None or processes is None or process is None:
+        return Cluster()
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(f"coordinator: {coordinator} is not allowed; it must be HOST:PORT")
+    if processes < 1:
+        raise ConfigError(f"processes: {processes} is not allowed; it must be at least 1")
+    if not 0 <= process < processes:
+        allowed = f"a whole number between 0 and {processes - 1}"
+        raise ConfigError(f"process: {process} is not allowed; it must be {allowed}")
+    return Cluster(coordinator, processes, process)

@@ -1,0 +1,151 @@
+"""One agent on several devices: each steps a part of the environments, all hold the same agent.
+
+The program is the one for a single device. What its arguments are placed on says how it is
+divided: XLA lets each device work on the environments that it has, and adds the exchange of what
+is summed over all of them (gradients, spreads of advantages, distances). The numbers are those of
+one device but for the order of summation. Devices may be those of several processes and machines.
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from configs.cluster import Cluster
+from configs.errors import ConfigError
+from configs.settings import RunSettings
+from configs.validate import validate
+
+_AXIS = "environments"
+
+
+class Placement(NamedTuple):
+    """Where arrays of a run are.
+
+    Attributes:
+      num_envs: B, of all devices together.
+      everywhere: a copy on each device.
+      divided: [B, ...], each device has its part.
+      trajectories: [T, B, ...], likewise.
+    """
+
+    num_envs: int
+    everywhere: NamedSharding
+    divided: NamedSharding
+    trajectories: NamedSharding
+
+    def of_environments(self, shapes: Any) -> Any:
+        """Where each leaf of the state of environments is: divided if it has an axis B."""
+
+        def of(leaf):
+            return self.divided if leaf.shape[:1] == (self.num_envs,) else self.everywhere
+
+        return jax.tree.map(of, shapes)
+
+    def of_copies(self, shapes: Any) -> Any:
+        """`everywhere` for each leaf."""
+        return jax.tree.map(lambda _: self.everywhere, shapes)
+
+    def divide(self, trajectory: Any) -> Any:
+        """Puts a trajectory [T, B / processes, ...] of this process's environments in place."""
+        make = jax.make_array_from_process_local_data
+        return jax.tree.map(lambda x: make(self.trajectories, np.asarray(x)), trajectory)
+
+
+def placement(settings: RunSettings) -> Placement:
+    """The placement on the first `settings.devices` devices.
+
+    Raises:
+      ConfigError: if there are fewer, or one process would have nothing to do.
+    """
+    found = jax.devices()
+    if settings.devices > len(found):
+        raise ConfigError(
+            f"devices: {settings.devices} is not allowed; it must be at most {len(found)}, "
+            f"the {found[0].platform} devices that JAX finds"
+        )
+    if jax.process_count() > 1 and settings.devices != len(found):
+        raise ConfigError(
+            f"devices: {settings.devices} is not allowed; it must be {len(found)}, "
+            f"all those of {jax.process_count()} processes"
+        )
+    mesh = Mesh(np.array(found[: settings.devices]), (_AXIS,))
+    specs = PartitionSpec(), PartitionSpec(_AXIS), PartitionSpec(None, _AXIS)
+    return Placement(settings.num_envs, *(NamedSharding(mesh, spec) for spec in specs))
+
+
+def here(tree: Any) -> Any:
+    """Copies on one device of this process of arrays that are everywhere."""
+
+    def copy(x):
+        one = isinstance(x, jax.Array) and len(x.sharding.device_set) > 1
+        return x.addressable_data(0) if one else x
+
+    return jax.tree.map(copy, tree)
+
+
+def process_key(key: jax.Array) -> jax.Array:
+    """A key of this process alone; the key itself where there is only one."""
+    count, index = jax.process_count(), jax.process_index()
+    return jax.random.fold_in(key, index) if count > 1 else key
+
+
+def gathered(tree: Any, axis: int) -> Any:
+    """NumPy arrays of all processes, joined along an axis."""
+    if jax.process_count() == 1:
+        return tree
+    parts = multihost_utils.process_allgather(tree)  # [processes, ...]
+    return jax.tree.map(lambda x: np.concatenate(list(x), axis), parts)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process: they go on or stop together."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def join(cluster: Cluster) -> None:
+    """Connects this process with the others, and waits until all are there.
+
+    To be called before JAX uses its first device.
+
+    Raises:
+      ConfigError: if nobody says where they are, or they do not come.
+    """
+    try:
+        jax.distributed.initialize(cluster.coordinator, cluster.processes, cluster.process)
+    except (ValueError, RuntimeError, socket.gaierror) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"distributed: {reason}; where no scheduler tells, name the processes with "
+            "--coordinator, --processes and --process"
+        ) from error
+
+
+def train_together(settings: RunSettings, out: Path | None, train: Callable[..., Any]) -> Any:
+    """Trains on all devices of all processes; the first one alone writes and shows anything.
+
+    Args:
+      settings: of the run, whose `devices` become all there are.
+      out: run directory of the first process.
+      train: (settings, run directory, whether to show anything) -> result.
+
+    Raises:
+      ConfigError: as training does, and if the environments cannot be divided by the devices.
+    """
+    settings = replace(settings, devices=jax.device_count())
+    validate(settings)
+    if jax.process_index() == 0:
+        return train(settings, out, True)
+    with tempfile.TemporaryDirectory() as directory:
+        return train(settings, Path(directory), False)
