@@ -1,4 +1,4 @@
-"""Command line: `run.py [flags]` trains, `run.py eval RUN` evaluates; convex and study compare.
+"""Command line: `run.py [flags]` trains, `run.py COMMAND` evaluates, compares or measures speed.
 
 See `python run.py --help`. Bad input gives one line on standard error and exit code 2.
 """
@@ -57,6 +57,11 @@ def _run(command: cli.Command) -> int:
         from studies import two_colors
 
         two_colors.run(*command, console)
+        return 0
+    if isinstance(command, cli.Bench):
+        from studies import bench
+
+        bench.run(*command, console)
         return 0
     from training import loop, parallel, report
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
-from configs import convex, files, presets, studies
+from configs import bench, convex, files, presets, studies
 from configs.cluster import Cluster, cluster
 from configs.errors import ConfigError
 from configs.hyperparameter_flags import HyperparameterFlags, edit
@@ -26,7 +26,7 @@ class Train(NamedTuple):
 
     settings: RunSettings
     out: Path | None  # None: a new numbered directory under runs/
-    cluster: Cluster | None  # None: this process alone
+    cluster: Cluster | None = None  # None: this process alone
 
 
 class Evaluate(NamedTuple):
@@ -52,7 +52,14 @@ class Study(NamedTuple):
     asked: bool  # whether any flag said what to run; if not, the settings of `out` come first
 
 
-Command = Train | Evaluate | Convex | Study
+class Bench(NamedTuple):
+    """`run.py bench [flags]`: how quick the agents are on this machine."""
+
+    settings: bench.BenchSettings
+    out: Path | None  # None: a new numbered directory under runs/
+
+
+Command = Train | Evaluate | Convex | Study | Bench
 
 _app = App(
     name="run.py",
@@ -106,6 +113,12 @@ _FIRST_SEED = Parameter(help="seed of the first run. [default: 0]", converter=wh
 _STUDY_OUT = Parameter(
     help="directory, new, empty, or one of this study to go on with. [default: runs/study-NAME-N]"
 )
+_BENCH_QUICK = Parameter(help="256 environments and networks of 64 x 2 alone.", negative=())
+_BENCH_ENVS = Parameter(help="in-graph. [default: 64 256 1024]", consume_multiple=True)
+_WIDTHS = Parameter(help="of both hidden layers. [default: 64 256]", consume_multiple=True)
+_REPEATS = Parameter(help="turns of each contestant. [default: 7]", converter=whole_number)
+_SCALE = Parameter(help="longer turns (above 1) or shorter ones.")
+_BENCH_OUT = Parameter(help="directory, new or empty. [default: runs/bench-N]")
 
 
 def parse(arguments: Sequence[str]) -> Command | None:
@@ -119,7 +132,7 @@ def parse(arguments: Sequence[str]) -> Command | None:
     except UnusedCliTokensError as error:
         unused = " ".join(error.unused_tokens or [])
         raise ConfigError(
-            f"unexpected argument {unused!r}; the commands are eval, convex and study"
+            f"unexpected argument {unused!r}; the commands are eval, convex, study and bench"
         ) from error
     except CycloptsError as error:
         raise ConfigError(" ".join(str(error).split())) from error
@@ -203,3 +216,22 @@ def _study(
 ) -> Study:
     asked = quick or main or any(flag is not None for flag in (methods, steps, seeds, seed))
     return Study(studies.settings(name, quick, main, methods, steps, seeds, seed), out, asked)
+
+
+@_app.command(name="bench")
+def _bench(
+    *,
+    quick: Annotated[bool, _BENCH_QUICK] = False,
+    num_envs: Annotated[tuple[int, ...] | None, _BENCH_ENVS] = None,
+    widths: Annotated[tuple[int, ...] | None, _WIDTHS] = None,
+    repeats: Annotated[int | None, _REPEATS] = None,
+    scale: Annotated[float, _SCALE] = 1.0,
+    out: Annotated[Path | None, _BENCH_OUT] = None,
+) -> Bench:
+    """Measure how quick the agents are on CartPole, on this machine.
+
+    In-graph and on the host: random actions, rollouts alone, A2C, the same with meta-gradients at
+    every update, and the self-tuning agent as it is by default; rejax's PPO and
+    Stable-Baselines3's A2C where they are installed. Contestants take turns.
+    """
+    return Bench(bench.settings(quick, num_envs, widths, repeats, scale), out)

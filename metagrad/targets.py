@@ -190,4 +190,7 @@ def _optimism(student: PyTree, gradient: PyTree, target: PyTree) -> dict[str, ja
 
 def _mean(function: Callable[[PyTree], jax.Array], batches: PyTree) -> jax.Array:
     """Mean of a scalar function over batches stacked on the leading axis."""
+    if jax.tree.leaves(batches)[0].shape[0] == 1:
+        # Without vmap this is the arithmetic of other losses on that batch, which XLA shares.
+        return function(jax.tree.map(lambda x: x[0], batches))
     return jnp.mean(jax.vmap(function)(batches))

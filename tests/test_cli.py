@@ -48,16 +48,16 @@ def test_every_setting_has_a_flag(capsys):
 def test_flags_change_their_settings_alone():
     arguments = "--env Acrobot --meta mg --seed 3 --steps 1e4 --num-envs 4 --backend host"
     arguments += " --hidden 32 16 --rollout-length 5 --meta-learning-rate 0.1 --inner-steps 2"
+    preset = presets.for_env("Acrobot-v1")
+    changed = {"method": "mg", "learning_rate": 0.1, "inner_steps": 2}
     expected = RunSettings(
         env="Acrobot",
         seed=3,
         steps=10_000,
         num_envs=4,
         backend="host",
-        agent=dataclasses.replace(
-            presets.for_env("Acrobot-v1").agent, hidden=(32, 16), rollout_length=5
-        ),
-        tuning=dataclasses.replace(TuningSettings(), method="mg", learning_rate=0.1, inner_steps=2),
+        agent=dataclasses.replace(preset.agent, hidden=(32, 16), rollout_length=5),
+        tuning=dataclasses.replace(preset.tuning, **changed),
     )
     assert settings_of(*arguments.split()) == expected
 
