@@ -88,6 +88,11 @@ class Stretch(NamedTuple):
     updates: int
     keep: Callable[[differentiation.Step], Any]
 
+    @property
+    def evaluated_again(self) -> bool:
+        """Whether the meta-step reads parameters, and evaluates networks with them once more."""
+        return self.keep is _whole
+
 
 class SelfTuningAgent(NamedTuple):
     """Pure functions, all of them safe to jit and to vmap over seeds and starts.
@@ -166,12 +171,17 @@ def objective(agent: inner.InnerAgent, tuning: TuningSettings) -> targets.Object
     )
 
 
+def update_rule(settings: RunSettings) -> update_rules.UpdateRule:
+    """What moves the parameters."""
+    rule = INNER_OPTIMIZERS[settings.agent.inner_optimizer]()
+    if not math.isfinite(settings.agent.max_grad_norm):
+        return rule
+    return update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm)
+
+
 def learner(agent: inner.InnerAgent, settings: RunSettings) -> core.MetaLearner:
     """The engine on the agent's problem."""
     tuning = settings.tuning
-    rule = INNER_OPTIMIZERS[settings.agent.inner_optimizer]()
-    if math.isfinite(settings.agent.max_grad_norm):
-        rule = update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm)
     tuned = {name for name, spec in space(settings).items() if spec.tuned}
     region = TrustRegion(agent.change, tuning.trust_region, tuning.trust_region_cut)
     derivative = differentiation.unrolled(tuning.horizon_mixing)
@@ -179,7 +189,7 @@ def learner(agent: inner.InnerAgent, settings: RunSettings) -> core.MetaLearner:
         derivative = differentiation.implicit(tuning.implicit_damping, tuning.implicit_iterations)
     return core.meta_learner(
         agent.problem,
-        rule,
+        update_rule(settings),
         source(settings),
         objective(agent, tuning),
         meta_optimizer(tuning, space(settings)),

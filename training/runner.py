@@ -21,6 +21,10 @@ from envs.task import GraphTask, HostTask, Task, Timestep
 from training import parallel
 from training.rollout import collect_in_graph, collect_on_host
 
+# Updates in one piece of straight code. A meta-step evaluates networks where updates have done so
+# already, at the same parameters and data: there XLA sees it, and does it once.
+_UNROLLED = 4
+
 
 class TrainState(NamedTuple):
     """What a run carries from cycle to cycle.
@@ -107,7 +111,8 @@ def _in_graph(
 
     def compile_cycles(state, num_cycles):
         def run(state):
-            return jax.lax.scan(cycle, state, None, num_cycles)
+            unroll = max(1, _UNROLLED // settings.tuning.period)
+            return jax.lax.scan(cycle, state, None, num_cycles, unroll=unroll)
 
         placed = jax.jit(
             run,
@@ -143,9 +148,13 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
 
     def cycle(state, _):
         parts, timesteps = [], []
-        for updates, keep in agent.stretches:
+        for stretch in agent.stretches:
             state, (records, steps) = jax.lax.scan(
-                partial(rollout_and_step, keep), state, None, updates
+                partial(rollout_and_step, stretch.keep),
+                state,
+                None,
+                stretch.updates,
+                unroll=stretch.evaluated_again and stretch.updates <= _UNROLLED,
             )
             parts.append(records)
             timesteps.append(steps)
