@@ -21,6 +21,7 @@ PAGES = (
     "digits.md",
     "learning-rate.md",
     "meta-gradients.md",
+    "performance.md",
     "tuning.md",
     "two-colors.md",
 )
@@ -366,6 +367,62 @@ def _number(cell: float | list[float] | None) -> str:
     return f"{cell:.1e}" if 0 < abs(cell) < 1e-2 else f"{cell:.2g}"
 
 
+def _bench(result: dict[str, Any]) -> str:
+    head = ("", "steps/s", "of A2C", "of the peak", "self-tuning to it", "compile, s")
+    rows = (
+        (
+            f"{row['group']}: {row['name']}",
+            f"{row['steps_per_second'] / 1e3:,.1f}k",
+            "" if row["of_a2c"] is None else f"{row['of_a2c']:.2f}",
+            "" if row["of_peak"] is None else f"{row['of_peak']:.0%}",
+            "; ".join(f"{x:.3g} ({_short(name)})" for name, x in _compared(row)),
+            f"{row['compile_seconds']:.1f}",
+        )
+        for row in result["rows"]
+    )
+    return _markdown(head, rows)
+
+
+def _compared(row: dict[str, Any]) -> list[tuple[str, float]]:
+    """With our agents of 64 units in-graph: others' have as many."""
+    ratios = row["self_tuning_to"] or {}
+    return [(name, x) for name, x in ratios.items() if " 64 x 2, jax" in name]
+
+
+def _short(group: str) -> str:
+    return group.partition(" ")[0]
+
+
+def _memory(result: dict[str, Any]) -> str:
+    def mib(count: int) -> str:
+        return f"{count / 2**20:.1f}"
+
+    parts = ("data", "records", "mixed", "reverse")
+    rows = (
+        (horizon, *(mib(row[part]) for part in parts)) for horizon, row in result["rows"].items()
+    )
+    head = ("K", "trajectories", "records", "mixed mode", "reverse over reverse")
+    return _markdown(head, rows)
+
+
+def _startup(result: dict[str, Any]) -> str:
+    rows = (
+        (name, *(f"{row[part][x]:.1f}" for part in row for x in ("median", "slowest")))
+        for name, row in result["rows"].items()
+    )
+    return _markdown(("cache", "solved, s", "slowest", "ended, s", "slowest"), rows)
+
+
+def _seeds(result: dict[str, Any]) -> str:
+    row = (
+        f"{result['one'] / 1e3:,.0f}k",
+        f"{result['together'] / 1e3:,.0f}k",
+        f"{result['time_of_one_by_one']:.2f}",
+    )
+    head = ("one run, steps/s", f"{result['seeds']} together", "time of one after the other")
+    return _markdown(head, [row])
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "learning": ("cartpole-learning", _learning),
     "starts": ("cartpole-starts", _starts),
@@ -397,6 +454,10 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "two-colors-quick": ("two-colors-quick", _two_colors),
     "two-colors-main": ("two-colors-main", _two_colors),
     "two-colors-speed": ("two-colors-speed", _two_colors_speed),
+    "bench": ("bench", _bench),
+    "memory": ("memory", _memory),
+    "startup": ("startup", _startup),
+    "seeds": ("seeds", _seeds),
 }
 
 

@@ -11,17 +11,14 @@ import argparse
 import json
 import statistics
 from dataclasses import replace
+from functools import partial
 from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from benchmarks.record import write
 from configs import presets
 from configs.settings import RunSettings
 from studies import population, roofline, speed
 from training import host_devices
-from training.runner import graph_cycle
 
 SEEDS = 10
 STEPS = 4608  # of each seed in a turn: whole cycles of either period
@@ -56,25 +53,7 @@ def flops_of(settings: RunSettings) -> dict[str, float]:
 
 def contestant(name: str, settings: RunSettings, seeds: int, steps: int) -> speed.Contestant:
     """All seeds in one program; a turn makes `steps` environment steps of each."""
-
-    def prepare():
-        init, cycle = graph_cycle(*population.task_and_agent(settings), settings)
-        cycles = population.cycles_for(settings, steps)
-        keys = jnp.stack([jax.random.PRNGKey(seed) for seed in range(seeds)])
-        state = population.sharded(jax.jit(jax.vmap(init))(keys, None))
-
-        def step(state, _):
-            state, metrics = jax.vmap(cycle, (0, None))(state, None)
-            return state, metrics.reward.mean((1, 2))
-
-        advance = population.compile_steps(step, state, cycles)
-
-        def turn():
-            nonlocal state
-            state = jax.block_until_ready(advance(population.sharded(state), 0, cycles)[0])
-
-        return turn, seeds * cycles * population.steps_per_cycle(settings)
-
+    prepare = partial(population.timed_turn, replace(settings, steps=steps), range(seeds))
     return speed.Contestant(_GROUP, name, prepare, sum(flops_of(settings).values()))
 
 

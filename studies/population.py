@@ -246,6 +246,30 @@ def compile_steps(step: Callable[..., Any], state: Any, size: int):
     return advance
 
 
+def timed_turn(settings: RunSettings, seeds: Sequence[int]) -> tuple[Callable[[], None], int]:
+    """All seeds in one program, for measurements of speed.
+
+    Returns:
+      A function that goes on for `settings.steps` of each seed, and the environment steps of that.
+    """
+    init, cycle = graph_cycle(*task_and_agent(settings), settings)
+    cycles = cycles_for(settings, settings.steps)
+    keys = jnp.stack([jax.random.PRNGKey(seed) for seed in seeds])
+    state = sharded(jax.jit(jax.vmap(init))(keys, None))
+
+    def step(state, _):
+        state, metrics = jax.vmap(cycle, (0, None))(state, None)
+        return state, metrics.reward.mean((1, 2))
+
+    advance = compile_steps(step, state, cycles)
+
+    def turn():
+        nonlocal state
+        state = jax.block_until_ready(advance(sharded(state), 0, cycles)[0])
+
+    return turn, len(seeds) * cycles * steps_per_cycle(settings)
+
+
 def in_time_order(chunks: Sequence[Any]) -> Any:
     """Chunks of rows, leaves [steps, R, ...], as one with leaves [R, all steps, ...]."""
     return jax.tree.map(lambda *x: np.moveaxis(np.concatenate(x), 0, 1), *chunks)

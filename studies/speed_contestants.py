@@ -89,10 +89,11 @@ def ours(num_envs: int, width: int, backend: str, steps: int) -> Iterator[Contes
     for name in (A2C, MG, BMG, SELF_TUNING):
         settings = settings_of(name, num_envs, width, backend)
         total = sum(roofline.flops(settings, *roofline.ends(spec)).values())
-        yield Contestant(group, name, partial(_training, settings, steps), total)
+        yield Contestant(group, name, partial(training, settings, steps), total)
 
 
-def _training(settings: RunSettings, steps: int) -> tuple[Turn, int]:
+def training(settings: RunSettings, steps: int) -> tuple[Turn, int]:
+    """A run, as `run.py` makes it, but for its log -> (turn, environment steps of a turn)."""
     task = registry.make(settings.env, settings.num_envs, settings.backend)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     runner = make_runner(task, agent, settings)

@@ -99,7 +99,7 @@ def swap(study: Study) -> Figure | None:
         for row in rows if fixed is None else [*rows, fixed]:
             _around(bottom, middles, aligned(row.reward, row.length, phase), row)
             if row.value is None:
-                _around(top, middles, aligned(row.tuned, row.length, phase), row)
+                _around(top, middles, aligned(row.tuned[~row.diverged], row.length, phase), row)
             else:
                 top.axhline(row.value, **(_style(row) | {"marker": ""}))
         _ceiling(bottom, study)

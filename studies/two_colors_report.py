@@ -95,7 +95,8 @@ def describe(row: Row, study: Study) -> dict[str, Any]:
         "share_of_ceiling": mean.value / study.ceiling,
         "ratio_to_baseline": None if ratio is None else ratio._asdict(),
         "recovery": _recovery(row, study),
-        "hyperparameter": _hyperparameter(row),
+        "hyperparameter": hyperparameter(row),
+        "diverged": int(row.diverged.sum()),
     }
 
 
@@ -118,12 +119,13 @@ def _recovery(row: Row, study: Study) -> dict[str, Any] | None:
     }
 
 
-def _hyperparameter(row: Row) -> dict[str, Any]:
+def hyperparameter(row: Row) -> dict[str, Any]:
+    """Where it was at first and at last, in the mean over the runs that did not diverge."""
     about: dict[str, Any] = {"name": row.hyperparameter, "fixed_at": row.value}
-    if row.tuned.size:
-        tenth = math.ceil(row.tuned.shape[-1] / 10)
-        first = float(row.tuned[:, :tenth].mean(dtype=np.float64))
-        about |= {"first_tenth": first, "last_tenth": float(_last_tenth(row.tuned).mean())}
+    tuned = row.tuned[~row.diverged]
+    if tuned.size:
+        first = float(tuned[:, : math.ceil(tuned.shape[-1] / 10)].mean(dtype=np.float64))
+        about |= {"first_tenth": first, "last_tenth": float(_last_tenth(tuned).mean())}
     return about
 
 
@@ -238,7 +240,17 @@ def sentences(study: Study) -> list[str]:
             for pair in at_least["contexts"].values()
         )
         said.append(f"By their means bmg {verdict} at least mg: {'; '.join(pairs)}.")
-    return said
+    return said + diverged(study.rows)
+
+
+def diverged(rows: list[Row]) -> list[str]:
+    """Whose runs became NaN, in words."""
+    return [
+        f"{row.label}: {row.diverged.sum()} of {len(row.diverged)} runs diverged (NaN), "
+        "and count with what they got."
+        for row in rows
+        if row.diverged.any()
+    ]
 
 
 def _said(row: Row) -> str:

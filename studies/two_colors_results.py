@@ -79,6 +79,11 @@ class Row(NamedTuple):
         return self.reward.shape[-1] * self.length
 
     @property
+    def diverged(self) -> np.ndarray:
+        """Whether the tuned hyperparameter of a run has become NaN, [N] bool."""
+        return np.isnan(self.tuned).any(-1)
+
+    @property
     def means(self) -> np.ndarray:
         """Mean reward of an environment step over the whole run, [N]."""
         return self.reward.mean(-1, dtype=np.float64)

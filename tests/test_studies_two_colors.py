@@ -236,6 +236,22 @@ def test_answers():
 # Progress.
 
 
+def test_a_run_that_diverged_is_said_and_left_out_of_its_weights():
+    path = np.linspace(0.1, 0.3, 30)[None].repeat(3, 0)
+    path[1, 20:] = np.nan
+    whole = row("mg", [0.1, 0.2, 0.3], "reward")._replace(tuned=path, hyperparameter="entropy")
+    assert whole.diverged.tolist() == [False, True, False]
+    about = two_colors_report.hyperparameter(whole)
+    assert about["first_tenth"] == pytest.approx(path[0, :3].mean())
+    assert about["last_tenth"] == pytest.approx(path[0, -3:].mean())
+    none_left = whole._replace(tuned=path[1:2], reward=whole.reward[1:2])
+    assert "last_tenth" not in two_colors_report.hyperparameter(none_left)
+    assert two_colors_report.diverged([whole]) == [
+        f"{whole.label}: 1 of 3 runs diverged (NaN), and count with what they got."
+    ]
+    assert not two_colors_report.diverged([row("fixed", [0.1, 0.2], value=0.1)])
+
+
 def test_progress_without_a_terminal():
     console = Console(file=io.StringIO(), width=80)
     with StudyProgress(console, {"one": 100, "two": 300}) as progress:
