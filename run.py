@@ -69,6 +69,8 @@ def _run(command: cli.Command) -> int:
         where = Console(quiet=not shown)
         result = loop.train(settings, out, where)
         report.print_run(where, result.directory, result.summary, result.evaluation)
+        if result.summary["diverged"]:
+            return 1
         return 0 if result.evaluation else 130
 
     if command.cluster is None:

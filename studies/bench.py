@@ -130,7 +130,7 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
     for group, members in itertools.groupby(rows, lambda row: row["group"]):
         others = group == speed_contestants.OTHERS
         table = Table(title=group, title_justify="left", title_style="bold", box=None)
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         last = "self-tuning to it" if others else "of A2C"
         for column in ("steps/s", last, "of the peak", "compile, s"):
             table.add_column(column, justify="right")

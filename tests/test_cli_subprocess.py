@@ -31,6 +31,7 @@ SUMMARY_KEYS = [
     "eval_reward_per_step",
     "solved_at_env_steps",
     "hyperparameters",
+    "diverged",
     "backend",
 ]
 IN_USE = RunSettings().in_use
@@ -215,6 +216,15 @@ def test_a_task_without_end_shows_rewards_in_place_of_returns(python_run):
     assert not any(key.startswith("return") for key in result)
     with Image.open(out / "videos" / "episode-1.gif") as image:
         assert image.n_frames > 1
+
+
+def test_a_run_that_diverges_says_so_and_fails(python_run, tmp_path):
+    arguments = "--meta none --inner-optimizer sgd --max-grad-norm inf --steps 500"
+    out = tmp_path / "run"
+    result = python_run(*arguments.split(), "--start", "learning_rate=1e30", "--out", out)
+    assert result.returncode == 1
+    assert "not finite" in result.stdout and "Traceback" not in result.stderr
+    assert json.loads((out / "summary.json").read_text())["diverged"] is True
 
 
 def test_an_interrupted_run_keeps_what_was_done(environment, python_run):

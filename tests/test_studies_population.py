@@ -13,6 +13,7 @@ from studies.population import Outcome
 from training import host_devices
 
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"
+EIGHT_DEVICES = "--xla_force_host_platform_device_count=8"
 
 
 def outcome(ends, returns, greedy=((0.0,),)):
@@ -108,18 +109,21 @@ def test_binned_weighs_repeats_and_ends_with_its_part():
 def test_runs_on_several_devices_are_the_same_runs(tmp_path):
     """In other processes: the number of devices is settled when JAX uses the first one."""
     results = {}
-    for name, flags, more in (("one", "", []), ("two", TWO_DEVICES, ["sharded"])):
+    flags_of = {"one": "", "two": TWO_DEVICES, "eight": EIGHT_DEVICES}
+    for name, flags in flags_of.items():
+        more = [] if name == "one" else ["sharded"]
         path = tmp_path / f"{name}.npz"
         command = [sys.executable, "-m", "tests.sharded_population", str(path), *more]
         environment = os.environ | {"XLA_FLAGS": flags}
         subprocess.run(command, check=True, env=environment, capture_output=True)
         results[name] = dict(np.load(path))
-    assert [int(r.pop("devices")) for r in results.values()] == [1, 2]
+    assert [int(r.pop("devices")) for r in results.values()] == [1, 2, 8]
     for name, one in results["one"].items():
         assert one.shape[0] == 3
-        # Other batch sizes round differently; the first cycles show no more than that.
-        first, second = one[:, :5], results["two"][name][:, :5]
-        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+        for several in ("two", "eight"):
+            # Other batch sizes round differently; the first cycles show no more than that.
+            first, second = one[:, :5], results[several][name][:, :5]
+            np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
 
 
 def test_flags_that_are_set_already_stay(monkeypatch):

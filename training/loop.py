@@ -137,10 +137,15 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
         "eval_reward_per_step": result and result.reward_per_step,
         "solved_at_env_steps": recorder.episodes.solved_at,
         "hyperparameters": recorder.hyperparameters(agent.hyperparameters(state)),
+        "diverged": not _finite(agent.params(state)),
         "backend": task.spec.backend,
     }
     report.write_json(directory / run_directory.SUMMARY, summary)
     return Result(directory, summary, result)
+
+
+def _finite(params: Any) -> bool:
+    return all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(params))
 
 
 class _Training(NamedTuple):

@@ -29,6 +29,10 @@ def print_run(
 ) -> None:
     """Prints the table at the end of a run; `result` is of its evaluation, if there was one."""
     rows = [describe(result)] if result is not None else []
+    if summary["diverged"]:
+        rows.append(
+            ("diverged", "the agent's parameters are not finite: nothing can be made of it")
+        )
     last, solved = summary["last_100_return"], summary["solved_at_env_steps"]
     reward = summary["reward_per_step"]
     if last is not None:
