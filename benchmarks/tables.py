@@ -453,6 +453,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "lunar-lander": ("lunar-lander", _starts),
     "two-colors-quick": ("two-colors-quick", _two_colors),
     "two-colors-main": ("two-colors-main", _two_colors),
+    "two-colors-q": ("two-colors-q", _two_colors),
     "two-colors-speed": ("two-colors-speed", _two_colors_speed),
     "bench": ("bench", _bench),
     "memory": ("memory", _memory),

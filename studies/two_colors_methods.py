@@ -20,7 +20,8 @@ Changes = Mapping[str, Any]
 # Changes of the tuning settings. All were chosen on seeds from 1000 up.
 MG: Changes = {"method": "mg", "value_weight": 1.0}
 BMG: Changes = {"method": "bmg"}
-Q_BMG: Changes = {}  # of the q_lambda preset's
+Q_BMG: Changes = {"target_steps": 128, "period": 128}  # of the q_lambda preset's
+Q_LEARNING_RATE = 1e-3  # of RMSProp: with plain gradient descent Q(lambda) does not learn this
 FIXED: Changes = {"method": "none", "context": "none"}
 
 
@@ -61,17 +62,26 @@ def _actor_critic(family: str, changes: Changes, context: Context) -> Method:
     return Method(_label(family, context), family, context, "entropy", make)
 
 
+def _q_lambda(env: str) -> RunSettings:
+    settings = presets.with_method(presets.for_env(env), "q_lambda")
+    rate = replace(settings.hyperparameters["learning_rate"], start=Q_LEARNING_RATE)
+    return replace(
+        settings,
+        agent=replace(settings.agent, inner_optimizer="rms"),
+        hyperparameters=settings.hyperparameters | {"learning_rate": rate},
+    )
+
+
 def _q_fixed() -> Method:
     def make(env: str) -> RunSettings:
-        return _tuning(presets.with_method(presets.for_env(env), "q_lambda"), FIXED)
+        return _tuning(_q_lambda(env), FIXED)
 
     return Method("Q(λ) at ε =", "q_fixed", "none", "epsilon", make)
 
 
 def _q_bmg(context: Context) -> Method:
     def make(env: str) -> RunSettings:
-        settings = presets.with_method(presets.for_env(env), "q_lambda")
-        return _tuning(settings, {**Q_BMG, "context": context})
+        return _tuning(_q_lambda(env), {**Q_BMG, "context": context})
 
     return Method(_label("Q(λ) bmg", context), "q_bmg", context, "epsilon", make)
 
