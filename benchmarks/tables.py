@@ -172,10 +172,11 @@ def _two_colors(result: dict[str, Any]) -> str:
         theirs = published[row["method"]]
         fixed = row["hyperparameter"]["fixed_at"] is not None
         shown = not fixed or name == baseline
+        to_baseline = "1" if name == baseline else ""
         return (
             row["label"],
             _spread([mean["value"], mean["low"], mean["high"]], digits=3),
-            "1" if ratio is None else _spread([*ratio.values()], digits=2),
+            to_baseline if ratio is None else _spread([*ratio.values()], digits=2),
             f"{row['last_tenth']['value']:.3f}",
             f"{100 * row['share_of_ceiling']:.0f}%",
             "" if recovery is None else f"{recovery['steps']['value'] / 1e3:.0f}k",
