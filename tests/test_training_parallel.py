@@ -11,11 +11,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 from safetensors import numpy as safetensors_numpy
 
 from configs.errors import ConfigError
 from configs.settings import RunSettings
-from training import parallel
+from training import loop, parallel
 
 ROOT = Path(__file__).parents[1]
 DEVICES = 8
@@ -107,6 +108,14 @@ def test_the_devices_there_are():
     count = 2 * jax.device_count()
     with pytest.raises(ConfigError, match=rf"devices: {count} is not allowed; .* at most"):
         parallel.placement(replace(settings, devices=count))
+
+
+def test_a_run_on_devices_that_are_not_there_writes_nothing(tmp_path):
+    count = 2 * jax.device_count()
+    settings = RunSettings(num_envs=count, devices=count)
+    with pytest.raises(ConfigError, match="devices"):
+        loop.train(settings, tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_of_one_process_everything_stays_as_it_is():

@@ -82,7 +82,8 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
       console: to show progress on.
 
     Raises:
-      ConfigError: if the environment cannot be made or the directory cannot be used.
+      ConfigError: if the environment cannot be made, there are too few devices, or the directory
+        cannot be used.
     """
     begun = time.perf_counter()
     run_directory.check(out)
@@ -94,10 +95,10 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
         if isinstance(task, HostTask):
             stack.callback(task.close)
         agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
+        runner = make_runner(task, agent, settings)
         directory = run_directory.create(out, settings)
         (directory / files.NAME).write_text(files.dump(settings), encoding="utf-8")
 
-        runner = make_runner(task, agent, settings)
         recorder = Recorder(
             task.spec,
             settings,

@@ -125,7 +125,7 @@ def join(cluster: Cluster) -> None:
     try:
         jax.distributed.initialize(cluster.coordinator, cluster.processes, cluster.process)
     except (ValueError, RuntimeError, socket.gaierror) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ConfigError(
             f"distributed: {reason}; where no scheduler tells, name the processes with "
             "--coordinator, --processes and --process"

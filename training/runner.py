@@ -111,7 +111,8 @@ def _in_graph(
 
     def compile_cycles(state, num_cycles):
         def run(state):
-            unroll = max(1, _UNROLLED // settings.tuning.period)
+            again = any(stretch.evaluated_again for stretch in agent.stretches)
+            unroll = max(1, _UNROLLED // settings.tuning.period) if again else 1
             return jax.lax.scan(cycle, state, None, num_cycles, unroll=unroll)
 
         placed = jax.jit(
