@@ -259,7 +259,7 @@ def timed_turn(settings: RunSettings, seeds: Sequence[int]) -> tuple[Callable[[]
 
     def step(state, _):
         state, metrics = jax.vmap(cycle, (0, None))(state, None)
-        return state, metrics.reward.mean((1, 2))
+        return state, metrics.reward
 
     advance = compile_steps(step, state, cycles)
 
@@ -285,7 +285,7 @@ def _greedy(settings: RunSettings, agent: SelfTuningAgent):
 
 def _keep(metrics: CycleMetrics, episodes: bool) -> Row:
     kept = (metrics.episode_end, metrics.episode_return) if episodes else ()
-    return Row(kept, metrics.reward.mean(), metrics.hyperparameters, metrics.diagnostics)
+    return Row(kept, metrics.reward, metrics.hyperparameters, metrics.diagnostics)
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:

@@ -491,7 +491,7 @@ def _cycle_means(metrics: CycleMetrics) -> tuple[jax.Array, jax.Array, jax.Array
     episodes = metrics.episode_end.sum().astype(float)
     total = jnp.where(metrics.episode_end, metrics.episode_return, 0.0).sum()
     returns = jnp.where(episodes > 0, total / jnp.maximum(episodes, 1.0), jnp.nan)
-    return returns, episodes, metrics.reward.mean()
+    return returns, episodes, metrics.reward
 
 
 def _prepared(settings: RunSettings, ranges: Ranges | None) -> tuple[RunSettings, Ranges]:

@@ -81,12 +81,12 @@ def test_without_episodes_or_threshold_there_is_no_answer():
 
 @pytest.mark.parametrize("cuts", [[], [1], [10, 11, 50]])
 def test_rewards_do_not_depend_on_the_chunks(cuts):
-    # 91 cycles of two steps of three environments: the last ten are the last tenth.
+    # Means of 91 cycles of two steps of three environments: the last ten are the last tenth.
     reward = np.arange(91 * 6, dtype=np.float32).reshape(91, 2, 3)
-    statistics = RewardStatistics()
+    statistics = RewardStatistics(6)
     assert statistics.last_mean is None and statistics.total == 0.0
     for part in np.split(reward, cuts):
-        assert statistics.add(part) == pytest.approx(part.mean())
+        assert statistics.add(part.mean((1, 2))) == pytest.approx(part.mean())
     assert statistics.total == reward.sum(dtype=np.float64)
     np.testing.assert_allclose(statistics.cycles, 2.5 + 6 * np.arange(91))
     assert statistics.last_mean == pytest.approx(reward[-10:].mean())
@@ -105,9 +105,8 @@ def cycle_metrics(ends, heads):
     values = {name: np.full(3, h.start, np.float32) for name, h in SETTINGS.in_use.items()}
     if heads:
         values["gamma"] = np.tile(np.float32([0.9, 0.99]), (3, 1))
-    return CycleMetrics(
-        np.full(reward.shape, ends), reward, np.ones_like(reward), reward, values, {"x": np.ones(3)}
-    )
+    means = reward.mean((1, 2))
+    return CycleMetrics(np.full(reward.shape, ends), reward, means, values, {"x": np.ones(3)})
 
 
 @pytest.mark.parametrize("heads", [False, True])

@@ -51,7 +51,10 @@ def test_metrics_have_their_shapes_and_hyperparameters_move(backend):
     state, metrics = run(runner, 0, 15)
     assert metrics.episode_end.shape == metrics.episode_return.shape == (15, 16, 3)
     assert metrics.episode_end.any()
-    np.testing.assert_array_equal(metrics.episode_return, metrics.episode_length)  # 1 a step
+    # 1 a step: a return is one more than the last, or 1 after an end.
+    returns, ends = (x.reshape(-1, 3) for x in (metrics.episode_return, metrics.episode_end))
+    np.testing.assert_array_equal(returns[1:], np.where(ends[:-1], 0, returns[:-1]) + 1)
+    np.testing.assert_array_equal(metrics.reward, 1.0)
     for name, values in metrics.hyperparameters.items():
         assert values.shape == (15,)
         tuned = SETTINGS.in_use[name].tuned
@@ -62,7 +65,7 @@ def test_metrics_have_their_shapes_and_hyperparameters_move(backend):
 @pytest.mark.parametrize(
     ("period", "num_envs", "backend"), [(1, 1, "jax"), (16, 2, "jax"), (1, 1, "host")]
 )
-def test_a_stream_without_end_has_rewards_in_time_order(period, num_envs, backend):
+def test_a_stream_without_end_has_rewards(period, num_envs, backend):
     settings = RunSettings(
         num_envs=num_envs,
         agent=AgentSettings(hidden=(8,), rollout_length=16),
@@ -71,13 +74,14 @@ def test_a_stream_without_end_has_rewards_in_time_order(period, num_envs, backen
     task = registry.make("TwoColors-v0", num_envs, backend)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     _, metrics = run(make_runner(task, agent, settings), 0, 3)
-    assert metrics.reward.shape == (3, 16 * period, num_envs)
-    assert metrics.reward.dtype == np.float32 and not metrics.episode_end.any()
-    rewards, returns = (x.reshape(-1, num_envs) for x in (metrics.reward, metrics.episode_return))
-    np.testing.assert_allclose(np.cumsum(rewards, 0), returns, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(
-        metrics.episode_length.reshape(-1, num_envs)[:, 0], np.arange(1, 1 + len(rewards))
-    )
+    assert metrics.reward.shape == (3,) and not metrics.episode_end.any()
+    # The return of the one episode is the sum of its rewards, in time order.
+    totals = np.cumsum(metrics.reward) * 16 * period * num_envs
+    at_ends = metrics.episode_return[:, -1].sum(-1)
+    np.testing.assert_allclose(totals, at_ends, rtol=1e-4, atol=1e-4)
+    rewards = np.diff(metrics.episode_return.reshape(-1, num_envs), axis=0, prepend=0.0)
+    step_reward = -0.04
+    assert np.all(np.abs(rewards[:, :, None] - [1.0, -1.0, step_reward]).min(-1) < 1e-4)
 
 
 def test_vmapped_seeds_and_starts_equal_single_runs():

@@ -91,14 +91,15 @@ class RewardStatistics:
       total: sum of all rewards so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps_per_cycle: int) -> None:
         self.total = 0.0
+        self._steps_per_cycle = steps_per_cycle
         self._parts = [np.zeros(0)]
 
     def add(self, reward: np.ndarray) -> float:
-        """Appends the rewards [N, S, B] of N cycles and returns their mean."""
-        means = reward.mean(axis=(1, 2), dtype=np.float64)
-        self.total += float(reward.sum(dtype=np.float64))
+        """Appends the mean rewards [N] of a step in each of N cycles and returns their mean."""
+        means = reward.astype(np.float64)
+        self.total += float(means.sum()) * self._steps_per_cycle
         self._parts.append(means)
         return float(means.mean())
 

@@ -36,7 +36,7 @@ class Recorder:
     def __init__(self, spec: TaskSpec, settings: RunSettings, steps_per_cycle: int, log: Log):
         self.env_steps = 0
         self.episodes = EpisodeStatistics(spec.reward_threshold)
-        self.rewards = RewardStatistics()
+        self.rewards = RewardStatistics(steps_per_cycle)
         self._spec = spec
         self._settings = settings
         self._steps_per_cycle = steps_per_cycle

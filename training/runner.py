@@ -50,15 +50,13 @@ class CycleMetrics(NamedTuple):
     Attributes:
       episode_end: [N, S, B] bool, whether an episode ended at this step.
       episode_return: [N, S, B] float32, undiscounted, of its episode up to this step.
-      episode_length: [N, S, B] int32, steps of its episode up to this step.
-      reward: [N, S, B] float32, of this step: all there is to see where no episode ends.
+      reward: [N] float32, mean of a step: all there is to see where no episode ends.
       hyperparameters: values by name after the cycle, [N] or [N, H].
       diagnostics: of the meta-step by name, [N].
     """
 
     episode_end: Any
     episode_return: Any
-    episode_length: Any
     reward: Any
     hyperparameters: dict[str, Any]
     diagnostics: dict[str, Any]
@@ -176,8 +174,7 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
     return CycleMetrics(
         in_time_order(timesteps.episode_end),
         in_time_order(timesteps.episode_return),
-        in_time_order(timesteps.episode_length),
-        in_time_order(timesteps.reward),
+        timesteps.reward.mean(),
         hyperparameters,
         info,
     )
@@ -237,9 +234,9 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
 
 def _of_all_processes(metrics: CycleMetrics) -> CycleMetrics:
     """Those of all environments, where there are those of this process's [N, S, B]."""
-    names = "episode_end", "episode_return", "episode_length", "reward"
-    of_steps = parallel.gathered({name: getattr(metrics, name) for name in names}, axis=2)
-    return metrics._replace(**of_steps)
+    end, returns = parallel.gathered((metrics.episode_end, metrics.episode_return), axis=2)
+    reward = parallel.gathered(metrics.reward[:, None], axis=1).mean(1)
+    return metrics._replace(episode_end=end, episode_return=returns, reward=reward)
 
 
 def _stack(rows: list[Any]) -> Any:
