@@ -2,7 +2,8 @@
 
 Only the products of weights are counted, a multiplication and an addition for each weight and
 observation, and only what no compiler could leave out: acting, gradients of inner and outer
-loss, values to bootstrap from, matching, and the way back through the K updates.
+loss, values to bootstrap from, matching, and the way back through the K updates. Where a meta-step
+evaluates networks at parameters and data of an update, the update alone is counted.
 """
 
 from __future__ import annotations
@@ -83,20 +84,24 @@ def flops(settings: RunSettings, inputs: int, actions: int) -> dict[str, float]:
     tuned = {name for name, spec in settings.in_use.items() if spec.tuned}
     if tuning.method == "none" or not tuned:
         return {name: float(count) for name, count in parts.items()}
+    # The student is judged where the update after it begins, and the K updates are gone back
+    # through where they were made: outputs are there, and those of successors.
+    there = policy.forward + 2 * value.forward
     if tuning.method == "mg":
-        values = value_gradient if tuning.value_weight else value.forward
-        meta = {"judging": policy_gradient + values + value.forward}
+        meta = {"judging": policy.backward + value.backward * (tuning.value_weight > 0)}
     else:
         saved = value.backward if tuning.target_last == "policy" else 0
-        match = (policy.forward + policy_gradient) * (tuning.matching != "none")
-        match += (value.forward + value_gradient) * (tuning.value_weight > 0)
+        by_policy, by_value = tuning.matching != "none", tuning.value_weight > 0
+        match = (policy.forward + policy_gradient) * by_policy
+        match += (value.forward + value_gradient) * by_value
+        student = policy.forward * by_policy + value.forward * by_value
         meta = {
-            "target": tuning.target_steps * gradient - saved,
-            "matching": tuning.target_steps * match,
+            "target": tuning.target_steps * gradient - saved - there,
+            "matching": tuning.target_steps * match - student,
         }
-    # A tangent costs what a gradient does. The first of the K updates is not gone through.
-    first = gradient if tuned & _NEED_VALUES else policy_gradient
-    through = gradient + policy.twice + value.twice + 2 * value.backward
+    # A tangent costs what a backward pass does. The first of the K updates is not gone through.
+    first = policy.backward + value.backward * bool(tuned & _NEED_VALUES)
+    through = gradient - there + policy.twice + value.twice + 2 * value.backward
     meta["differentiation"] = first + (tuning.inner_steps - 1) * through
     return {name: float(n) for name, n in parts.items()} | {
         name: count / tuning.period for name, count in meta.items()

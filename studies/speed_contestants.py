@@ -26,7 +26,6 @@ from envs import registry
 from envs.task import GraphTask, HostTask
 from studies import roofline
 from studies.speed import Contestant, Turn
-from training import parallel
 from training.rollout import collect_in_graph, collect_on_host
 from training.runner import make_runner
 
@@ -178,7 +177,7 @@ def _repeated(collect: Callable[..., Any], params: Any, task: HostTask, times: i
         nonlocal observation, key
         for _ in range(times):
             key, used = jax.random.split(key)
-            observation, _, _ = collect(parallel.here(params), observation, used)
+            observation, _, _ = collect(params, observation, used)
 
     return turn
 

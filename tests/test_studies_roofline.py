@@ -75,16 +75,19 @@ def test_operations_of_a_step_by_hand():
     plain = {"acting": 4.0, "learning": 10.0 + 10.0 + 4.0}
     assert of(method="none") == plain
     one = of(method="mg", inner_steps=1, period=2, value_weight=1.0)
-    assert one == plain | {"judging": 12.0, "differentiation": 5.0}
-    # Values are not matched: per batch a target's forward pass, and the student's with gradient.
+    # Both backward; along the way back the entropy weight needs the policy alone.
+    assert one == plain | {"judging": 6.0, "differentiation": 3.0}
+    # The first update of a target has its outputs from the update that follows the student.
+    # Values are not matched: per batch a target's forward pass, and the student's with gradient,
+    # but for the student's first outputs.
     long = {"method": "bmg", "inner_steps": 3, "target_steps": 4, "period": 10}
     many = of(**long, matching="kl", value_weight=0.0)
-    assert many["target"] == 4 * 24 / 10
-    assert many["matching"] == 4 * 14 / 10
-    # Through an update: as its gradient, 4 + 4 x 2 for each network, values frozen twice.
-    assert many["differentiation"] == pytest.approx((10 + 2 * (24 + 12 + 12 + 12)) / 10)
+    assert many["target"] == (4 * 24 - 12) / 10
+    assert many["matching"] == (4 * 14 - 4) / 10
+    # Through an update: as its backward passes, 4 + 4 x 2 for each network, values frozen twice.
+    assert many["differentiation"] == pytest.approx((6 + 2 * (12 + 12 + 12 + 12)) / 10)
     values = of(**long, matching="kl", value_weight=1.0)
-    assert values["matching"] == 4 * 28 / 10
+    assert values["matching"] == (4 * 28 - 8) / 10
     assert of(**long, matching="none", parameter_weight=1.0)["matching"] == 0
 
 
