@@ -2,7 +2,7 @@
 
 Parts are `quadratic`, `pseudo_huber` and `worst_case` (what accelerates, on 20 draws and for five
 horizons), `sensitivity` (how far learning rates may be off) and, on draws from 1000, what was tried
-before the defaults of studies.convex_methods were chosen: `forms` and `meta_rates`. Each writes a
+before the defaults of studies.convex.methods were chosen: `forms` and `meta_rates`. Each writes a
 table of numbers to benchmarks/results/.
 """
 
@@ -21,9 +21,10 @@ from configs import convex as names
 from metagrad import constraints, convex, hints, online, schedules, update_rules
 from metagrad.problems import ConvexProblem
 from studies import convex as study
-from studies import convex_methods, convex_problems, convex_report
-from studies.convex_methods import METHODS, Run
-from studies.convex_results import RATES
+from studies.convex import methods as convex_methods
+from studies.convex import problems, report
+from studies.convex.methods import METHODS, Run
+from studies.convex.results import RATES
 
 DIVERGED = 10.0  # as in the plots: a mean gap of ten times that at the start, or worse
 META_RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -47,14 +48,14 @@ def gaps(run: Run, problem: ConvexProblem, rate: float, steps: int) -> np.ndarra
 def _finals(name: str, tried: dict[str, Sequence[float]], draws: int = 20) -> dict[str, Any]:
     """Final gaps and slopes of methods at several learning rates."""
     steps = names.PROBLEMS[name].steps
-    problem = convex_problems.draw(name, range(draws), steps)
+    problem = problems.draw(name, range(draws), steps)
     rows = {}
     for method, rates in tried.items():
         for rate in rates:
             gap = gaps(METHODS[method].run, problem, rate, steps)
             final = gap[:, -1]
             row = [np.median(final), final.min(), final.max()]
-            rows[f"`{method}`, {FRACTIONS[rate]}"] = [*row, convex_report.slope(np.median(gap, 0))]
+            rows[f"`{method}`, {FRACTIONS[rate]}"] = [*row, report.slope(np.median(gap, 0))]
     head = [f"median of {draws} draws", "least", "greatest", "slope"]
     return {"steps": steps, "draws": draws, "head": head, "rows": rows}
 
@@ -97,7 +98,7 @@ def worst_case() -> dict[str, Any]:
     for name in names.PROBLEMS["nesterov_worst_case"].methods:
         method, finals = METHODS[name], []
         for horizon in HORIZONS:
-            problem = convex_problems.draw("nesterov_worst_case", range(1), horizon)
+            problem = problems.draw("nesterov_worst_case", range(1), horizon)
             scale = problem.smoothness[0] * jnp.sum((problem.start - problem.minimiser) ** 2)
             final = gaps(method.run, problem, method.learning_rate, horizon)[0, -1]
             finals.append(float(final / scale))
@@ -128,7 +129,7 @@ def _trials(make: Callable[[jax.Array], Run]) -> list[float]:
     scores = []
     for name in TRIALS:
         steps = names.PROBLEMS[name].steps
-        problem = convex_problems.draw(name, range(1000, 1005), steps)
+        problem = problems.draw(name, range(1000, 1005), steps)
 
         def loss(problem, start, meta_rate, steps=steps):
             gap = make(meta_rate)(problem, start, steps, None).gap

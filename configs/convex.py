@@ -1,6 +1,6 @@
 """What `run.py convex` can be asked for: names as plain data, and the first complaint.
 
-`studies.convex_problems` and `studies.convex_methods` make the things; tests hold the names equal.
+`studies.convex.problems` and `studies.convex.methods` make the things; tests hold the names equal.
 """
 
 from __future__ import annotations

@@ -18,9 +18,11 @@ from PIL import Image
 import run
 from configs import cli
 from configs import convex as names
-from studies import convex, convex_methods, convex_problems, convex_report
-from studies.convex_methods import METHODS
-from studies.convex_results import RATES, Outcome
+from studies import convex
+from studies.convex import methods as convex_methods
+from studies.convex import problems, report
+from studies.convex.methods import METHODS
+from studies.convex.results import RATES, Outcome
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 CERTIFIED = ("gradient_descent", "nesterov", "standard", "optimistic")
@@ -43,7 +45,7 @@ def float64():
 
 
 def plane(draws=1):
-    return convex_problems.draw("plane_quadratic", range(draws), 50)
+    return problems.draw("plane_quadratic", range(draws), 50)
 
 
 def first(stacked):
@@ -59,7 +61,7 @@ def path_of(name, problem, rate, steps=30):
 
 def test_names_that_can_be_asked_for_are_those_that_there_are():
     assert list(names.METHODS) == list(METHODS)
-    assert list(names.PROBLEMS) == list(convex_problems.PROBLEMS)
+    assert list(names.PROBLEMS) == list(problems.PROBLEMS)
     for problem in names.PROBLEMS.values():
         assert set(problem.methods) <= set(METHODS)
         assert any(METHODS[name].bound for name in problem.methods), "a picture without a bound"
@@ -153,7 +155,7 @@ def test_momentum_is_optax():
 
 
 def test_adagrad_starts_with_a_step_as_long_as_gradient_descent_and_is_optax():
-    problem = first(convex_problems.draw("quadratic", range(1), 30))
+    problem = first(problems.draw("quadratic", range(1), 30))
     path, plain = (path_of(name, problem, 0.5) for name in ("adagrad", "gradient_descent"))
     length = jnp.linalg.norm(path[0] - problem.start)
     np.testing.assert_allclose(length, jnp.linalg.norm(plain[0] - problem.start))
@@ -222,7 +224,7 @@ def test_bounds_hold_at_the_certified_rate_and_not_at_others(name):
 
     def verdict(factor):
         method = METHODS[name]._replace(learning_rate=factor * METHODS[name].learning_rate)
-        return convex_report.describe(convex.measure(method, problem, 50), start_gap)
+        return report.describe(convex.measure(method, problem, 50), start_gap)
 
     certified, small, large = map(verdict, (1.0, 1e-3, 40.0))
     assert certified["bound_holds"] is True and not certified["diverged"]
@@ -237,19 +239,19 @@ def test_only_certified_methods_have_bounds_and_only_with_exact_gradients():
     keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
     outcome = convex.measure(METHODS["standard"], plane(2), 20, keys)
     assert outcome.bound is None
-    assert convex_report.describe(outcome, np.ones(2))["bound_holds"] is None
+    assert report.describe(outcome, np.ones(2))["bound_holds"] is None
 
 
 def test_slope_is_that_of_the_last_decade():
     t = np.arange(1.0, 1001.0)
-    np.testing.assert_allclose(convex_report.slope(5 * t**-2), -2.0)
+    np.testing.assert_allclose(report.slope(5 * t**-2), -2.0)
     bent = np.where(t < 100, t**-1, 100 * t**-2)
-    np.testing.assert_allclose(convex_report.slope(bent), -2.0)
+    np.testing.assert_allclose(report.slope(bent), -2.0)
     rounding = np.where(t < 300, t**-3, 0.0)
-    np.testing.assert_allclose(convex_report.slope(rounding), -3.0)
-    np.testing.assert_allclose(convex_report.slope(np.maximum(t**-3, 1e-8), 1e-8), -3.0)
-    assert convex_report.slope(np.zeros(100)) is None
-    assert convex_report.slope(np.append(t, np.inf)) is None
+    np.testing.assert_allclose(report.slope(rounding), -3.0)
+    np.testing.assert_allclose(report.slope(np.maximum(t**-3, 1e-8), 1e-8), -3.0)
+    assert report.slope(np.zeros(100)) is None
+    assert report.slope(np.append(t, np.inf)) is None
 
 
 def outcome_ending_at(*final):
@@ -262,8 +264,8 @@ def outcome_ending_at(*final):
 @pytest.mark.parametrize("worst", [np.nan, np.inf, 1.1])
 def test_one_draw_that_diverges_is_said_in_valid_json(worst):
     start_gap = np.ones(3)
-    assert not convex_report.describe(outcome_ending_at(0.5, 0.1, 1.0), start_gap)["diverged"]
-    row = convex_report.describe(outcome_ending_at(0.5, 0.1, worst), start_gap)
+    assert not report.describe(outcome_ending_at(0.5, 0.1, 1.0), start_gap)["diverged"]
+    row = report.describe(outcome_ending_at(0.5, 0.1, worst), start_gap)
     assert row["diverged"] is True and row["cumulative_loss"] is None
     assert list(row) == METHOD_KEYS
     json.dumps(row, allow_nan=False)

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.convex import ConvexSettings
-from studies import convex_plots
-from studies.convex_results import FLOOR, RATES, Outcome, Study
+from studies.convex import plots
+from studies.convex.results import FLOOR, RATES, Outcome, Study
 from training import report, run_directory
 from training.metrics import finite
 
@@ -94,10 +94,10 @@ def write(directory: Path, study: Study, summary: Mapping[str, Any]) -> None:
             arrays[f"{name}/point"] = outcome.points
     with (directory / GAPS).open("xb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    convex_plots.gaps(directory / "gap.png", title, study)
-    convex_plots.sensitivity(directory / "sensitivity.png", title, study)
+    plots.gaps(directory / "gap.png", title, study)
+    plots.sensitivity(directory / "sensitivity.png", title, study)
     if study.landscape is not None:
-        convex_plots.paths(directory / "path.png", settings.problem, study)
+        plots.paths(directory / "path.png", settings.problem, study)
 
 
 def _title(settings: ConvexSettings) -> str:

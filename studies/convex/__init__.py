@@ -16,9 +16,9 @@ from rich.console import Console
 
 from configs.convex import ConvexSettings
 from metagrad.problems import ConvexProblem
-from studies import convex_problems, convex_report
-from studies.convex_methods import METHODS, Curve, Method
-from studies.convex_results import RATES, Landscape, Outcome, Study
+from studies.convex import problems, report
+from studies.convex.methods import METHODS, Curve, Method
+from studies.convex.results import RATES, Landscape, Outcome, Study
 from training import run_directory
 
 
@@ -32,9 +32,9 @@ def run(settings: ConvexSettings, out: Path | None, console: Console) -> Path:
     with console.status("making the problem") as status:
         study = solve(settings, lambda name: status.update(f"running {name}"))
     directory = run_directory.create_named(out, f"convex-{settings.problem}")
-    summary = convex_report.summarise(study)
-    convex_report.write(directory, study, summary)
-    convex_report.print_summary(console, directory, summary)
+    summary = report.summarise(study)
+    report.write(directory, study, summary)
+    report.print_summary(console, directory, summary)
     return directory
 
 
@@ -47,7 +47,7 @@ def solve(settings: ConvexSettings, tell: Callable[[str], object] = lambda name:
     """
     with jax.enable_x64(True):
         seeds = range(settings.seed, settings.seed + settings.draws)
-        problem = convex_problems.draw(settings.problem, seeds, settings.steps)
+        problem = problems.draw(settings.problem, seeds, settings.steps)
         keys = jnp.stack([jax.random.key(seed) for seed in seeds]) if settings.stochastic else None
         outcomes = {}
         for name in settings.methods:
