@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import rlax
 
-from agents import losses, networks
+from agents import losses, networks, terms
+from configs.extensions import Own
 from configs.settings import AgentSettings
 
 Params = Any
@@ -55,8 +56,8 @@ class ActorCritic(NamedTuple):
       loss: (params, frozen, hyperparams, trajectory) -> scalar, what is descended: the sum over
         heads, each with its own hyperparameters (scalars, or [H]), and of an outer critic's.
         Values in targets and advantages are those of `frozen`, equal to `params` but held
-        constant in the gradient. Reads policy, critic, entropy, gamma, lambda, and off policy
-        alpha_rho and alpha_c.
+        constant in the gradient. Reads policy, critic, entropy, gamma, lambda, off policy
+        alpha_rho and alpha_c, and what extensions add.
       outer_loss: (params, frozen, hyperparams, trajectory) -> scalar, the loss of the first head
         alone, with scalars; its critic is the outer critic if there is one.
       distances: (target params, params, trajectory, divergence) -> how far "policy" and "value"
@@ -83,6 +84,17 @@ class _Judged(NamedTuple):
     rho_tm1: jax.Array | None  # only where experience is weighted
     frozen_v_tm1: jax.Array
     frozen_v_t: jax.Array
+    live: _Said | None  # this and the next only where there are terms of a user's own
+    frozen: _Said | None
+
+
+class _Said(NamedTuple):
+    """What networks say of a rollout [T, B]: outputs in place of policies, which have no axis H."""
+
+    outputs_tm1: jax.Array  # [T, B, size]
+    outputs_t: jax.Array  # [T, B, size]
+    v_tm1: jax.Array
+    v_t: jax.Array
 
 
 def make(
@@ -90,6 +102,7 @@ def make(
     action_space: gym.Space,
     settings: AgentSettings,
     outer: Mapping[str, Any] | None = None,
+    added: Mapping[str, Own] | None = None,
 ) -> ActorCritic:
     """Builds the actor-critic for the spaces of a task.
 
@@ -98,7 +111,10 @@ def make(
       action_space: of the task.
       settings: of networks and losses.
       outer: values by name at which an outer critic learns; needed where there is one.
+      added: what extensions add to losses and rewards, by the names of their hyperparameters.
     """
+    added = added or {}
+    read = (*settings.in_loss, *added)
     nets = networks.make(observation_space, action_space, settings)
     returns = jax.vmap(losses.lambda_returns, (1,) * 4 + (None,) * 2, 1)
     off_policy = jax.vmap(losses.leaky_vtrace, (1,) * 6 + (None,) * 4, 1)
@@ -113,7 +129,10 @@ def make(
         """Value targets and advantages [T, B] at values of frozen parameters."""
         gamma, lambda_ = hyperparams["gamma"], hyperparams["lambda"]
         v_tm1, v_t = judged.frozen_v_tm1, judged.frozen_v_t
-        ends = trajectory.reward, trajectory.discount, trajectory.truncated
+        reward = trajectory.reward
+        if added:
+            reward = terms.reward(added, seen(judged.frozen, trajectory, hyperparams))
+        ends = reward, trajectory.discount, trajectory.truncated
         if settings.correction == "none":
             target_tm1 = returns(*ends, v_t, gamma, lambda_)
             return target_tm1, target_tm1 - v_tm1
@@ -127,31 +146,41 @@ def make(
         target_tm1, advantage = targets(judged, hyperparams, trajectory)
         if settings.normalize_advantage:
             advantage = losses.normalize(advantage)
-        return (
+        total = (
             hyperparams["policy"] * losses.policy_gradient_loss(judged.log_prob, advantage)
             - hyperparams["entropy"] * jnp.mean(judged.entropy)
             + hyperparams["critic"] * value_distance(judged.v_tm1, target_tm1)
         )
+        if not added:
+            return total
+        frozen = seen(judged.frozen, trajectory, hyperparams)
+        taught = target_tm1, advantage, frozen
+        return total + terms.loss(added, seen(judged.live, trajectory, hyperparams, *taught))
 
-    def judged(policy, frozen_policy, v_tm1, frozen_v_tm1, frozen_v_t, trajectory):
-        """Arguments of `head_loss`, with a leading axis [H] if the distributions have one."""
-        rho_tm1 = None
+    def seen(said, *others):
+        policies = nets.distribution(said.outputs_tm1), nets.distribution(said.outputs_t)
+        return terms.Seen(*policies, said.v_tm1, said.v_t, *others)
+
+    def judged(outputs, value, params, frozen, trajectory):
+        """Arguments of `head_loss`, with a leading axis [H] if outputs and values have one."""
+        observation, following = trajectory.observation, trajectory.next_observation
+        outputs_tm1, v_tm1 = outputs(params, observation), value(params, observation)
+        policy = nets.distribution(outputs_tm1)
+        frozen_outputs_tm1 = outputs(frozen, observation)
+        frozen_v = value(frozen, observation), value(frozen, following)
+        rho_tm1 = live = constant = None
         if settings.correction == "vtrace":
+            frozen_policy = nets.distribution(frozen_outputs_tm1)
             rho_tm1 = jnp.exp(frozen_policy.log_prob(trajectory.action) - trajectory.log_prob)
+        if added:
+            live = _Said(outputs_tm1, outputs(params, following), v_tm1, value(params, following))
+            constant = _Said(frozen_outputs_tm1, outputs(frozen, following), *frozen_v)
         log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
-        return _Judged(log_prob, entropy, v_tm1, rho_tm1, frozen_v_tm1, frozen_v_t)
+        return _Judged(log_prob, entropy, v_tm1, rho_tm1, *frozen_v, live, constant)
 
     def loss(params, frozen, hyperparams, trajectory):
-        observation, following = trajectory.observation, trajectory.next_observation
-        heads = judged(
-            nets.policies(params, observation),
-            nets.policies(frozen, observation),
-            nets.values(params, observation),
-            nets.values(frozen, observation),
-            nets.values(frozen, following),
-            trajectory,
-        )
-        in_loss = {name: hyperparams[name] for name in settings.in_loss}
+        heads = judged(nets.outputs, nets.values, params, frozen, trajectory)
+        in_loss = {name: hyperparams[name] for name in read}
         if settings.heads == 1:
             total = head_loss(jax.tree.map(lambda x: x[0], heads), in_loss, trajectory)
         else:
@@ -164,16 +193,12 @@ def make(
         return total + outer["critic"] * critic_loss(judged_outside, outer, trajectory)
 
     def by_outer_objective(params, frozen, trajectory):
-        observation, following = trajectory.observation, trajectory.next_observation
         value = nets.outer_value if settings.outer_critic else nets.value
-        return judged(
-            nets.policy(params, observation),
-            nets.policy(frozen, observation),
-            value(params, observation),
-            value(frozen, observation),
-            value(frozen, following),
-            trajectory,
-        )
+
+        def outputs(params, observation):
+            return nets.outputs(params, observation)[0]
+
+        return judged(outputs, value, params, frozen, trajectory)
 
     def outer_loss(params, frozen, hyperparams, trajectory):
         return head_loss(by_outer_objective(params, frozen, trajectory), hyperparams, trajectory)

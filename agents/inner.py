@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from agents import actor_critic, q_lambda
+from configs import extensions
 from configs.settings import IN_LOSS, RunSettings
 from metagrad import matching
 from metagrad.targets import Loss, Problem
@@ -72,15 +73,18 @@ def make(
 def _actor_critic(
     observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
 ) -> InnerAgent:
-    tuning = settings.tuning
-    outer = {name: settings.hyperparameters[name].outer for name in IN_LOSS}
-    ac = actor_critic.make(observation_space, action_space, settings.agent, outer)
+    tuning, added = settings.tuning, extensions.load(settings.extensions)
+    outer = {name: settings.hyperparameters[name].outer for name in (*IN_LOSS, *added)}
+    ac = actor_critic.make(observation_space, action_space, settings.agent, outer, added)
+    if added:
+        _try_once(ac, observation_space, action_space, outer)
     pack, unpack = _packing(ac.init)
     # Values carry most of what is to be known of gamma (docs/tuning.md): they weigh more in
     # the judgement of a student than in the steps of its target.
     value_weight = outer["critic"] * tuning.value_weight
     judging = outer | ({"critic": value_weight} if tuning.method == "mg" else {})
-    policy_alone = outer | {"critic": 0.0, "entropy": 0.0}
+    others = (name for name, own in added.items() if own.kind == "loss")
+    policy_alone = outer | dict.fromkeys(("critic", "entropy", *others), 0.0)
     divergence = {"kl": matching.kl}.get(tuning.matching, matching.reverse_kl)
     weights = {
         "policy": float(tuning.matching != "none"),
@@ -117,6 +121,19 @@ def _actor_critic(
         last_target_loss=loss_at(policy_alone) if tuning.target_last == "policy" else None,
         change=change,
     )
+
+
+def _try_once(
+    ac: actor_critic.ActorCritic,
+    observation_space: gym.Space,
+    action_space: gym.Space,
+    hyperparams: Mapping[str, float],
+) -> None:
+    """Traces the loss, so that errors in a user's own terms come before anything is written."""
+    params = jax.eval_shape(ac.init, jax.random.PRNGKey(0))
+    trajectory = actor_critic.empty_trajectory(observation_space, action_space, 3, 2)
+    traced = jax.tree.map(jnp.asarray, dict(hyperparams))
+    jax.eval_shape(ac.loss, params, params, traced, trajectory)
 
 
 def _q_lambda(

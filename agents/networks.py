@@ -30,7 +30,8 @@ class Networks(NamedTuple):
       policy: (params, observation [..., *obs]) -> distribution over actions [...] of the first
         head.
       value: (params, observation [..., *obs]) -> value [...] of the first head.
-      policies: (params, observation) -> distribution [H, ...] of all heads.
+      outputs: (params, observation) -> outputs [H, ..., size] of the policies of all heads.
+      distribution: outputs [..., size] -> distribution over actions [...].
       values: (params, observation) -> values [H, ...] of all heads.
       outer_value: (params, observation [..., *obs]) -> value [...] of the outer critic.
     """
@@ -38,7 +39,8 @@ class Networks(NamedTuple):
     init: Callable[[jax.Array], Params]
     policy: Callable[[Params, jax.Array], distrax.Distribution]
     value: Callable[[Params, jax.Array], jax.Array]
-    policies: Callable[[Params, jax.Array], distrax.Distribution]
+    outputs: Callable[[Params, jax.Array], jax.Array]
+    distribution: Callable[[jax.Array], distrax.Distribution]
     values: Callable[[Params, jax.Array], jax.Array]
     outer_value: Callable[[Params, jax.Array], jax.Array]
 
@@ -91,7 +93,8 @@ def make(
         init,
         lambda params, o: to_policy(policy_of(params["policy"], o)[0]),
         lambda params, o: value_of(params["value"], o)[0],
-        lambda params, o: to_policy(policy_of(params["policy"], o)),
+        lambda params, o: policy_of(params["policy"], o),
+        to_policy,
         lambda params, o: value_of(params["value"], o),
         lambda params, o: value_of(params["outer_value"], o)[0],
     )

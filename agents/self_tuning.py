@@ -21,6 +21,7 @@ import optax
 from agents import actor_critic, contexts, inner
 from agents.actor_critic import Trajectory
 from agents.inner import Experience
+from configs import extensions
 from configs.settings import InnerOptimizer, RunSettings, TuningSettings
 from metagrad import (
     constraints,
@@ -129,8 +130,29 @@ def space(settings: RunSettings) -> dict[str, hp.Hyperparameter]:
         if tuned and tuning.context != "none":
             result[name] = hp.Hyperparameter(_inside(name, spec.low, spec.high))
         else:
-            result[name] = hp.Hyperparameter(BIJECTORS[name], spec.low, spec.high, tuned)
+            scale = bijector(name, settings.extensions)
+            result[name] = hp.Hyperparameter(scale, spec.low, spec.high, tuned)
     return result
+
+
+def bijector(name: str, modules: Sequence[str] = ()) -> hp.Bijector:
+    """The scale on which tuning moves a hyperparameter.
+
+    Args:
+      name: of it.
+      modules: extensions, one of which may have added it.
+
+    Raises:
+      KeyError: if nobody has.
+    """
+    if name in BIJECTORS:
+        return BIJECTORS[name]
+    own = extensions.load(modules)[name]
+    if own.scale != "linear":
+        return {"log": hp.POSITIVE, "unit": hp.UNIT_INTERVAL}[own.scale]
+    # A meta-optimiser's steps are of one size for all: here they are parts of the declared range.
+    width = own.hyperparameter.high - own.hyperparameter.low
+    return hp.Bijector(lambda x: x * width, lambda y: y / width)
 
 
 def _inside(name: str, low: float, high: float) -> hp.Bijector:
@@ -355,5 +377,5 @@ def start_of(settings: RunSettings, values: Mapping[str, Any] | None) -> dict[st
     heads = settings.agent.heads
     if heads == 1:
         return start
-    in_loss = settings.agent.in_loss
+    in_loss = settings.in_loss
     return {name: jnp.broadcast_to(x, heads) if name in in_loss else x for name, x in start.items()}

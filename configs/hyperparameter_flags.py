@@ -9,8 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from configs.errors import ConfigError
-from configs.settings import IN_LOSS, Hyperparameter, default_hyperparameters
-from configs.validate import NAMES
+from configs.settings import Hyperparameter, default_hyperparameters, is_in_outer
 
 GROUP = Group("Hyperparameters", sort_key=1)
 
@@ -48,17 +47,17 @@ class HyperparameterFlags:
 
 
 def edit(base: dict[str, Hyperparameter], flags: HyperparameterFlags) -> dict[str, Hyperparameter]:
-    """The hyperparameters with the changes that flags ask for.
+    """The hyperparameters, those of extensions too, with the changes that flags ask for.
 
     Raises:
       ConfigError: if a flag is malformed, names no hyperparameter or contradicts another.
     """
-    changes: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
+    changes: dict[str, dict[str, Any]] = {name: {} for name in base}
 
     def change(flag: str, name: str, **values: Any) -> None:
         if name not in changes:
             raise ConfigError(
-                f"{flag}: no hyperparameter is called {name!r}; they are {', '.join(NAMES)}"
+                f"{flag}: no hyperparameter is called {name!r}; they are {', '.join(base)}"
             )
         if set(values) & set(changes[name]):
             raise ConfigError(f"{flag} {name}: said twice, or against another flag")
@@ -67,7 +66,7 @@ def edit(base: dict[str, Hyperparameter], flags: HyperparameterFlags) -> dict[st
     for flag, texts in (("start", flags.start), ("outer", flags.outer)):
         for text in texts:
             name, value = _split(f"--{flag}", text, "NAME=VALUE")
-            if flag == "outer" and name in NAMES and name not in IN_LOSS:
+            if flag == "outer" and name in base and not is_in_outer(name):
                 raise ConfigError(f"--outer: {name} is no part of the outer objective")
             change(f"--{flag}", name, **{flag: _number(f"--{flag}", value, text)})
     for text in flags.bounds:
@@ -81,7 +80,7 @@ def edit(base: dict[str, Hyperparameter], flags: HyperparameterFlags) -> dict[st
         change("--fix", name, tuned=False)
     for name in flags.tune:
         change("--tune", name, tuned=True)
-    return {name: dataclasses.replace(old, **changes.get(name, {})) for name, old in base.items()}
+    return {name: dataclasses.replace(old, **changes[name]) for name, old in base.items()}
 
 
 def _split(flag: str, text: str, form: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ Method = Literal["none", "mg", "bmg"]
 Algorithm = Literal["actor_critic", "q_lambda"]
 InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated"]
 MetaOptimizer = Literal["adam", "ogd", "ao_ftrl", "omega"]
+WandbMode = Literal["off", "offline", "online"]  # of no influence on a run, and in no settings
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class TuningSettings:
 
 
 def default_hyperparameters() -> dict[str, Hyperparameter]:
-    """The hyperparameters of the agent, by name: the only ones there are."""
+    """The hyperparameters of the agent, by name: all but those that extensions add."""
     return {
         "gamma": Hyperparameter(0.99, 0.1, 0.9999, True, 0.99),
         "lambda": Hyperparameter(0.95, 0.01, 0.999, True, 0.95),
@@ -177,6 +178,11 @@ READ_BY: dict[str, tuple[InnerOptimizer, ...]] = {
 }
 
 
+def is_in_outer(name: str) -> bool:
+    """Whether a hyperparameter, which may be of an extension, has an outer value that counts."""
+    return name in IN_LOSS or name not in default_hyperparameters()
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """One training run.
@@ -191,6 +197,7 @@ class RunSettings:
       devices: on which the environments are divided, each with a copy of the agent; no number
         depends on it but for the order of sums.
       eval_episodes: episodes of the greedy evaluation at the end.
+      extensions: modules that add hyperparameters of your own (configs/extensions.py).
     """
 
     env: str = "CartPole-v1"
@@ -200,14 +207,21 @@ class RunSettings:
     backend: Backend = "auto"
     devices: int = 1
     eval_episodes: int = 20
+    extensions: tuple[str, ...] = ()
     hyperparameters: dict[str, Hyperparameter] = field(default_factory=default_hyperparameters)
     agent: AgentSettings = AgentSettings()
     tuning: TuningSettings = TuningSettings()
+
+    @property
+    def in_loss(self) -> tuple[str, ...]:
+        """The hyperparameters that the loss or the behaviour reads, those of extensions too."""
+        known = default_hyperparameters()
+        return (*self.agent.in_loss, *(name for name in self.hyperparameters if name not in known))
 
     @property
     def in_use(self) -> dict[str, Hyperparameter]:
         """The hyperparameters that the loss, the behaviour or the inner optimiser reads."""
         optimizer = self.agent.inner_optimizer
         by_rule = (name for name, readers in READ_BY.items() if optimizer in readers)
-        read = {*self.agent.in_loss, "learning_rate", *by_rule}
+        read = {*self.in_loss, "learning_rate", *by_rule}
         return {name: spec for name, spec in self.hyperparameters.items() if name in read}

@@ -10,20 +10,22 @@ from typing import Annotated, Any, get_type_hints
 import docstring_parser
 from cyclopts import Group, Parameter, Token
 
-from configs.settings import TuningSettings
+from configs.settings import RunSettings, TuningSettings
 
 # Fields whose bare name would say too little among all other flags.
 _RENAMED: dict[tuple[type, str], str] = {
+    (RunSettings, "extensions"): "extension",
     (TuningSettings, "method"): "meta",
     (TuningSettings, "optimizer"): "meta_optimizer",
     (TuningSettings, "learning_rate"): "meta_learning_rate",
 }
 
 
-def flags_of(settings_class: type, group: Group) -> Any:
+def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) -> Any:
     """A dataclass with the fields of a settings class as flags that may be left out (None).
 
-    Nested settings and the hyperparameters are left out; they have flags of their own.
+    Nested settings and the hyperparameters are left out; they have flags of their own. So are the
+    fields named in `without`.
     """
     parsed = docstring_parser.parse(settings_class.__doc__ or "")
     docs = {entry.arg_name: " ".join((entry.description or "").split()) for entry in parsed.params}
@@ -31,15 +33,15 @@ def flags_of(settings_class: type, group: Group) -> Any:
     flags: list[tuple[str, Any, Any]] = []
     for field in dataclasses.fields(settings_class):
         default = field.default
-        if dataclasses.is_dataclass(default) or default is dataclasses.MISSING:
+        nested = dataclasses.is_dataclass(default) or default is dataclasses.MISSING
+        if nested or field.name in without:
             continue
         several = isinstance(default, tuple)
+        shown = " ".join(map(str, default)) or "none" if isinstance(default, tuple) else default
         parameter = Parameter(
             help=docs.get(field.name, ""),
             group=group,
-            show_default=" ".join(map(str, default))
-            if isinstance(default, tuple)
-            else str(default),
+            show_default=str(shown),
             converter=whole_number if hints[field.name] is int else None,
             consume_multiple=several,
             negative_iterable=(),

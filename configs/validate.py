@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from configs import extensions
 from configs.errors import ConfigError
 from configs.settings import READ_BY, Hyperparameter, RunSettings, default_hyperparameters
 
@@ -69,14 +71,16 @@ def validate(settings: RunSettings) -> None:
     ):
         for width in widths:
             _require(1 <= width <= 2**16, name, width, f"widths between 1 and {2**16}")
-    unknown = set(settings.hyperparameters) ^ set(NAMES)
+    names = (*NAMES, *extensions.load(settings.extensions))
+    unknown = set(settings.hyperparameters) ^ set(names)
     if unknown:
         name = min(unknown)
         raise ConfigError(
-            f"hyperparameters: {name!r} missing or unknown; they are {', '.join(NAMES)}"
+            f"hyperparameters: {name!r} missing or unknown; they are {', '.join(names)}"
         )
     for name, hyperparameter in settings.hyperparameters.items():
-        _check_hyperparameter(name, hyperparameter)
+        tuned = hyperparameter.tuned and settings.tuning.method != "none"
+        _check_hyperparameter(name, hyperparameter, tuned, domain(name, settings.extensions))
     _require(
         settings.num_envs % settings.devices == 0,
         "num_envs",
@@ -88,10 +92,24 @@ def validate(settings: RunSettings) -> None:
         _check_tuning(settings)
 
 
+def domain(name: str, modules: Sequence[str] = ()) -> tuple[float, float]:
+    """Values of a hyperparameter that make sense at all, both ends included.
+
+    Args:
+      name: of the hyperparameter.
+      modules: extensions, one of which may have added it.
+    """
+    if name in DOMAINS:
+        return DOMAINS[name]
+    return extensions.DOMAINS[extensions.load(modules)[name].scale]
+
+
 def _check_agent(settings: RunSettings) -> None:
     """What the agent cannot do, or does not read."""
     agent = settings.agent
     if agent.algorithm == "q_lambda":
+        added = ", ".join(settings.extensions)
+        _require(not added, "extensions", added, "left out for q_lambda, whose loss has no terms")
         for name, value, only in (
             ("heads", agent.heads, 1),
             ("correction", agent.correction, "none"),
@@ -189,13 +207,15 @@ def _check_field(prefix: str, name: str, value: Any, hint: Any) -> None:
         _require(value in get_args(hint), prefix + name, value, " | ".join(get_args(hint)))
 
 
-def _check_hyperparameter(name: str, hyperparameter: Hyperparameter) -> None:
-    least, most = DOMAINS[name]
-    allowed = (
-        f"a number between {least:g} and {most:g}"
-        if most < math.inf
-        else f"a finite number of at least {least:g}"
-    )
+def _check_hyperparameter(
+    name: str, hyperparameter: Hyperparameter, tuned: bool, domain: tuple[float, float]
+) -> None:
+    least, most = domain
+    allowed = "a finite number"
+    if most < math.inf:
+        allowed = f"a number between {least:g} and {most:g}"
+    elif least > -math.inf:
+        allowed += f" of at least {least:g}"
     for key in ("start", "low", "high", "outer"):
         value = getattr(hyperparameter, key)
         _require(
@@ -204,7 +224,7 @@ def _check_hyperparameter(name: str, hyperparameter: Hyperparameter) -> None:
     low, high = hyperparameter.low, hyperparameter.high
     if low >= high:
         raise ConfigError(f"bounds of {name}: {low:g}:{high:g} is empty; LOW must be below HIGH")
-    if not hyperparameter.tuned:
+    if not tuned:
         return
     start, way_out = hyperparameter.start, f"; keep it there with --fix {name}"
     if not low <= start <= high:

@@ -30,3 +30,16 @@ def enable() -> None:
     except OSError as error:
         del os.environ["JAX_COMPILATION_CACHE_DIR"]
         print(f"warning: compiled programs are not kept: {error}", file=sys.stderr)
+
+
+def tell_jax() -> None:
+    """Tells JAX what `enable` has set up, in case that an extension imported it before."""
+    if "jax" not in sys.modules:
+        return
+    for name, kind in (
+        ("JAX_COMPILATION_CACHE_DIR", str),
+        ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", float),
+        ("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", int),
+    ):
+        if name in os.environ:
+            sys.modules["jax"].config.update(name.lower(), kind(os.environ[name]))
