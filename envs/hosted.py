@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -21,11 +22,17 @@ from envs.two_colors import TwoColors
 class HostedEnv(gym.Env):
     """A functional environment behind `reset` and `step`.
 
-    Subclasses name it. Settings are those of its constructor.
+    Subclasses name it, and are registered with Gymnasium; `run.py` steps what they name inside jit.
+    Settings are those of its constructor.
     """
 
     functional: ClassVar[Callable[..., FuncEnv]]
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if getattr(cls.functional, "render_image", None) is FuncEnv.render_image:  # not drawn
+            cls.metadata = {"render_modes": []}
 
     def __init__(self, render_mode: str | None = None, **settings: Any):
         self.env = _shared(self.functional, **settings)
@@ -68,16 +75,19 @@ class SwitchingMDPEnv(HostedEnv):
     functional = SwitchingMDP
 
 
-# What is registered by `envs` with these classes can be stepped inside jit as well.
-FUNCTIONAL: dict[str, Callable[..., FuncEnv]] = {
-    f"{__name__}:{hosted.__name__}": hosted.functional for hosted in (TwoColorsEnv, SwitchingMDPEnv)
-}
-
-
 def functional_env(spec: EnvSpec) -> Callable[[], FuncEnv] | None:
-    """What makes the functional environment that `spec` hosts; None if it hosts none."""
-    hosted = FUNCTIONAL.get(spec.entry_point) if isinstance(spec.entry_point, str) else None
-    return None if hosted is None else functools.partial(hosted, **spec.kwargs)
+    """What makes the functional environment that `spec` hosts; None if it hosts none.
+
+    It does if it is registered with a subclass of `HostedEnv`, or with the name of one whose
+    module has been imported: who registers it has done so.
+    """
+    hosted: Any = spec.entry_point
+    if isinstance(hosted, str):
+        module, _, name = hosted.partition(":")
+        hosted = getattr(sys.modules.get(module), name, None)
+    if not (isinstance(hosted, type) and issubclass(hosted, HostedEnv)):
+        return None
+    return functools.partial(hosted.functional, **spec.kwargs)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, parse_env_id
 from gymnasium.experimental.functional import FuncEnv
 
+from configs import modules
 from configs.errors import ConfigError
 from envs.acrobot import Acrobot
 from envs.cartpole import CartPole
@@ -48,7 +49,7 @@ def resolve(name: str) -> str:
     """
     module, _, bare_name = name.rpartition(":")
     if module:
-        _import(module, name)
+        modules.imported(module, "env")
     env_id = _find(bare_name) or (_find(bare_name) if _register_atari() else None)
     if env_id is None:
         raise ConfigError(f"env: {name!r} is not a registered Gymnasium id; {_hint(bare_name)}")
@@ -91,6 +92,24 @@ def make(env_id: str, num_envs: int, backend: str = "auto", *, processes: int = 
         max_episode_steps=spec.max_episode_steps,
         reward_threshold=spec.reward_threshold,
     )
+
+
+def in_graph(env_id: str, backend: str = "auto") -> bool:
+    """Whether `make` steps an environment inside jit.
+
+    Raises:
+      ConfigError: no such id.
+    """
+    return backend != "host" and _functional(_spec(env_id)) is not None
+
+
+def reward_threshold(env_id: str) -> float | None:
+    """The return from which an environment counts as solved; None if it does not say.
+
+    Raises:
+      ConfigError: no such id.
+    """
+    return _spec(env_id).reward_threshold
 
 
 def make_render_env(env_id: str) -> gym.Env:
@@ -165,15 +184,6 @@ def _base(env_id: str) -> str:
 def _version(env_id: str) -> int:
     version = gym.registry[env_id].version
     return -1 if version is None else version
-
-
-def _import(module: str, name: str) -> None:
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise ConfigError(f"env: {name!r} names no module; allowed: module:[namespace/]Name[-vN]")
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"env: {name!r}: cannot import {module!r}: {error}") from error
 
 
 def _register_atari() -> bool:

@@ -86,8 +86,8 @@ def test_resolve_imports_a_module_that_registers(tmp_path, monkeypatch):
         ("Zzzzzz", ("'Zzzzzz'", "pprint_registry")),
         ("", ("''", "allowed")),
         ("no spaces", ("'no spaces'", "allowed")),
-        ("no_such_module:Env-v0", ("'no_such_module'", "cannot import")),
-        ("../path:Env-v0", ("'../path:Env-v0'", "allowed")),
+        ("no_such_module:Env-v0", ("no module no_such_module is found",)),
+        ("../path:Env-v0", ("'../path'", "the name of a module")),
     ],
 )
 def test_unknown_names(name, words):
