@@ -19,10 +19,10 @@ from rich.console import Console
 
 from agents import self_tuning
 from configs import files
-from configs.settings import RunSettings
+from configs.settings import RunSettings, WandbMode
 from envs import registry
 from envs.task import HostTask
-from training import checkpoints, evaluation, parallel, report, run_directory
+from training import checkpoints, evaluation, parallel, report, run_directory, wandb_sink
 from training.metrics import Log
 from training.progress import make_progress
 from training.recorder import Recorder
@@ -70,7 +70,9 @@ class Result(NamedTuple):
     evaluation: evaluation.Greedy | None
 
 
-def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
+def train(
+    settings: RunSettings, out: Path | None, console: Console, wandb: WandbMode = "off"
+) -> Result:
     """Trains, evaluates and writes a run directory.
 
     Ctrl-C ends training after the chunk that is running, and skips the evaluation; a second
@@ -80,13 +82,15 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
       settings: of the run, validated.
       out: run directory; `None` for a new numbered one under runs/.
       console: to show progress on.
+      wandb: whether and how it is logged to Weights & Biases as well.
 
     Raises:
-      ConfigError: if the environment cannot be made, there are too few devices, or the directory
-        cannot be used.
+      ConfigError: if the environment cannot be made, there are too few devices, the directory
+        cannot be used, or Weights & Biases cannot.
     """
     begun = time.perf_counter()
     run_directory.check(out)
+    wandb_sink.check(wandb)
     settings = replace(settings, env=registry.resolve(settings.env))
     task = registry.make(
         settings.env, settings.num_envs, settings.backend, processes=jax.process_count()
@@ -99,12 +103,9 @@ def train(settings: RunSettings, out: Path | None, console: Console) -> Result:
         directory = run_directory.create(out, settings)
         (directory / files.NAME).write_text(files.dump(settings), encoding="utf-8")
 
-        recorder = Recorder(
-            task.spec,
-            settings,
-            runner.steps_per_cycle,
-            stack.enter_context(closing(Log(directory))),
-        )
+        sinks = wandb_sink.sinks(wandb, settings, directory)
+        log = stack.enter_context(closing(Log(directory, sinks)))
+        recorder = Recorder(task.spec, settings, runner.steps_per_cycle, log)
         training = _run(runner, recorder, settings, checkpoints.path_in(directory), console)
         state = parallel.here(training.state.agent)
         result = None

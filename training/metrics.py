@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -118,38 +119,76 @@ class RewardStatistics:
 Scalars = Mapping[str, float | None]
 
 
-class Log:
-    """Writes scalars by name to metrics.jsonl and as TensorBoard events."""
+class Sink(Protocol):
+    """Where scalars are logged to."""
+
+    def log(self, scalars: Scalars, step: int) -> None:
+        """Takes scalars by name, finite ones or None, at an environment step."""
+
+    def close(self) -> None:
+        """Keeps what it was given; it is given no more."""
+
+
+class JsonLines:
+    """A line a step, with null where a scalar is not known."""
+
+    def __init__(self, path: Path):
+        self._lines = path.open("w", encoding="utf-8")
+
+    def log(self, scalars: Scalars, step: int) -> None:
+        """Appends one line."""
+        self._lines.write(json.dumps({"env_steps": step, **scalars}) + "\n")
+        self._lines.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._lines.close()
+
+
+class TensorBoard:
+    """An event for each scalar that is known."""
 
     def __init__(self, directory: Path):
-        self._lines = (directory / run_directory.METRICS).open("w", encoding="utf-8")
         self._directory = directory
         self._events: SummaryWriter | None = None
 
-    def write(self, env_steps: int, scalars: Scalars) -> None:
-        """Appends one line and one event a scalar; numbers that are not finite become null."""
-        numbers = {name: finite(value) for name, value in scalars.items()}
-        self._lines.write(json.dumps({"env_steps": env_steps, **numbers}) + "\n")
-        self._lines.flush()
-        events = self._open_events()
-        for name, value in numbers.items():
-            if value is not None:
-                events.add_scalar(name, value, env_steps)
-
-    def close(self) -> None:
-        """Flushes both."""
-        self._lines.close()
-        if self._events is not None:
-            self._events.close()
-
-    def _open_events(self) -> SummaryWriter:
-        # Imported at the first line: the device already works on the next chunk then, while
+    def log(self, scalars: Scalars, step: int) -> None:
+        """Adds events."""
+        # Imported at the first of them: the device already works on the next chunk then, while
         # nothing at all would go on during an import at the top.
         if self._events is None:
             from tensorboardX import SummaryWriter
 
-            self._events = SummaryWriter(str(self._directory / run_directory.TENSORBOARD))
-        return self._events
+            self._events = SummaryWriter(str(self._directory))
+        for name, value in scalars.items():
+            if value is not None:
+                self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes them."""
+        if self._events is not None:
+            self._events.close()
+
+
+class Log:
+    """Writes scalars by name to metrics.jsonl, as TensorBoard events, and to further sinks."""
+
+    def __init__(self, directory: Path, more: Sequence[Sink] = ()):
+        lines = JsonLines(directory / run_directory.METRICS)
+        events = TensorBoard(directory / run_directory.TENSORBOARD)
+        self._sinks: tuple[Sink, ...] = (lines, events, *more)
+
+    def write(self, env_steps: int, scalars: Scalars) -> None:
+        """Logs them to all; numbers that are not finite become None."""
+        numbers = {name: finite(value) for name, value in scalars.items()}
+        for sink in self._sinks:
+            sink.log(numbers, env_steps)
+
+    def close(self) -> None:
+        """Closes all."""
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)
 
 
 def finite(value: Any) -> float | None:

@@ -1,0 +1,89 @@
+"""Weights & Biases as one more place to which a run is logged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs import files
+from configs.errors import ConfigError
+from configs.settings import RunSettings, WandbMode
+from training.metrics import Sink
+
+PROJECT = "self-tuning-actor-critic"  # unless WANDB_PROJECT names another
+FOLDER = "wandb"  # of a run directory
+
+
+def check(mode: WandbMode) -> None:
+    """Tells early whether a run can be logged.
+
+    Raises:
+      ConfigError: if Weights & Biases is not installed.
+    """
+    if mode != "off":
+        _library(mode)
+
+
+def sinks(mode: WandbMode, settings: RunSettings, directory: Path) -> list[Sink]:
+    """Begins a run there, with the settings as its configuration; nothing if it is off.
+
+    All of its files are in the run directory. An offline run is sent by `wandb sync` later.
+
+    Args:
+      mode: "off", "offline" for files alone, or "online".
+      settings: of the run.
+      directory: of the run, whose name it has.
+
+    Raises:
+      ConfigError: if Weights & Biases is not installed, or refuses.
+    """
+    if mode == "off":
+        return []
+    # Where it would otherwise write logs of its own into the user's home.
+    os.environ.setdefault("WANDB_CACHE_DIR", str(directory.absolute() / FOLDER / "cache"))
+    wandb = _library(mode)
+    try:
+        run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=directory.name,
+            dir=directory,
+            mode=mode,
+            config=files.plain(settings),
+            reinit="create_new",  # a process may have several runs
+            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+        )
+    except wandb.Error as error:
+        raise ConfigError(f"wandb: {mode} cannot begin: {' '.join(str(error).split())}") from error
+    return [_Run(run)]
+
+
+class _Run:
+    """A run of Weights & Biases."""
+
+    def __init__(self, run: Any):
+        self._run = run
+
+    def log(self, scalars: Mapping[str, float | None], step: int) -> None:
+        """Adds a row to its history, without the scalars that are not known."""
+        self._run.log({k: x for k, x in scalars.items() if x is not None}, step=step)
+
+    def close(self) -> None:
+        """Waits until all rows are written, or sent."""
+        self._run.finish()
+
+
+def _library(mode: WandbMode) -> Any:
+    # It would take the package `agents` for another one and advertise what goes with that.
+    os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
+    if mode == "offline":
+        # Its reports of how it is used and of its own errors would call home all the same.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    try:
+        import wandb
+
+        wandb.init  # noqa: B018 (a folder of that name could be imported as well)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError("wandb is not installed: pip install wandb") from error
+    return wandb
