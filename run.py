@@ -31,14 +31,10 @@ def _run(command: cli.Command) -> int:
     from training import compilation_cache, host_devices, run_directory
 
     compilation_cache.enable()
+    compilation_cache.tell_jax()
     if isinstance(command, cli.Train) and command.settings.devices > 1:
         host_devices.enable(command.settings.devices)
-    if isinstance(command, cli.Study):
-        host_devices.enable()
-        from studies import two_colors_files
-
-        two_colors_files.check(command.out)
-    elif not isinstance(command, cli.Evaluate):
+    if isinstance(command, (cli.Train, cli.Convex, cli.Bench, cli.StudyCompare)):
         run_directory.check(command.out)
     from rich.console import Console
 
@@ -54,20 +50,30 @@ def _run(command: cli.Command) -> int:
         convex.run(*command, console)
         return 0
     if isinstance(command, cli.Study):
-        from studies import two_colors
+        from studies import study
 
-        two_colors.run(*command, console)
+        return study.run(command, console)
+    if isinstance(command, cli.StudyReport):
+        from studies import study
+
+        study.report(command.directory, console)
         return 0
     if isinstance(command, cli.Bench):
         from studies import bench
 
         bench.run(*command, console)
         return 0
+    if isinstance(command, cli.StudyCompare):
+        from studies import compare
+
+        compare.run(*command, console)
+        return 0
     from training import loop, parallel, report
 
     def train(settings, out, shown):
         where = Console(quiet=not shown)
-        result = loop.train(settings, out, where)
+        # Of several processes that train one agent, the one that shows it logs it.
+        result = loop.train(settings, out, where, command.wandb if shown else "off")
         report.print_run(where, result.directory, result.summary, result.evaluation)
         if result.summary["diverged"]:
             return 1

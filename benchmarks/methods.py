@@ -24,10 +24,11 @@ import numpy as np
 from benchmarks import record
 from benchmarks.cartpole import FIXED
 from configs import presets
+from configs.searches import Budget, SearchSettings
 from configs.settings import RunSettings
-from studies import population, search
+from studies import population
 from studies.population import BINS, WINDOW
-from studies.search import Budget, SearchSettings
+from studies.searches import search_results, stages
 from training import host_devices
 
 STARTS = list(itertools.product((0.7, 0.99), (0.003, 0.3), (0.5, 0.95)))
@@ -108,7 +109,7 @@ def backfilled(curves: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(curves), curves[np.arange(len(curves)), first][:, None], curves)
 
 
-def search_solved_at(result: search.Result, threshold: float) -> np.ndarray:
+def search_solved_at(result: search_results.Result, threshold: float) -> np.ndarray:
     """Environment steps [R] of whole searches until a member solves the task; inf if none does.
 
     A member solves it at the end of the first cycle at which its last episodes, at least 100 of
@@ -152,9 +153,9 @@ def population_row(
     }
 
 
-def search_row(result: search.Result, threshold: float) -> dict[str, Any]:
+def search_row(result: search_results.Result, threshold: float) -> dict[str, Any]:
     """What is reported of one search for each seed: of members that run, and of the best."""
-    curves = search.curves(result)
+    curves = search_results.curves(result)
     mean, best = backfilled(curves.mean), backfilled(curves.best)
     return {
         "env_steps": result.env_steps,
@@ -200,7 +201,7 @@ def contest(task: str, seeds: Sequence[int], steps: int = STEPS) -> dict[str, An
     rows: dict[str, dict[str, Any]] = {}
     runs, starts = runs_of(seeds)
     for name in (*SELF_TUNED, FIXED):
-        others = search.member_seeds(seeds, len(STARTS))
+        others = stages.member_seeds(seeds, len(STARTS))
         which, at = (others, None) if name == FIXED else (runs, starts)
         outcome = population.run(with_contestant(settings, name), which, at)
         row = population_row(outcome, len(seeds), threshold, config.interval)
@@ -213,9 +214,9 @@ def contest(task: str, seeds: Sequence[int], steps: int = STEPS) -> dict[str, An
         if budget == "run":  # a life of an eighth, and as many comparisons in it
             within = replace(within, interval=config.interval // len(STARTS))
         for name, find, at_start in (
-            ("random search", search.random_search, as_members()),
-            ("random search, random starts", search.random_search, None),
-            ("PBT", search.population_based_training, as_members()),
+            ("random search", search_results.random_search, as_members()),
+            ("random search, random starts", search_results.random_search, None),
+            ("PBT", search_results.population_based_training, as_members()),
         ):
             result = find(settings, seeds, within, None, at_start)
             rows[f"{name}, {budget}"] = row = search_row(result, threshold)

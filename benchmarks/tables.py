@@ -162,25 +162,34 @@ def _two_colors_speed(result: dict[str, Any]) -> str:
     return _markdown(head, rows)
 
 
+def _maybe_spread(interval: dict[str, Any], digits: int) -> str:
+    """A number, with its interval unless a single run tells of none."""
+    value, low, high = (interval[key] for key in ("value", "low", "high"))
+    if low is None:
+        return f"{value:.{digits}f}"
+    return _spread([value, low, high], digits=digits)
+
+
 def _two_colors(result: dict[str, Any]) -> str:
-    """A study's summary.json beside what is published for ten million steps."""
+    """two-colors/summary.json of a study beside what is published for ten million steps."""
     published = result["published"]["rows"]
     baseline = result["baseline"]
 
     def cells(name: str, row: dict[str, Any]) -> Iterable[str]:
         mean, ratio, recovery = row["mean"], row["ratio_to_baseline"], row["recovery"]
-        theirs = published[row["method"]]
+        theirs = published.get(row["method"])
         fixed = row["hyperparameter"]["fixed_at"] is not None
-        shown = not fixed or name == baseline
+        shown = theirs is not None and (not fixed or name == baseline)
+        sd = "" if row["sd"] is None else f" ({row['sd'] * row['env_steps'] / 1e6:.3f})"
         to_baseline = "1" if name == baseline else ""
         return (
             row["label"],
-            _spread([mean["value"], mean["low"], mean["high"]], digits=3),
-            to_baseline if ratio is None else _spread([*ratio.values()], digits=2),
+            _maybe_spread(mean, digits=3),
+            to_baseline if ratio is None else _maybe_spread(ratio, digits=2),
             f"{row['last_tenth']['value']:.3f}",
             f"{100 * row['share_of_ceiling']:.0f}%",
             "" if recovery is None else f"{recovery['steps']['value'] / 1e3:.0f}k",
-            f"{row['mean_total_reward'] / 1e6:.3f} ({row['sd'] * row['env_steps'] / 1e6:.3f})",
+            f"{row['mean_total_reward'] / 1e6:.3f}{sd}",
             f"{theirs['mean']:.2f} ({theirs['sd']:.2f})" if shown else "",
         )
 

@@ -12,12 +12,14 @@ from typing import Annotated, Any, NamedTuple
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
-from configs import bench, convex, files, presets, studies
+from configs import bench, convex, files, presets, study_cli
 from configs.cluster import Cluster, cluster
 from configs.errors import ConfigError
+from configs.extensions import extended
 from configs.hyperparameter_flags import HyperparameterFlags, edit
-from configs.settings import AgentSettings, RunSettings, TuningSettings
+from configs.settings import AgentSettings, RunSettings, TuningSettings, WandbMode
 from configs.settings_flags import flags_of, given, whole_number
+from configs.study_cli import Study, StudyCompare, StudyReport
 from configs.validate import validate
 
 
@@ -27,6 +29,7 @@ class Train(NamedTuple):
     settings: RunSettings
     out: Path | None  # None: a new numbered directory under runs/
     cluster: Cluster | None = None  # None: this process alone
+    wandb: WandbMode = "off"  # whether and how it is logged to Weights & Biases as well
 
 
 class Evaluate(NamedTuple):
@@ -44,14 +47,6 @@ class Convex(NamedTuple):
     out: Path | None  # None: a new numbered directory under runs/
 
 
-class Study(NamedTuple):
-    """`run.py study NAME [flags]`: methods beside each other, over many seeds."""
-
-    settings: studies.TwoColorsSettings
-    out: Path | None  # None: a new numbered directory under runs/
-    asked: bool  # whether any flag said what to run; if not, the settings of `out` come first
-
-
 class Bench(NamedTuple):
     """`run.py bench [flags]`: how quick the agents are on this machine."""
 
@@ -59,7 +54,7 @@ class Bench(NamedTuple):
     out: Path | None  # None: a new numbered directory under runs/
 
 
-Command = Train | Evaluate | Convex | Study | Bench
+Command = Train | Evaluate | Convex | Study | StudyReport | StudyCompare | Bench
 
 _app = App(
     name="run.py",
@@ -83,6 +78,10 @@ _PRESET = Parameter(
 _OUT = Parameter(
     help="run directory, new or empty. [default: runs/ENV-META-seedSEED-N]", group=_RUN
 )
+_WANDB = Parameter(
+    help="log to Weights & Biases as well: off, offline (files that `wandb sync` sends) or online.",
+    group=_RUN,
+)
 _CLUSTER = Group("Cluster", sort_key=4)
 _DISTRIBUTED = Parameter(
     help="one of several processes that train one agent on all their devices; SLURM, Open MPI "
@@ -103,16 +102,6 @@ _DRAWS = Parameter(help="problems, of seeds SEED, SEED + 1, ...", converter=whol
 _FIRST = Parameter(help="seed of the first draw.", converter=whole_number)
 _STOCHASTIC = Parameter(help="gradients are samples; the gap stays exact.", negative=())
 _CONVEX_OUT = Parameter(help="directory, new or empty. [default: runs/convex-PROBLEM-N]")
-_STUDY = Parameter(help=f"one of {', '.join(studies.STUDIES)}.")
-_QUICK = Parameter(help="three methods, 1M steps, 5 seeds.", negative=())
-_MAIN = Parameter(help="three methods, 10M steps, 3 seeds.", negative=())
-_STUDY_METHODS = Parameter(help="names from the list above, comma separated. [default: by size]")
-_STUDY_STEPS = Parameter(help="of each run. [default: by size, 1e7]", converter=whole_number)
-_SEEDS = Parameter(help="runs of each row. [default: by size, 10]", converter=whole_number)
-_FIRST_SEED = Parameter(help="seed of the first run. [default: 0]", converter=whole_number)
-_STUDY_OUT = Parameter(
-    help="directory, new, empty, or one of this study to go on with. [default: runs/study-NAME-N]"
-)
 _BENCH_QUICK = Parameter(help="256 environments and networks of 64 x 2 alone.", negative=())
 _BENCH_ENVS = Parameter(help="in-graph. [default: 64 256 1024]", consume_multiple=True)
 _WIDTHS = Parameter(help="of both hidden layers. [default: 64 256]", consume_multiple=True)
@@ -144,6 +133,7 @@ def _train(
     config: Annotated[Path | None, _CONFIG] = None,
     preset: Annotated[str | None, _PRESET] = None,
     out: Annotated[Path | None, _OUT] = None,
+    wandb: Annotated[WandbMode, _WANDB] = "off",
     run: Annotated[_RunFlags, _FLAT] = _RunFlags(),  # noqa: B008 (frozen)
     hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
     tuning: Annotated[_TuningFlags, _FLAT] = _TuningFlags(),  # noqa: B008 (frozen)
@@ -156,6 +146,7 @@ def _train(
     """Train an actor-critic agent that tunes its own hyperparameters."""
     changes = given(run, RunSettings)
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
+    base = extended(base, changes.get("extensions", base.extensions))
     base = presets.with_method(base, preset) if preset else base
     settings = dataclasses.replace(
         base,
@@ -165,7 +156,7 @@ def _train(
         agent=dataclasses.replace(base.agent, **given(agent, AgentSettings)),
     )
     validate(settings)
-    return Train(settings, out, cluster(distributed, coordinator, processes, process))
+    return Train(settings, out, cluster(distributed, coordinator, processes, process), wandb)
 
 
 @_app.command(name="eval")
@@ -201,21 +192,7 @@ def _convex(
     return Convex(convex.settings(problem, methods, steps, draws, seed, stochastic), out)
 
 
-@_app.command(name="study", help=studies.help_text())
-def _study(
-    name: Annotated[str, _STUDY],
-    /,
-    *,
-    quick: Annotated[bool, _QUICK] = False,
-    main: Annotated[bool, _MAIN] = False,
-    methods: Annotated[str | None, _STUDY_METHODS] = None,
-    steps: Annotated[int | None, _STUDY_STEPS] = None,
-    seeds: Annotated[int | None, _SEEDS] = None,
-    seed: Annotated[int | None, _FIRST_SEED] = None,
-    out: Annotated[Path | None, _STUDY_OUT] = None,
-) -> Study:
-    asked = quick or main or any(flag is not None for flag in (methods, steps, seeds, seed))
-    return Study(studies.settings(name, quick, main, methods, steps, seeds, seed), out, asked)
+_app.command(study_cli.app)
 
 
 @_app.command(name="bench")

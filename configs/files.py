@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cattrs
 import yaml
@@ -15,16 +15,27 @@ from cattrs.v import format_exception
 from configs.errors import ConfigError
 from configs.settings import RunSettings
 
+Settings = TypeVar("Settings")
+
 NAME = "config.yaml"  # of the settings in a run directory
 _VERSIONS_OF = ("jax", "dm-haiku", "rlax", "optax", "gymnasium", "numpy")
 
 
-def dump(settings: RunSettings) -> str:
+def dump(settings: Any) -> str:
     """The settings as YAML text, every field of them, under a comment with library versions."""
-    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS_OF)
-    return f"# Written with {versions}\n" + yaml.safe_dump(
-        _plain(asdict(settings)), sort_keys=False
+    return f"# Written with {', '.join(f'{k} {v}' for k, v in versions().items())}\n" + (
+        yaml.safe_dump(plain(settings), sort_keys=False)
     )
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that results depend on, by name."""
+    return {name: version(name) for name in _VERSIONS_OF}
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Settings as data that YAML and JSON can hold: mappings, lists, text and numbers."""
+    return _plain(asdict(settings))
 
 
 def load(path: Path) -> RunSettings:
@@ -32,6 +43,15 @@ def load(path: Path) -> RunSettings:
 
     Raises:
       ConfigError: if the file is missing, is no YAML, or has an unknown or mistyped field.
+    """
+    return structure(read(path), RunSettings, str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a YAML file that holds a mapping.
+
+    Raises:
+      ConfigError: if the file is missing, is no YAML, or holds something else.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -42,11 +62,36 @@ def load(path: Path) -> RunSettings:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no settings: it must be a mapping of their names")
+    return data
+
+
+def structure(data: Mapping[str, Any], kind: type[Settings], where: str) -> Settings:
+    """Settings from plain data, taken for what they are; fields left out keep their defaults.
+
+    Args:
+      data: names and values.
+      kind: of the settings, a dataclass.
+      where: the data come from, for messages.
+
+    Raises:
+      ConfigError: for the first unknown or mistyped field.
+    """
     try:
-        return _converter().structure(data, RunSettings)
+        return _converter().structure(data, kind)
     except cattrs.BaseValidationError as error:
         problem = cattrs.transform_error(error, "settings", _say)[0]
-        raise ConfigError(f"{path}: {problem}") from error
+        raise ConfigError(f"{where}: {problem}") from error
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data with changes in it: mappings are merged, everything else is replaced."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = merged(old, value)
+        result[key] = value
+    return result
 
 
 def _converter() -> cattrs.Converter:
@@ -55,6 +100,7 @@ def _converter() -> cattrs.Converter:
     for kind in (int, bool, str):
         converter.register_structure_hook(kind, _exactly)
     converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
     return converter
 
 
@@ -74,6 +120,13 @@ def _number(value: Any, _kind: type) -> float:
     if isinstance(value, bool):
         raise TypeError(f"{value!r} is not a number")
     return float(value)
+
+
+def _texts(value: Any, _kind: Any) -> tuple[str, ...]:
+    # One text is many texts of a letter each, in Python.
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{value!r} is not a list")
+    return tuple(_exactly(text, str) for text in value)
 
 
 def _plain(value: Any) -> Any:

@@ -1,131 +1,368 @@
-"""What `run.py study` can be asked for: names as plain data, and the first complaint.
+"""What `run.py study` can be asked for: methods, starts and seeds, as plain data.
 
-`studies.two_colors_methods` has the settings behind the methods; tests hold the names equal.
+A study is methods x starts x seeds of one environment. Settings come in layers, each of which
+changes the one before: the preset of the environment, the preset of the study, a file, flags. All
+but the flags have the same form, that of `study.yaml`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Literal, get_args
 
+import yaml
+
+from configs import files, presets
 from configs.errors import ConfigError
+from configs.extensions import extended
+from configs.searches import SearchSettings
+from configs.settings import IN_LOSS, RunSettings
+from configs.validate import domain, validate
 
-STUDIES: Mapping[str, str] = {
-    "two-colors": "entropy weights, tuned and fixed, on a task whose rewards change sign",
-}
+NAME = "study.yaml"  # of the settings in a study's directory
 
-METHODS: Mapping[str, str] = {
-    "fixed": "actor-critic at entropy weights that stay as they are",
-    "mg": "plain meta-gradients of one number",
-    "mg_reward": "of a network that sees the latest rewards",
-    "mg_rich": "of a network that sees rewards, values and TD errors",
-    "bmg": "bootstrapped meta-gradients of one number",
-    "bmg_reward": "of a network that sees the latest rewards",
-    "bmg_rich": "of a network that sees rewards, values and TD errors",
-    "q_fixed": "Q(lambda) at values of epsilon that stay as they are",
-    "q_bmg": "Q(lambda) with bootstrapped epsilon, one number",
-    "q_bmg_reward": "of a network that sees the latest rewards",
-}
-
-
-class Scale(NamedTuple):
-    """How large a study is, unless told otherwise.
-
-    Attributes:
-      methods: keys of `METHODS`.
-      entropy: weights of "fixed".
-      steps: environment steps of each run.
-      seeds: runs of each row.
-    """
-
-    methods: tuple[str, ...]
-    entropy: tuple[float, ...]
-    steps: int
-    seeds: int
-
-
-_MAIN = ("fixed", "mg_reward", "bmg_reward")
-SCALES: Mapping[str, Scale] = {
-    "full": Scale(tuple(METHODS), (0.0, 0.05, 0.1, 0.2, 0.4, 0.8), 10_000_000, 10),
-    "main": Scale(_MAIN, (0.05, 0.1, 0.2), 10_000_000, 3),
-    "quick": Scale(_MAIN, (0.05, 0.1, 0.2), 1_000_000, 5),
-}
-_EPSILON = (0.05, 0.1, 0.3)
+Kind = Literal["runs", "random_search", "pbt", "optuna"]
+Start = dict[str, float]  # of a run: values by name that differ from those of the settings
 
 
 @dataclass(frozen=True)
-class TwoColorsSettings:
-    """Settings of `run.py study two-colors`, allowed ones only.
+class StudyMethod:
+    """One contestant: what its runs change in the settings of the study.
 
     Attributes:
-      methods: keys of `METHODS`, each once.
-      steps: environment steps of each run.
-      seeds: runs of each row, of seeds `seed`, `seed` + 1, ...
-      seed: of the first run.
-      entropy: weights of "fixed", a row each.
-      epsilon: values of "q_fixed", a row each.
-      env: id of a Two Colors task.
+      label: in words, for tables and pictures.
+      kind: "runs" makes a run for every start and seed; the others make a search for every seed,
+        which chooses its own starts within the bounds of what is tuned.
+      preset: a method of the literature (`presets.METHODS`) that is applied first; none if None.
+      changes: fields of `RunSettings` by name, nested as there.
+      starts: a grid of its own, by name, in place of the study's.
+      at_outer: whether its only start is the values of the outer objective.
     """
 
-    methods: tuple[str, ...]
-    steps: int
-    seeds: int
-    seed: int
-    entropy: tuple[float, ...]
-    epsilon: tuple[float, ...] = _EPSILON
-    env: str = "TwoColors-v0"
+    label: str = ""
+    kind: Kind = "runs"
+    preset: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    starts: dict[str, tuple[float, ...]] | None = None
+    at_outer: bool = False
 
 
-def settings(
-    study: str = "two-colors",
-    quick: bool = False,
-    main: bool = False,
-    methods: str | None = None,
-    steps: int | None = None,
-    seeds: int | None = None,
-    seed: int | None = None,
-) -> TwoColorsSettings:
-    """Checks and completes what was asked for; `methods` are separated by commas.
+_FIXED = {"tuning": {"method": "none", "context": "none"}}
+
+
+def _tuned(label: str, method: str, context: str | None = None) -> StudyMethod:
+    tuning = {"method": method} | ({"context": context} if context else {})
+    return StudyMethod(label, changes={"tuning": tuning})
+
+
+METHODS: Mapping[str, StudyMethod] = {
+    "none": StudyMethod("no tuning", changes=_FIXED),
+    "outer": StudyMethod("fixed at the outer values", changes=_FIXED, at_outer=True),
+    "mg": _tuned("mg", "mg"),
+    "mg_reward": _tuned("mg + reward", "mg", "reward"),
+    "mg_rich": _tuned("mg + rich", "mg", "rich"),
+    "bmg": _tuned("bmg", "bmg"),
+    "bmg_reward": _tuned("bmg + reward", "bmg", "reward"),
+    "bmg_rich": _tuned("bmg + rich", "bmg", "rich"),
+    "stacx": StudyMethod("STACX", preset="stacx"),
+    "random_search": StudyMethod("random search", "random_search", changes=_FIXED),
+    "pbt": StudyMethod("population-based training", "pbt", changes=_FIXED),
+    "optuna": StudyMethod("Optuna (TPE, pruning)", "optuna", changes=_FIXED),
+}
+ABOUT: Mapping[str, str] = {
+    "none": "hyperparameters stay at each start",
+    "outer": "they stay at the outer objective's own values, which tuning has to beat",
+    "mg": "plain meta-gradients",
+    "mg_reward": "of a network that sees the latest rewards",
+    "mg_rich": "of a network that sees rewards, values and TD errors",
+    "bmg": "bootstrapped meta-gradients",
+    "bmg_reward": "of a network that sees the latest rewards",
+    "bmg_rich": "of a network that sees rewards, values and TD errors",
+    "stacx": "mg with auxiliary heads and leaky V-trace",
+    "random_search": "random starts, of which the best goes on",
+    "pbt": "population-based training",
+    "optuna": "Optuna's TPE with pruning, then the best goes on",
+}
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """Settings of a study.
+
+    Attributes:
+      run: what all runs have in common; its seed is that of the first run.
+      methods: by name, in the order in which they are shown.
+      starts: values of hyperparameters by name, of which every combination is a start.
+      seeds: runs of each method from each start, of seeds `run.seed`, `run.seed` + 1, ...
+      points: at which a run is measured, at most; they are equally far apart.
+      evaluations: of the greedy policy in a run, `run.eval_episodes` episodes each, at equally
+        distant points, the last one included. Their steps are not learned from, nor counted.
+      block: runs side by side in one program, at most. Rounding depends on it, so that it has one
+        value wherever a study runs.
+      search: of the methods that search. Their fitness is what the study measures, and their
+        interval is at most a tenth of a member's life.
+      target: the score that is good enough; None for the environment's own threshold, or where it
+        has none the best score of any run.
+    """
+
+    run: RunSettings = field(default_factory=lambda: presets.for_env(RunSettings.env))
+    methods: dict[str, StudyMethod] = field(
+        default_factory=lambda: _methods("none,mg,bmg", METHODS)
+    )
+    starts: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    seeds: int = 10
+    points: int = 60
+    evaluations: int = 1
+    block: int = 16
+    search: SearchSettings = field(default_factory=lambda: SearchSettings(budget="run"))
+    target: float | None = None
+
+
+def preset_names() -> list[str]:
+    """The studies that come with the project."""
+    return sorted(path.name.removesuffix(".yaml") for path in _presets())
+
+
+def preset(name: str) -> dict[str, Any]:
+    """A study that comes with the project, as the layer of settings that it is.
 
     Raises:
-      ConfigError: naming the setting, the value it has and the values it may have.
+      ConfigError: if there is none of that name.
     """
-    if study not in STUDIES:
-        raise _error("study", repr(study), " | ".join(STUDIES))
-    if quick and main:
-        raise ConfigError("quick and main are different sizes; name one of them")
-    scale = SCALES["quick" if quick else "main" if main else "full"]
-    names = scale.methods if methods is None else tuple(methods.replace(" ", "").split(","))
-    for number, name in enumerate(names):
-        if name not in METHODS:
-            raise _error("methods", repr(name), f"some of {', '.join(METHODS)}, comma separated")
-        if name in names[:number]:
-            raise ConfigError(f"methods: {name} is there twice")
-    steps = scale.steps if steps is None else steps
-    seeds = scale.seeds if seeds is None else seeds
-    seed = 0 if seed is None else seed
-    for label, value, low, high in (
-        ("steps", steps, 1, 10**9),
-        ("seeds", seeds, 1, 1000),
-        ("seed", seed, 0, 2**31 - seeds),
-    ):
-        if not low <= value <= high:
-            raise _error(label, value, f"a whole number between {low} and {high}")
-    return TwoColorsSettings(names, steps, seeds, seed, scale.entropy)
+    for path in _presets():
+        if path.name == f"{name}.yaml":
+            return yaml.safe_load(path.read_text(encoding="utf-8"))
+    raise error("preset", repr(name), " | ".join(preset_names()))
 
 
-def help_text() -> str:
-    """What the command does, its studies and the methods that they compare."""
-    studies = "".join(f"\n  {name}: {text}" for name, text in STUDIES.items())
-    methods = "".join(f"\n  {name}: {text}" for name, text in METHODS.items())
-    return (
-        "Compare methods over many seeds: one program for each, all its seeds side by side.\n\n"
-        "Each result is written when it is there. The same command with --out DIR goes on where "
-        "it was stopped; without other flags it takes the settings of DIR, and draws a finished "
-        f"study anew.\n\nStudies:{studies}\n\nMethods:{methods}"
+def about_preset(name: str) -> str:
+    """What a preset says of itself in its first line."""
+    (path,) = (path for path in _presets() if path.name == f"{name}.yaml")
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+def _presets():
+    folder = resources.files("configs") / "study_presets"
+    return [path for path in folder.iterdir() if path.name.endswith(".yaml")]
+
+
+def layered(layers: Sequence[Mapping[str, Any]]) -> StudySettings:
+    """Settings made of layers, the later ones changing those before.
+
+    Args:
+      layers: mappings of the form of `study.yaml`, any part of which may be left out.
+
+    Raises:
+      ConfigError: naming the field, the value it has and the values it may have.
+    """
+    data: dict[str, Any] = {}
+    known = dict(METHODS)
+    for layer in layers:
+        if not isinstance(layer.get("run", {}), Mapping | None):
+            raise error("run", repr(layer["run"]), "a mapping of settings")
+        if layer.get("methods") is not None:
+            data["methods"] = _methods(layer["methods"], known)
+            known |= data["methods"]
+        rest = {k: x for k, x in layer.items() if k != "methods" and x is not None}
+        whole = {"starts": rest["starts"]} if "starts" in rest else {}
+        data = files.merged(data, rest) | whole
+    run = data.pop("run", {})
+    env = run.get("env") or RunSettings.env
+    base = extended(presets.for_env(str(env)), run.get("extensions", ()))
+    data["run"] = files.merged(files.plain(base), run) | {"env": env}
+    if "methods" in data:
+        data["methods"] = {name: files.plain(method) for name, method in data["methods"].items()}
+    return files.structure(data, StudySettings, "study")
+
+
+def methods_of(names: str) -> list[str]:
+    """Names that commas separate."""
+    return [name for name in names.replace(" ", "").split(",") if name]
+
+
+def _methods(data: Any, known: Mapping[str, StudyMethod]) -> dict[str, StudyMethod]:
+    """Methods from names of known ones, or from a mapping of names to what they change."""
+    if isinstance(data, str):
+        data = methods_of(data)
+    if isinstance(data, list):
+        names = [str(name) for name in data]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise ConfigError(f"methods: {name} is there twice")
+        data = dict.fromkeys(names)
+    if not isinstance(data, Mapping):
+        raise error("methods", repr(data), f"names of {', '.join(known)}")
+    return {str(name): _method(str(name), entry, known) for name, entry in data.items()}
+
+
+def _method(name: str, entry: Any, known: Mapping[str, StudyMethod]) -> StudyMethod:
+    """A known method, or one that an entry of a file describes.
+
+    An entry may name a known method with `of`, and say what is different.
+    """
+    if not entry:
+        return _known(name, known)
+    if not isinstance(entry, Mapping):
+        raise error(f"methods.{name}", repr(entry), "a mapping")
+    fields = {key: value for key, value in entry.items() if key != "of"}
+    given = files.structure(fields, StudyMethod, f"study, methods.{name}")
+    if "of" not in entry:
+        return given if given.label else dataclasses.replace(given, label=name)
+    base = _known(str(entry["of"]), known)
+    replaced = {key: getattr(given, key) for key in fields} | {"label": given.label or name}
+    return dataclasses.replace(
+        base, **replaced | {"changes": files.merged(base.changes, given.changes)}
     )
 
 
-def _error(name: str, value: object, allowed: str) -> ConfigError:
+def _known(name: str, known: Mapping[str, StudyMethod]) -> StudyMethod:
+    if name not in known:
+        raise error("methods", repr(name), f"some of {', '.join(known)}")
+    return known[name]
+
+
+def starts_of(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """A grid from flags `NAME=VALUE,VALUE,...`, a flag for each name.
+
+    Raises:
+      ConfigError: if one is malformed, or a name is there twice.
+    """
+    grid: dict[str, tuple[float, ...]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise ConfigError(f"--start: {text!r} is not of the form NAME=VALUE,VALUE,...")
+        if name in grid:
+            raise ConfigError(f"--start {name}: said twice; separate its values by commas")
+        try:
+            grid[name] = tuple(float(value) for value in values.split(","))
+        except ValueError as error:
+            raise ConfigError(f"--start: {text!r}: not all of its values are numbers") from error
+    return grid
+
+
+def run_settings(study: StudySettings, name: str) -> RunSettings:
+    """Settings of the runs of a method.
+
+    Raises:
+      ConfigError: if what the method changes is not there, or is mistyped.
+    """
+    method, settings = study.methods[name], study.run
+    if method.preset is not None:
+        settings = presets.with_method(settings, method.preset)
+    settings = extended(settings, method.changes.get("extensions", settings.extensions))
+    data = files.merged(files.plain(settings), method.changes)
+    return files.structure(data, RunSettings, f"methods.{name}.changes")
+
+
+def starts(study: StudySettings, name: str) -> list[Start]:
+    """The starts of a method, by the values that its settings do not have already.
+
+    A search has one that says nothing: it chooses.
+    """
+    method = study.methods[name]
+    if method.kind != "runs":
+        return [{}]
+    if method.at_outer:
+        specs = run_settings(study, name).in_use
+        return [{key: spec.outer for key, spec in specs.items() if key in IN_LOSS}]
+    grid = study.starts if method.starts is None else method.starts
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def check(study: StudySettings) -> None:
+    """Checks everything that can be known without building the environment.
+
+    Raises:
+      ConfigError: naming the field, the value it has and the values it may have.
+    """
+    for label, value, low, high in (
+        ("seeds", study.seeds, 1, 10_000),
+        ("points", study.points, 1, 100_000),
+        ("evaluations", study.evaluations, 0, study.points),
+        ("block", study.block, 1, 10_000),
+        ("seed", study.run.seed, 0, 2**31 - study.seeds),
+        ("devices", study.run.devices, 1, 1),
+        ("number of methods", len(study.methods), 1, 1000),
+    ):
+        if not low <= value <= high:
+            raise error(label, value, f"a whole number between {low} and {high}")
+    if study.target is not None and not math.isfinite(study.target):
+        raise error("target", study.target, "a finite number")
+    for name, method in study.methods.items():
+        if not name.replace("_", "").replace("-", "").isalnum():
+            raise error("methods", repr(name), "names of letters, digits, - and _")
+        if method.kind not in get_args(Kind):
+            raise error(f"methods.{name}.kind", method.kind, " | ".join(get_args(Kind)))
+        _check_method(study, name)
+
+
+def _check_method(study: StudySettings, name: str) -> None:
+    settings = run_settings(study, name)
+    for values in starts(study, name):
+        for key, value in values.items():
+            if key not in settings.in_use:
+                known = ", ".join(settings.in_use)
+                raise error("start", f"{key}={value:g} of {name}", f"one of {known}")
+        if study.methods[name].kind == "runs":
+            validate(started(settings, values))
+        else:
+            _check_search(study, name, settings)
+
+
+def _check_search(study: StudySettings, name: str, settings: RunSettings) -> None:
+    """A search has bounds, and what it needs to tell members apart."""
+    validate(settings)
+    searched = [key for key, spec in settings.in_use.items() if spec.tuned]
+    if not searched:
+        raise error("tuned hyperparameters", f"none for {name}", "one at least to search for")
+    for key in searched:
+        spec, (least, most) = settings.in_use[key], domain(key, settings.extensions)
+        if spec.low <= least or spec.high >= most < math.inf:
+            allowed = f"inside {least:g}:{most:g} for {name}"
+            raise error(f"bounds of {key}", f"{spec.low:g}:{spec.high:g}", allowed)
+
+
+def started(settings: RunSettings, values: Start) -> RunSettings:
+    """Settings whose hyperparameters start at other values."""
+    names = settings.hyperparameters
+    changed = {key: dataclasses.replace(names[key], start=x) for key, x in values.items()}
+    return dataclasses.replace(settings, hyperparameters=names | changed)
+
+
+def differences(one: StudySettings, two: StudySettings) -> Iterator[tuple[str, Any, Any]]:
+    """Fields in which two studies differ, by dotted names, with both values."""
+    yield from _differences("", files.plain(one), files.plain(two))
+
+
+def _differences(prefix: str, one: Any, two: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(one, dict) and isinstance(two, dict):
+        for key in [*one, *(key for key in two if key not in one)]:
+            yield from _differences(
+                f"{prefix}.{key}" if prefix else key, one.get(key), two.get(key)
+            )
+    elif one != two:
+        yield prefix, one, two
+
+
+def help_text() -> str:
+    """What the command does, its methods and presets."""
+    methods = "".join(f"\n  {name}: {ABOUT[name]}" for name in METHODS)
+    known = "".join(f"\n  {name}: {about_preset(name)}" for name in preset_names())
+    return (
+        "Compare methods over starts and seeds: one command from question to picture.\n\n"
+        "All runs are planned first, those of one static shape side by side in one program. The "
+        "same command with --out DIR goes on where it was stopped; with no other flags it takes "
+        "the settings of DIR. Flags of single runs hold for all of them.\n\n"
+        f"Methods:{methods}\n\nPresets:{known}"
+    )
+
+
+def error(name: str, value: object, allowed: str) -> ConfigError:
+    """What is said of a setting that is not allowed."""
     return ConfigError(f"{name}: {value} is not allowed; it must be {allowed}")

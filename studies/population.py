@@ -39,8 +39,8 @@ class Outcome(NamedTuple):
     """R runs of S steps of each of B environments.
 
     Attributes:
-      episode_end: [R, S, B] bool; [R, 0, B] where episodes are not kept.
-      episode_return: [R, S, B], likewise.
+      episode_end: [R, S, B] bool.
+      episode_return: [R, S, B].
       greedy: mean greedy returns [R, E] after each of E equal parts of the run; () for none.
       hyperparameters: values by name [R, cycles] (or [R, cycles, H]).
       diagnostics: of the meta-learner, by name [R, cycles].
@@ -71,7 +71,7 @@ class Row(NamedTuple):
     """What is kept of one cycle of one run.
 
     Attributes:
-      episodes: (episode_end [S, B], episode_return [S, B]), or () where they are not kept.
+      episodes: (episode_end [S, B], episode_return [S, B]).
       reward: mean over the environment steps of the cycle, [].
       hyperparameters: values by name.
       diagnostics: of the meta-learner, by name.
@@ -89,7 +89,6 @@ def run(
     starts: Mapping[str, Sequence[float]] | None = None,
     evaluations: int = 0,
     *,
-    episodes: bool = True,
     progress: Progress | None = None,
 ) -> Outcome:
     """Trains R agents side by side for at least `settings.steps` environment steps each.
@@ -100,8 +99,6 @@ def run(
       starts: start values [R] of some hyperparameters; the others start as in the settings.
       evaluations: E, greedy evaluations spread over the run, or none. Their steps are not
         counted: nothing is learned from them.
-      episodes: whether to keep when episodes ended and with what return. That is a number and a
-        flag for each environment step: too much for runs of many millions of steps.
       progress: told from time to time how far the runs are. Nothing depends on it.
 
     Raises:
@@ -116,7 +113,7 @@ def run(
 
     def step(states, _):
         states, metrics = jax.vmap(cycle, (0, None))(states, None)
-        return states, jax.vmap(lambda m: _keep(m, episodes))(metrics)
+        return states, jax.vmap(_keep)(metrics)
 
     # Devices take equally many runs; where that does not come out, the last one is repeated.
     runs, spare = len(seeds), -len(seeds) % min(jax.device_count(), len(seeds))
@@ -283,8 +280,8 @@ def _greedy(settings: RunSettings, agent: SelfTuningAgent):
     return lambda state, key: returns(agent.params(state), key).mean()
 
 
-def _keep(metrics: CycleMetrics, episodes: bool) -> Row:
-    kept = (metrics.episode_end, metrics.episode_return) if episodes else ()
+def _keep(metrics: CycleMetrics) -> Row:
+    kept = (metrics.episode_end, metrics.episode_return)
     return Row(kept, metrics.reward, metrics.hyperparameters, metrics.diagnostics)
 
 
@@ -295,11 +292,10 @@ def _tell(progress: Progress | None, done: int, total: int) -> None:
 
 def _outcome(settings: RunSettings, kept: Row, greedy: Any, seconds: float) -> Outcome:
     shape = (len(kept.reward), -1, settings.num_envs)
-    nothing = np.zeros((shape[0], 0, shape[2]))
-    end, returns = kept.episodes or (nothing.astype(bool), nothing)
+    end, returns = kept.episodes
     return Outcome(
-        end.reshape(shape) if end.size else end,
-        returns.reshape(shape) if end.size else returns,
+        end.reshape(shape),
+        returns.reshape(shape),
         greedy,
         kept.hyperparameters,
         kept.diagnostics,
@@ -367,12 +363,6 @@ def binned(values: np.ndarray, weights: np.ndarray, steps: np.ndarray) -> np.nda
         before = result[..., b - 1] if b else np.nan
         result[..., b] = np.where(count > 0, total.sum(-1) / np.maximum(count, 1e-30), before)
     return result
-
-
-def reward_curves(outcome: Outcome) -> np.ndarray:
-    """Mean reward of an environment step in each sixtieth of a run [R, 60]."""
-    steps = np.arange(1, outcome.reward.shape[1] + 1)
-    return binned(outcome.reward, np.ones_like(outcome.reward), steps)
 
 
 def last_tenth(curve: np.ndarray) -> np.ndarray:

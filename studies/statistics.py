@@ -87,19 +87,30 @@ def probability_of_improvement(
 ) -> Estimate:
     """P(X > Y) of a run of one method and one of another, mean over tasks; ties count half.
 
+    Others with a single task stand for all tasks of the first method, as an agent does that has
+    but one start and is compared with one that has several.
+
     Raises:
       ValueError: as `estimate`, and if the tasks are not equally many.
     """
-    if len(scores) != len(others):
+    if len(others) not in (1, len(scores)):
         raise ValueError(f"{len(scores)} and {len(others)} tasks: they must be the same")
     count = len(scores)
 
     def probability(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
         assert axis == -1
-        pairs = zip(samples[:count], samples[count:], strict=True)
+        against = samples[count:] if len(others) > 1 else samples[count:] * count
+        pairs = zip(samples[:count], against, strict=True)
         return np.mean([_above(x, y) for x, y in pairs], 0)
 
     return _bootstrap([*_checked(scores), *_checked(others)], probability, resamples)
+
+
+def estimate_curve(
+    curves: Scores, aggregate: Aggregate, resamples: int = RESAMPLES // 10
+) -> Estimate:
+    """An aggregate of curves [N_m, P] at each of P points, with pointwise intervals [P]."""
+    return _bootstrap([np.asarray(curve, float).T for curve in curves], aggregate, resamples)
 
 
 def performance_profile(
@@ -135,11 +146,12 @@ def _checked(scores: Scores) -> list[np.ndarray]:
 
 def _bootstrap(samples: list[np.ndarray], statistic: Aggregate, resamples: int) -> Estimate:
     value = statistic(*samples)
-    if all(np.ptp(x) == 0 for x in samples):  # nothing to draw from
+    if all((np.ptp(x, -1) == 0).all() for x in samples):  # nothing to draw from
         return Estimate(value, value, value)
     ends = stats.bootstrap(
         samples,
         statistic,
+        axis=-1,
         n_resamples=resamples,
         batch=_BATCH,
         method="percentile",

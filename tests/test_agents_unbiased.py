@@ -209,6 +209,7 @@ def test_the_average_of_sampled_meta_gradients_is_the_exact_one():
     assert max(far) > 4
 
 
+@pytest.mark.slow
 def test_over_two_updates_the_second_rollout_counts_as_given():
     """What the first update does to the distribution of the second rollout is left out.
 

@@ -10,6 +10,8 @@ from benchmarks import memory
 from envs import registry
 from training.rollout import collect_in_graph
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def float64():

@@ -10,9 +10,10 @@ from benchmarks import lunar_lander, methods, record, tables, two_colors_speed
 from benchmarks.cartpole import FIXED
 from configs.settings import RunSettings
 from configs.validate import validate
-from studies import population, search
+from studies import population
 from studies.population import BINS, Outcome
-from studies.search import Result
+from studies.searches import search_results
+from studies.searches.search_results import Result
 
 
 def steady(returns):
@@ -91,8 +92,8 @@ def test_budgets_count_the_steps_of_all_members(monkeypatch):
         return found(ones, ones.astype(int), np.linspace(steps / BINS, steps, BINS))
 
     monkeypatch.setattr(population, "run", runs)
-    monkeypatch.setattr(search, "random_search", finds)
-    monkeypatch.setattr(search, "population_based_training", finds)
+    monkeypatch.setattr(search_results, "random_search", finds)
+    monkeypatch.setattr(search_results, "population_based_training", finds)
     result = methods.contest("CartPole", range(2))
     assert set(spent.values()) == {16 * methods.STEPS}
     assert result["steps"] == methods.STEPS == 300_000

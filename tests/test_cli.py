@@ -28,7 +28,9 @@ def test_every_setting_has_a_flag(capsys):
     names = {f.name for part in (RunSettings, AgentSettings) for f in dataclasses.fields(part)}
     names |= {f.name for f in dataclasses.fields(TuningSettings)}
     names -= {"hyperparameters", "agent", "tuning", "method", "optimizer", "learning_rate"}
+    names -= {"extensions"}
     names |= {
+        "extension",
         "meta",
         "meta-optimizer",
         "meta-learning-rate",

@@ -173,6 +173,7 @@ def test_eval_repeats_the_evaluation_of_the_run_and_adds_files(finished, python_
     assert summary_of(run) == before
 
 
+@pytest.mark.slow
 def test_a_host_run_without_tuning_trains_too(python_run):
     out = python_run.directory / "host"
     flags = f"--env MountainCarContinuous --backend host --meta none --steps 400 --out {out}"
@@ -185,6 +186,7 @@ def test_a_host_run_without_tuning_trains_too(python_run):
     assert summary["last_100_return"] is None and summary["eval_return_mean"] is not None
 
 
+@pytest.mark.slow
 def test_a_task_without_end_shows_rewards_in_place_of_returns(python_run):
     out = python_run.directory / "continuing"
     flags = f"--env TwoColors --num-envs 1 --period 1 --steps 2000 --seed 1 --out {out}"
@@ -218,6 +220,7 @@ def test_a_task_without_end_shows_rewards_in_place_of_returns(python_run):
         assert image.n_frames > 1
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_says_so_and_fails(python_run, tmp_path):
     arguments = "--meta none --inner-optimizer sgd --max-grad-norm inf --steps 500"
     out = tmp_path / "run"

@@ -10,14 +10,20 @@ from scipy import stats
 
 from configs import presets
 from configs.errors import ConfigError
+from configs.searches import SearchSettings
 from configs.settings import AgentSettings, RunSettings, TuningSettings
 from envs.task import GraphTask
-from studies import population, search
-from studies.search import Range, SearchSettings
+from studies import population
+from studies.searches import search, search_results, stages
+from studies.searches.ranges import Range, at, draw, ends, perturb, position, ranges_of
 from tests import probes
+
+pytestmark = pytest.mark.slow
 
 LOG = Range(1e-4, 1e-1, "log")
 NEAR_ONE = Range(0.5, 0.999, "one_minus")
+ODDS = Range(0.01, 0.99, "odds")
+LINEAR = Range(-3.0, 1.0, "linear")
 CARTPOLE = replace(presets.for_env("CartPole-v1"), steps=12_000)
 SIZE = population.steps_per_cycle(CARTPOLE)
 GOOD, BAD = 3e-2, 1e-6
@@ -40,10 +46,13 @@ def bandit(monkeypatch):
 
 
 def one_search(settings, config, ranges, starts):
-    """(agent state functions, state of one search of P members) before its first cycle."""
-    settings = replace(settings, tuning=replace(settings.tuning, method="none"))
-    state = search._start(settings, [0], config, ranges, starts)
-    return jax.tree.map(lambda x: x[0], state)
+    """One search of P members before its first cycle."""
+    settings, ranges = stages.prepared(settings, ranges)
+    values = stages.start_members(settings, [0], config.members, ranges, starts)
+    init, _ = search.make_search(*population.task_and_agent(settings), settings, config, ranges)
+    keys = [jax.random.PRNGKey(seed) for seed in stages.member_seeds([0], config.members)]
+    one = {name: x[0] for name, x in values.items()}
+    return jax.jit(init)(jax.random.PRNGKey(0), jnp.stack(keys), one)
 
 
 def same(a, b):
@@ -56,27 +65,51 @@ def same(a, b):
 # Draws and perturbations
 
 
-@pytest.mark.parametrize("space", [LOG, NEAR_ONE])
+SCALES = {
+    "log": np.log,
+    "one_minus": lambda x: np.log(1 - x),
+    "odds": lambda x: np.log(x / (1 - x)),
+}
+
+
+@pytest.mark.parametrize("space", [LOG, NEAR_ONE, ODDS])
 def test_draws_are_uniform_on_their_scale_and_within_their_range(space):
-    values = np.asarray(search.draw(jax.random.PRNGKey(0), space, (4000,)), float)
+    values = np.asarray(draw(jax.random.PRNGKey(0), space, (4000,)), float)
     assert np.all((values >= np.float32(space.low)) & (values <= np.float32(space.high)))
-    logs = np.log(1 - values if space.scale == "one_minus" else values)
-    ends = sorted(
-        np.log([1 - x if space.scale == "one_minus" else x for x in (space.low, space.high)])
-    )
-    assert stats.kstest(logs, stats.uniform(ends[0], ends[1] - ends[0]).cdf).pvalue > 0.01
+    on_scale = SCALES[space.scale](values)
+    low, high = sorted(SCALES[space.scale](np.array([space.low, space.high])))
+    assert stats.kstest(on_scale, stats.uniform(low, high - low).cdf).pvalue > 0.01
     other = stats.uniform(space.low, space.high - space.low)
     assert stats.kstest(values, other.cdf).pvalue < 1e-6
 
 
 def test_a_perturbation_multiplies_on_the_scale_and_stays_within_bounds():
     values = jnp.array([1e-2, 9e-2, 1e-4])
-    np.testing.assert_allclose(search.perturb(values, 1.2, LOG), [1.2e-2, 1e-1, 1.2e-4], rtol=1e-5)
-    np.testing.assert_allclose(search.perturb(values, 1 / 1.2, LOG)[2], 1e-4, rtol=1e-6)
-    near = search.perturb(jnp.array([0.9, 0.998, 0.55]), 1.2, NEAR_ONE)
+    np.testing.assert_allclose(perturb(values, 1.2, LOG), [1.2e-2, 1e-1, 1.2e-4], rtol=1e-5)
+    np.testing.assert_allclose(perturb(values, 1 / 1.2, LOG)[2], 1e-4, rtol=1e-6)
+    near = perturb(jnp.array([0.9, 0.998, 0.55]), 1.2, NEAR_ONE)
     np.testing.assert_allclose(near, [0.88, 0.9976, 0.5], rtol=1e-5)
-    up = search.perturb(jnp.array([0.9, 0.999]), 1 / 1.2, NEAR_ONE)
+    up = perturb(jnp.array([0.9, 0.999]), 1 / 1.2, NEAR_ONE)
     np.testing.assert_allclose(up, [1 - 0.1 / 1.2, 0.999], rtol=1e-5)
+
+
+def test_odds_are_multiplied_and_a_linear_range_is_moved_by_parts_of_itself():
+    odds = np.asarray(perturb(jnp.array([0.5, 0.9]), 1.2, ODDS), float)
+    np.testing.assert_allclose(odds / (1 - odds), [1.2, 9 * 1.2], rtol=1e-4)
+    moved = perturb(jnp.array([0.0, -2.9]), 1 / 1.2, LINEAR)
+    np.testing.assert_allclose(moved, [-4 * np.log(1.2), -3.0], rtol=1e-5)
+    values = np.asarray(draw(jax.random.PRNGKey(0), LINEAR, (4000,)))
+    assert stats.kstest(values, stats.uniform(-3.0, 4.0).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("space", [LOG, NEAR_ONE, ODDS, LINEAR])
+def test_positions_are_real_numbers_and_lead_back(space):
+    values = draw(jax.random.PRNGKey(1), space, (100,))
+    np.testing.assert_allclose(at(space, position(space, values)), values, rtol=1e-4)
+    low, high = ends(space)
+    assert low < high
+    beyond = at(space, jnp.array([low - 1.0, high + 1.0]))
+    np.testing.assert_allclose(sorted(beyond), [space.low, space.high], rtol=1e-5)
 
 
 def test_exploring_takes_both_factors_as_often_and_draws_a_quarter_anew():
@@ -173,10 +206,10 @@ def trained():
     ranges = {"gamma": NEAR_ONE, "learning_rate": Range(1e-5, 1e-1, "log")}
     config = SearchSettings(members=4, interval=2000)
     told = []
-    on = search.population_based_training(
+    on = search_results.population_based_training(
         CARTPOLE, [3, 5], config, ranges, starts, lambda *x: told.append(x)
     )
-    off = search.population_based_training(
+    off = search_results.population_based_training(
         CARTPOLE, [3, 5], replace(config, exploit=False), ranges, starts
     )
     return starts, on, off, told
@@ -186,7 +219,7 @@ def test_without_exploit_it_is_a_population_of_fixed_runs(trained):
     starts, _, off, _ = trained
     settings = replace(CARTPOLE, tuning=replace(CARTPOLE.tuning, method="none"))
     runs = population.run(
-        settings, search.member_seeds([3, 5], 4), {n: x * 2 for n, x in starts.items()}
+        settings, stages.member_seeds([3, 5], 4), {n: x * 2 for n, x in starts.items()}
     )
     np.testing.assert_array_equal(off.reward.reshape(8, -1), runs.reward)
     ends, returns = (x.reshape(8, -1, SIZE) for x in (runs.episode_end, runs.episode_return))
@@ -262,7 +295,9 @@ def test_within_the_steps_of_one_run(bandit):
     ranges = {"learning_rate": Range(BAD, 0.1, "log")}
     config = SearchSettings(members=4, budget="run", interval=10 * cycle)
     told = []
-    found = search.random_search(bandit, [0, 1], config, ranges, progress=lambda *x: told.append(x))
+    found = search_results.random_search(
+        bandit, [0, 1], config, ranges, progress=lambda *x: told.append(x)
+    )
     assert found.env_steps == cycles * cycle
     assert told[-1] == (found.env_steps, found.env_steps)
     first = cycles // 8
@@ -286,12 +321,14 @@ def test_training_a_population_moves_it_to_the_value_that_learns(bandit):
     starts = {"learning_rate": [BAD] * 6 + [GOOD, GOOD]}
     config = SearchSettings(members=8, interval=400, budget="run", resample=0.0)
     long = replace(bandit, steps=8 * bandit.steps)
-    result = search.population_based_training(long, [0, 1, 2], config, ranges, starts)
+    result = search_results.population_based_training(long, [0, 1, 2], config, ranges, starts)
     assert result.env_steps == 8 * bandit.steps
     assert np.all(result.hyperparameters["learning_rate"][:, :, -1] > 1e-3)
-    fixed = search.random_search(bandit, [0, 1, 2], replace(config, budget="member"), None, starts)
+    fixed = search_results.random_search(
+        bandit, [0, 1, 2], replace(config, budget="member"), None, starts
+    )
     assert fixed.env_steps == 8 * bandit.steps
-    lines, alone = search.curves(result), search.curves(fixed)
+    lines, alone = search_results.curves(result), search_results.curves(fixed)
     assert np.all(lines.mean[:, -1] > 0.8)
     assert np.all(alone.mean[:, -1] < 0.7)
     assert np.all(alone.best[:, -1] > 0.8)
@@ -313,9 +350,9 @@ def test_continuing_tasks_are_compared_by_reward(bandit, monkeypatch):
     ranges = {"learning_rate": Range(BAD, 0.1, "log")}
     starts = {"learning_rate": [BAD, BAD, BAD, GOOD], "gamma": [0.1] * 4}
     config = SearchSettings(members=4, interval=400, fitness="reward")
-    result = search.population_based_training(bandit, [0], config, ranges, starts)
+    result = search_results.population_based_training(bandit, [0], config, ranges, starts)
     assert np.all(np.isnan(result.returns)) and np.all(result.episodes == 0)
-    lines = search.curves(result)
+    lines = search_results.curves(result)
     assert lines.best[0, -1] > 0.8
     assert not np.isnan(lines.mean).any()
 
@@ -328,11 +365,11 @@ def test_curves_by_hand():
     best = np.concatenate([np.full(30, -1), np.zeros(15), np.ones(15), np.ones(later)]).astype(int)
     steps = np.concatenate([2 * np.arange(1, 61), 120 + np.arange(1, 121)])
     nothing = np.zeros(1, int)
-    result = search.Result(
+    result = search_results.Result(
         returns, (~np.isnan(returns)).astype(float), returns, {}, best[None],
         np.zeros_like(returns), steps, nothing, (), "return", 0.0,
     )  # fmt: skip
-    lines = search.curves(result)
+    lines = search_results.curves(result)
     np.testing.assert_array_equal(lines.steps, np.arange(1, 61) * 4)
     np.testing.assert_allclose(lines.mean[0], [2.0] * 30 + [7.0] * 30)
     np.testing.assert_allclose(lines.best[0], [2.0] * 15 + [1.0] * 7 + [2.0] + [3.0] * 7 + [7] * 30)
@@ -366,27 +403,32 @@ def test_settings_that_are_not_allowed_say_so(field, value):
         ({"gamma": Range(0.5, 1.0, "one_minus")}, "range of gamma: 0.5:1 .*below 1"),
         ({"gamma": Range(0.5, 2.0, "log")}, "range of gamma: 0.5:2 .*within 0:1"),
         ({"critic": Range(2.0, 1.0, "log")}, "range of critic: 2:1 .*LOW:HIGH"),
-        ({"critic": Range(1.0, 2.0, "linear")}, "scale of critic: linear .*log | one_minus"),
+        ({"critic": Range(1.0, 2.0, "square")}, "scale of critic: square .*log | one_minus"),
+        ({"gamma": Range(0.0, 0.9, "odds")}, "range of gamma: 0:0.9 .*above 0"),
+        ({"lambda": Range(0.5, 1.0, "odds")}, "range of lambda: 0.5:1 .*below 1"),
+        ({"critic": Range(0.0, np.inf, "linear")}, "range of critic: 0:inf .*finite"),
     ],
 )
 def test_ranges_that_cannot_be_searched_say_so(ranges, message):
     with pytest.raises(ConfigError, match=message):
-        search.random_search(CARTPOLE, [0], ranges=ranges)
+        search_results.random_search(CARTPOLE, [0], ranges=ranges)
 
 
 def test_too_few_steps_and_wrong_starts_say_so():
     with pytest.raises(ConfigError, match=r"^steps: 500 .*at least 4096 "):
-        search.random_search(replace(CARTPOLE, steps=500), [0], SearchSettings(budget="run"))
+        search_results.random_search(
+            replace(CARTPOLE, steps=500), [0], SearchSettings(budget="run")
+        )
     with pytest.raises(ConfigError, match=r"^interval: 10000 .*at most half of the 12032 "):
-        search.population_based_training(CARTPOLE, [0])
+        search_results.population_based_training(CARTPOLE, [0])
     with pytest.raises(ConfigError, match=r"^starts of gamma"):
-        search.random_search(CARTPOLE, [0], starts={"gamma": [0.5, 0.9]})
+        search_results.random_search(CARTPOLE, [0], starts={"gamma": [0.5, 0.9]})
     with pytest.raises(ConfigError, match=r"^starts: alpha"):
-        search.random_search(CARTPOLE, [0], starts={"alpha": [0.5] * 8})
+        search_results.random_search(CARTPOLE, [0], starts={"alpha": [0.5] * 8})
 
 
 def test_ranges_are_the_bounds_of_what_is_tuned():
-    ranges = search.ranges_of(CARTPOLE)
+    ranges = ranges_of(CARTPOLE)
     assert set(ranges) == {"gamma", "lambda", "entropy", "critic"}
     assert ranges["gamma"] == Range(0.1, 0.9999, "one_minus")
     assert ranges["entropy"] == Range(1e-5, 1.0, "log")

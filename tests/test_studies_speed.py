@@ -88,6 +88,7 @@ def test_ours_differ_from_the_preset_in_what_their_names_say():
     assert (tuning.method, tuning.inner_steps, tuning.period) == ("mg", 1, 1)
 
 
+@pytest.mark.slow
 def test_the_whole_bench(tmp_path):
     tiny = BenchSettings(num_envs=(4,), widths=(8,), repeats=1, scale=0.01)
     console = Console(record=True, width=100)

@@ -110,3 +110,28 @@ def test_what_says_nothing_is_an_error(scores):
         statistics.estimate(scores, statistics.mean)
     with pytest.raises(ValueError, match=r"scores|tasks"):
         statistics.probability_of_improvement(scores, [np.zeros(3)] * 2)
+
+
+def test_a_curve_is_an_estimate_at_each_point():
+    rng = np.random.default_rng(0)
+    curves = [rng.normal(size=(5, 7)), rng.normal(size=(4, 7))]
+    found = statistics.estimate_curve(curves, statistics.interquartile_mean, 300)
+    for point in range(7):
+        at = [curve[:, point] for curve in curves]
+        expected = statistics.estimate(at, statistics.interquartile_mean, 300)
+        for part, other in zip(found, expected, strict=True):
+            assert part[point] == pytest.approx(other)
+
+
+def test_one_task_can_stand_against_all_of_another_method():
+    rng = np.random.default_rng(0)
+    scores, other = [rng.normal(size=6), rng.normal(1.0, size=5)], rng.normal(size=7)
+    found = statistics.probability_of_improvement(scores, [other], 2000)
+    each = [statistics.probability_of_improvement([x], [other], 10).value for x in scores]
+    assert found.value == pytest.approx(np.mean(each))
+    # Its runs are drawn once, not anew for each task: that would make the interval narrower.
+    twice = statistics.probability_of_improvement(scores, [other, other], 2000)
+    assert twice.value == found.value
+    assert found.high - found.low > twice.high - twice.low
+    with pytest.raises(ValueError, match="2 and 3 tasks"):
+        statistics.probability_of_improvement(scores, [other] * 3)

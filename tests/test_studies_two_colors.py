@@ -1,124 +1,100 @@
-"""run.py study two-colors: its arithmetic, its numbers recomputed, stopping and going on."""
+"""Two Colors studies: presets, arithmetic on series, answers, numbers recomputed, pictures."""
 
+import base64
 import io
 import itertools
 import json
-import re
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections import OrderedDict
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from rich.console import Console
 
-import run
-from configs import cli, presets, studies
-from configs.errors import ConfigError
+from configs import studies
 from envs import two_colors as env
-from studies import population, two_colors, two_colors_files, two_colors_report
-from studies import two_colors_results as results
-from studies import two_colors_series as series
-from studies.two_colors_methods import METHODS, fixed_values, run_settings
-from studies.two_colors_progress import StudyProgress, duration
-from studies.two_colors_published import PUBLISHED
-from studies.two_colors_results import Measured, Row
+from studies import execute, plan, study, study_files, two_colors
+from studies.execute import Result
+from studies.two_colors import answers as two_colors_answers
+from studies.two_colors import report, results, series
+from studies.two_colors.results import Row
+from studies.two_colors.style import styles
 
-ENV, PHASE, STEPS = "TwoColorsShort-v0", 512, 3_000
-NAMES = ("fixed", "mg_reward")
-SMALL = studies.TwoColorsSettings(NAMES, STEPS, 2, 3, (0.0, 0.2), env=ENV)
+ENV, PHASE, STEPS = "TwoColorsShort-v0", 512, 3_008
 PICTURES = ("reward.png", "swap.png", "totals.png")
+ORIGIN = {"command": "python run.py study", "begun": "2026-01-01", "code": "1"}
+MAIN = ["fixed", "mg_reward", "bmg_reward"]
 
-
-# Names, flags and mistakes.
-
-
-def test_names_that_can_be_asked_for_are_those_that_there_are():
-    assert list(studies.METHODS) == list(METHODS) == list(PUBLISHED)
-    for scale in studies.SCALES.values():
-        assert set(scale.methods) <= set(METHODS)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_methods_are_allowed_and_what_their_names_say(name):
-    settings, method = run_settings(studies.settings(), name), METHODS[name]
-    assert (settings.steps, settings.num_envs) == (10_000_000, 1)
-    assert (
-        (settings.tuning.method == "none")
-        == method.fixed
-        == bool(fixed_values(studies.settings(), name))
-    )
-    assert (settings.agent.algorithm == "q_lambda") == name.startswith("q_")
-    context = name.rpartition("_")[2]
-    context = context if context in ("reward", "rich") else "none"
-    assert settings.tuning.context == method.context == context
-    if not method.fixed:
-        assert settings.tuning.method == method.family.removeprefix("q_")
-        assert [n for n, x in settings.in_use.items() if x.tuned] == [method.hyperparameter]
-
-
-def test_flags():
-    full = cli.parse(["study", "two-colors"])
-    assert full == cli.Study(studies.settings(), None, False)
-    assert full.settings.methods == tuple(METHODS)
-    assert (full.settings.steps, full.settings.seeds) == (10_000_000, 10)
-    assert full.settings.entropy == (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
-    quick = cli.parse(["study", "two-colors", "--quick"])
-    assert quick.asked and (quick.settings.steps, quick.settings.seeds) == (1_000_000, 5)
-    main = cli.parse(["study", "two-colors", "--main"]).settings
-    assert (main.steps, main.seeds, main.methods) == (10**7, 3, quick.settings.methods)
-    flags = "--methods mg,fixed --steps 3e4 --seeds 2 --seed 7 --out x"
-    command = cli.parse(["study", "two-colors", "--quick", *flags.split()])
-    changed = replace(quick.settings, methods=("mg", "fixed"), steps=30_000, seeds=2, seed=7)
-    assert command == cli.Study(changed, Path("x"), True)
-
-
-def test_help_names_every_study_and_method(capsys):
-    assert cli.parse(["study", "--help"]) is None
-    shown = capsys.readouterr().out
-    for name in (*studies.STUDIES, *studies.METHODS):
-        assert f"  {name}: " in shown
-
-
-BAD = {
-    "": "NAME",
-    "three-colors": "study: 'three-colors' .* two-colors",
-    "two-colors --quick --main": "quick and main",
-    "two-colors --methods mg,sgd": "methods: 'sgd' .* fixed, mg,",
-    "two-colors --methods mg,mg": "methods: mg is there twice",
-    "two-colors --methods=": "methods: ''",
-    "two-colors --steps 0": "steps: 0 .* between 1",
-    "two-colors --seeds 0": "seeds: 0",
-    "two-colors --seed -1": "seed: -1",
-    "two-colors --seeds few": "'few' is not a whole number",
-    "two-colors --env CartPole": "--env",
-    "two-colors surplus": "surplus",
-    "two-colors --out occupied": "out: occupied exists and is not empty",
-    "two-colors --out broken": "out: .* is no request of a study",
-    "two-colors --out other": "out: other holds another study",
+# Everything that a method changes in what runs have in common: method, context, K, L, period,
+# weight of the values in matching.
+MADE_OF = {
+    "fixed": ("none", "none", 1, 4, 4, 0.0),
+    "mg": ("mg", "none", 1, 4, 4, 1.0),
+    "mg_reward": ("mg", "reward", 1, 4, 4, 1.0),
+    "mg_rich": ("mg", "rich", 1, 4, 4, 1.0),
+    "bmg": ("bmg", "none", 1, 4, 4, 0.0),
+    "bmg_reward": ("bmg", "reward", 1, 4, 4, 0.0),
+    "bmg_rich": ("bmg", "rich", 1, 4, 4, 0.0),
+    "q_fixed": ("none", "none", 0, 16, 16, 0.0),
+    "q_bmg": ("bmg", "none", 0, 128, 128, 0.0),
+    "q_bmg_reward": ("bmg", "reward", 0, 128, 128, 0.0),
+}
+ALL_WEIGHTS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.8]
+PRESETS = {
+    "two-colors-quick": (1_000_000, 5, MAIN, [0.05, 0.1, 0.2]),
+    "two-colors": (10_000_000, 3, MAIN, [0.05, 0.1, 0.2]),
+    "two-colors-full": (10_000_000, 10, list(MADE_OF), ALL_WEIGHTS),
 }
 
 
-@pytest.mark.parametrize("arguments", BAD)
-def test_a_mistake_gets_one_line_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
-    for name, file, text in (
-        ("occupied", "notes", "x"),
-        ("broken", "study.json", '{"study": "two-colors", "steps": 3}'),
-        ("other", "study.json", '{"study": "another"}'),
-    ):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / file).write_text(text)
-    before = sorted(tmp_path.rglob("*"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("training.compilation_cache.enable", lambda: None)
-    assert run.main(["study", *arguments.split()]) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith("error: ") and output.err.count("\n") == 1
-    assert re.search(BAD[arguments], output.err), output.err
-    assert sorted(tmp_path.rglob("*")) == before
+# The studies that come with the project.
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_of_the_size_that_they_say(name):
+    settings = studies.layered([studies.preset(name)])
+    studies.check(settings)
+    steps, seeds, methods, weights = PRESETS[name]
+    run = settings.run
+    assert (run.env, run.steps, run.seed, run.num_envs) == ("TwoColors-v0", steps, 0, 1)
+    assert (settings.seeds, list(settings.methods)) == (seeds, methods)
+    units = {unit.method: unit for unit in plan.units_of(settings)}
+    for method in methods:
+        starts = studies.starts(settings, method)
+        if method == "fixed":
+            assert starts == [{"entropy": weight} for weight in weights]
+        elif method == "q_fixed":
+            assert starts == [{"epsilon": 0.05}, {"epsilon": 0.1}, {"epsilon": 0.3}]
+        else:
+            assert starts == [{}]
+        # Points are close enough together to see what happens at changes of signs.
+        unit = units[method]
+        points = plan.points_of(-(-steps // plan.steps_per_cycle(unit.settings)), unit.points)
+        length = points.cycles * plan.steps_per_cycle(unit.settings)
+        assert series.resolved(length, 100_000), (method, length)
+
+
+@pytest.mark.parametrize("name", MADE_OF)
+def test_methods_are_what_their_names_say(name):
+    made = studies.run_settings(studies.layered([studies.preset("two-colors-full")]), name)
+    t, agent = made.tuning, made.agent
+    found = (t.method, t.context, t.inner_steps, t.target_steps, t.period, t.value_weight)
+    assert found == MADE_OF[name]
+    assert (t.learning_rate, t.context_hidden) == (3e-3, (32,))
+    assert (agent.hidden, agent.rollout_length, agent.heads) == ((256, 256), 16, 1)
+    learner = (agent.algorithm, agent.inner_optimizer, made.in_use["learning_rate"].start)
+    if name.startswith("q_"):
+        assert learner == ("q_lambda", "rms", 1e-3)
+        assert (t.matching, t.parameter_weight) == ("kl", 0.0)
+    else:
+        assert learner == ("actor_critic", "sgd", 0.1)
+        assert (t.matching, t.parameter_weight) == ("none", 1.0)
+        entropy = made.in_use["entropy"]
+        assert (entropy.start, entropy.low, entropy.high, entropy.outer) == (0.2, 0.08, 0.4, 0.2)
+    moved = "epsilon" if name.startswith("q_") else "entropy"
+    assert [n for n, spec in made.in_use.items() if spec.tuned] == [moved]
 
 
 # Arithmetic on series, against the steps one by one.
@@ -178,7 +154,7 @@ def test_learning_curves_are_cut_evenly():
         (1_000_192, 100_000, 10_000, 100),
         (10_000_128, 100_000, 100_000, 100),
         (30_000_000, 100_000, 300_000, 100),
-        (4096, 100_000, 4096, 1),
+        (4096, 100_000, 409.6, 10),
     ):
         edges = series.curve_edges(total, phase)
         np.testing.assert_allclose(np.diff(edges), width)
@@ -186,13 +162,6 @@ def test_learning_curves_are_cut_evenly():
 
 
 # Intervals and answers.
-
-
-def row(family, values, context="none", value=None):
-    reward = np.repeat(np.asarray(values, float)[:, None], 5, 1)
-    name = f"{family}_{context}_{value}"
-    about = (name, name, family, family, context, "entropy", value)
-    return Row(*about, reward, np.zeros((len(reward), 0)), 10)
 
 
 def test_intervals():
@@ -214,106 +183,86 @@ def test_intervals():
     assert np.all(low < mean) and np.all(high > mean)
 
 
+def row(family, values, context="none", value=None, start=None):
+    reward = np.repeat(np.asarray(values, float)[:, None], 5, 1)
+    start = start or {}
+    name = "_".join([family, context, str(value), *(f"{x:g}" for x in start.values())])
+    about = (name, name, family, start, family, context, "entropy", value)
+    nothing, fine = np.zeros((len(reward), 0)), np.ones(len(reward), bool)
+    return Row(*about, reward, nothing, fine, 10)
+
+
 def test_answers():
     fixed = [row("fixed", [0.1, 0.11, 0.12], value=0.1), row("fixed", [0.0, 0.01], value=0.4)]
     mg = row("mg", [0.09, 0.13, 0.2], "reward")
     bmg = row("bmg", [0.2, 0.21, 0.22], "reward")
-    found = two_colors_report.answers([*fixed, mg, bmg])
+    answers = two_colors_answers.answers
+    found = answers([*fixed, mg, bmg])
     assert found["tuning_beats_best_fixed"] == {
         "holds": True, "best": bmg.name, "baseline": fixed[0].name, "above": [bmg.name],
     }  # fmt: skip
     assert found["bmg_at_least_mg"]["holds"]
     assert not found["bmg_at_least_mg"]["contexts"]["reward"]["intervals_apart"]
-    found = two_colors_report.answers([*fixed, mg, row("bmg", [0.01, 0.02], "reward")])
+    assert found["q_tuning_beats_best_fixed"] is None
+    found = answers([*fixed, mg, row("bmg", [0.01, 0.02], "reward")])
     assert not found["tuning_beats_best_fixed"]["holds"]
     assert not found["bmg_at_least_mg"]["holds"]
     # Of one seed nothing is known, and contexts are not mixed.
-    found = two_colors_report.answers([fixed[0], row("bmg", [0.9], "rich"), mg])
+    found = answers([fixed[0], row("bmg", [0.9], "rich"), mg])
     assert not found["tuning_beats_best_fixed"]["holds"] and found["bmg_at_least_mg"] is None
-    assert set(two_colors_report.answers([mg]).values()) == {None}
+    assert set(answers([mg]).values()) == {None}
+    # Q(lambda) is compared with its own fixed values.
+    q = [row("q_fixed", [0.01, 0.02], value=0.3), row("q_bmg", [0.03, 0.04])]
+    found = answers([*fixed, *q])
+    assert found["tuning_beats_best_fixed"] is None
+    assert found["q_tuning_beats_best_fixed"]["above"] == [q[1].name]
 
 
-# Progress.
+def test_bmg_and_mg_are_compared_start_by_start():
+    low, high = {"entropy": 0.1}, {"entropy": 0.3}
+    rows = [
+        row("mg", [0.1, 0.2], start=low),
+        row("mg", [0.5, 0.6], start=high),
+        row("bmg", [0.3, 0.4], start=low),
+        row("bmg", [0.3, 0.4], "rich", start=high),
+    ]
+    found = two_colors_answers.answers(rows)["bmg_at_least_mg"]
+    assert found["holds"]
+    assert list(found["contexts"]) == ["none (entropy 0.1)"]
+    assert found["contexts"]["none (entropy 0.1)"]["mg"] == rows[0].name
+    # Of two methods that nothing tells apart the better one counts.
+    twice = [*rows[:2], row("bmg", [0.0, 0.1], start=low), rows[2]]
+    assert two_colors_answers.answers(twice)["bmg_at_least_mg"] == found
 
 
 def test_a_run_that_diverged_is_said_and_left_out_of_its_weights():
     path = np.linspace(0.1, 0.3, 30)[None].repeat(3, 0)
     path[1, 20:] = np.nan
-    whole = row("mg", [0.1, 0.2, 0.3], "reward")._replace(tuned=path, hyperparameter="entropy")
+    whole = row("mg", [0.1, 0.2, 0.3], "reward")._replace(tuned=path)
     assert whole.diverged.tolist() == [False, True, False]
-    about = two_colors_report.hyperparameter(whole)
+    about = report.hyperparameter(whole)
     assert about["first_tenth"] == pytest.approx(path[0, :3].mean())
     assert about["last_tenth"] == pytest.approx(path[0, -3:].mean())
-    none_left = whole._replace(tuned=path[1:2], reward=whole.reward[1:2])
-    assert "last_tenth" not in two_colors_report.hyperparameter(none_left)
-    assert two_colors_report.diverged([whole]) == [
+    none_left = whole._replace(tuned=path[1:2], reward=whole.reward[1:2], finite=whole.finite[1:2])
+    assert "last_tenth" not in report.hyperparameter(none_left)
+    assert two_colors_answers.diverged([whole]) == [
         f"{whole.label}: 1 of 3 runs diverged (NaN), and count with what they got."
     ]
-    assert not two_colors_report.diverged([row("fixed", [0.1, 0.2], value=0.1)])
+    fixed = row("fixed", [0.1, 0.2], value=0.1)
+    assert not two_colors_answers.diverged([fixed])
+    lost = fixed._replace(finite=np.array([True, False]))
+    assert "1 of 2 runs" in two_colors_answers.diverged([lost])[0]
 
 
-def test_progress_without_a_terminal():
-    console = Console(file=io.StringIO(), width=80)
-    with StudyProgress(console, {"one": 100, "two": 300}) as progress:
-        progress.begin("one")
-        for done in range(1, 101):
-            progress.tell(done, 100)
-        progress.end("one is done")
-        progress.begin("two")
-        progress.tell(50, 100)
-    lines = console.file.getvalue().splitlines()
-    assert len(lines) == 1 + 9 + 1 + 2
-    assert lines[1].startswith("one           10 of 100 steps, ") and lines[1].endswith(" left")
-    assert lines[10] == "one is done"
-    assert lines[-2] == "two           compiling"
-    assert lines[-1].startswith("two           50 of 100 steps")
+def test_rows_that_have_everything_in_common_look_different():
+    starts = [{"entropy": x} for x in (0.1, 0.2)]
+    rows = [row("mg", [0.1], start=start) for start in starts] + [row("bmg", [0.1])]
+    looks = [styles(rows)[one.name] for one in rows]
+    assert looks[0]["color"] == looks[1]["color"] != looks[2]["color"]
+    assert looks[0]["marker"] != looks[1]["marker"] and not looks[2]["marker"]
 
 
-def test_progress_on_a_terminal_names_the_method():
-    console = Console(file=io.StringIO(), width=80, force_terminal=True)
-    with StudyProgress(console, {"one": 100}) as progress:
-        progress.begin("one")
-        progress.tell(50, 100)
-        progress._bar.refresh()
-    assert "50 of 100 steps" in console.file.getvalue()
-    assert [duration(x) for x in (4, 600, 9000)] == ["4 s", "10 min", "2.5 h"]
-
-
-# A study from end to end.
-
-
-@pytest.fixture(scope="module")
-def small():
-    """A short task, and small agents for it, while a module runs."""
-    made = presets.for_env
-
-    def for_env(name):
-        settings = made(name)
-        agent = replace(settings.agent, hidden=(8,), rollout_length=2)
-        tuning = replace(settings.tuning, inner_steps=1, target_steps=2, period=4)
-        return replace(settings, agent=agent, tuning=replace(tuning, context_hidden=(4,)))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(presets, "for_env", for_env)
-        patch.setattr("studies.two_colors_methods.MG", {"method": "mg"})
-        patch.setattr("training.compilation_cache.enable", lambda: None)
-        gymnasium.register(
-            ENV, "envs.hosted:TwoColorsEnv", kwargs={"switch_every": PHASE, "step_reward": 0.1}
-        )
-        yield
-        del gymnasium.registry[ENV]
-
-
-def call(settings, out, asked=True):
-    console = Console(file=io.StringIO(), width=80)
-    assert two_colors.run(settings, out, asked, console) == out
-    return console.file.getvalue()
-
-
-@pytest.fixture(scope="module")
-def finished(small, tmp_path_factory):
-    out = tmp_path_factory.mktemp("study") / "new"
-    return out, call(SMALL, out)
+# A study that has run.
 
 
 def no_constants(name):
@@ -321,53 +270,103 @@ def no_constants(name):
 
 
 def summary_of(out):
-    return json.loads((out / "summary.json").read_text(), parse_constant=no_constants)
+    path = out / two_colors.FOLDER / "summary.json"
+    return json.loads(path.read_text(), parse_constant=no_constants)
 
 
-def arrays_of(out, name):
-    with np.load(out / "methods" / f"{name}.npz") as arrays:
-        return {key: arrays[key] for key in arrays}
+@pytest.fixture(scope="module")
+def task():
+    """A task whose signs change every 512 steps."""
+    gymnasium.register(
+        ENV, "envs.hosted:TwoColorsEnv", kwargs={"switch_every": PHASE, "step_reward": 0.1}
+    )
+    yield ENV
+    del gymnasium.registry[ENV]
 
 
-def test_a_study_leaves_its_files(finished):
-    out, printed = finished
-    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    methods = {f"methods/{name}.{ext}" for name in NAMES for ext in ("npz", "yaml")}
-    assert files == {"study.json", "summary.json", "results.npz", *methods, *PICTURES}
+def small(**changes):
+    """A study of a small agent on the short task."""
+    run = {
+        "env": ENV,
+        "steps": STEPS,
+        "seed": 3,
+        "agent": {"hidden": [8], "rollout_length": 4},
+        "tuning": {"inner_steps": 1, "target_steps": 2, "period": 2, "context_hidden": [4]},
+    }
+    fixed = {"of": "none", "label": "entropy weight", "starts": {"entropy": [0.0, 0.2]}}
+    methods = {"fixed": fixed, "mg_reward": {}}
+    layer = {"run": run, "methods": methods, "seeds": 2, "points": 188, "evaluations": 0}
+    return studies.layered([layer, changes])
+
+
+@pytest.fixture(scope="module")
+def finished(task, tmp_path_factory):
+    """Directory and table of a study that has run, without any reading of it."""
+    settings, out = small(), tmp_path_factory.mktemp("studies") / "study"
+    study_files.create(settings, out, ORIGIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute, "_programs", OrderedDict())
+        for unit in plan.units_of(settings):
+            result = execute.run(unit, None, lambda part: None)
+            study_files.write_unit(out, settings, unit, result)
+    return out, study_files.read(out)
+
+
+@pytest.fixture(scope="module")
+def printed(finished):
+    """What the report of the study prints."""
+    console = Console(file=io.StringIO(), width=80)
+    study.report(finished[0], console)
+    return console.file.getvalue()
+
+
+def runs_of(measured, method, column):
+    """Values of all runs of a method [runs, points]."""
+    table = measured.table.filter(measured.table["method"] == method).sort("run", "point")
+    return table[column].to_numpy().reshape(table["run"].n_unique(), -1)
+
+
+def test_a_study_is_read_by_the_report(finished, printed):
+    folder = finished[0] / two_colors.FOLDER
+    assert {path.name for path in folder.iterdir()} == {"summary.json", *PICTURES}
     for name in PICTURES:
-        assert min(Image.open(out / name).size) > 300
+        assert min(Image.open(folder / name).size) > 300
     assert "\x1b" not in printed
-    lines = printed.splitlines()
-    assert lines[0].endswith(f"--out {out} goes on")
-    labels = ["entropy weight 0 ", "entropy weight 0.2 ", "mg + reward "]
-    table = next(i for i, line in enumerate(lines) if line.startswith("row "))
-    for line, label in zip(lines[table + 1 :], labels, strict=False):
-        assert line.startswith(label) and line.endswith("k")
-    said = " ".join(lines[table + 4 :])
-    assert "3,000 steps, 2 seeds" in said and "Tuning " in said and "best fixed weight" in said
-    assert max(map(len, lines[table:-1])) <= 80
+    lines = printed.partition(two_colors.TITLE)[2].splitlines()[1:]
+    labels = ["row ", "entropy weight 0 ", "entropy weight 0.2 ", "mg + reward "]
+    for line, label in zip(lines, labels, strict=False):
+        assert line.startswith(label) and (label == "row " or line.endswith("k"))
+        assert len(line) <= 80
+    said = " ".join(lines[4:])
+    assert "3,008 steps, 2 seeds" in said and "Tuning " in said and "best fixed weight" in said
+    assert str(folder) in said
+    page = (finished[0] / "report.html").read_text(encoding="utf-8")
+    for name in PICTURES:
+        assert base64.b64encode((folder / name).read_bytes()).decode() in page
 
 
-def test_its_numbers_are_those_of_its_runs(finished):
-    out, _ = finished
+def test_its_numbers_are_those_of_its_runs(finished, printed):
+    out, measured = finished
     summary = summary_of(out)
     assert summary["ceiling"] == pytest.approx(env.optimal_reward(0.1))
     assert summary["steps_between_changes"] == PHASE
-    assert summary["settings"] == json.loads(json.dumps(asdict(SMALL)))
+    assert (summary["env"], summary["steps"], summary["seeds"]) == (ENV, STEPS, 2)
+    assert summary["complete"] and summary["command"] == ORIGIN["command"]
+    assert summary["published"]["rows"] == {}  # signs change at other times
     assert list(summary["rows"]) == ["fixed_0", "fixed_0.2", "mg_reward"]
-    fixed, tuned = arrays_of(out, "fixed"), arrays_of(out, "mg_reward")
-    size = 2 * 4  # rollout length x period
-    cycles = STEPS // size
-    assert fixed["reward"].shape == (2, 2, cycles) and tuned["tuned"].shape == (1, 2, cycles)
-    rewards = [fixed["reward"][0], fixed["reward"][1], tuned["reward"][0]]
-    means = [x.astype(float).mean(1) for x in rewards]
+    fixed, tuned = runs_of(measured, "fixed", "reward"), runs_of(measured, "mg_reward", "reward")
+    size = 4 * 2 * 2  # rollout length x period, and a point for every second cycle
+    points = -(-STEPS // size)
+    assert fixed.shape == (4, points) and tuned.shape == (2, points)
+    rewards = [fixed[:2], fixed[2:], tuned]
+    means = [x.mean(1) for x in rewards]
     best = int(means[1].mean() > means[0].mean())
     assert summary["baseline"] == ["fixed_0", "fixed_0.2"][best]
     for number, (found, reward) in enumerate(zip(summary["rows"].values(), rewards, strict=True)):
         mean = means[number]
-        assert found["env_steps"] == cycles * size
+        assert found["env_steps"] == points * size
         np.testing.assert_allclose(found["reward_per_step"], mean)
-        np.testing.assert_allclose(found["total_reward"], reward.astype(float).sum(1) * size)
+        np.testing.assert_allclose(found["total_reward"], reward.sum(1) * size)
         np.testing.assert_allclose(found["mean"]["value"], mean.mean())
         # Of two seeds a quarter of the resamples is the worse one twice.
         np.testing.assert_allclose([found["mean"]["low"], found["mean"]["high"]], np.sort(mean))
@@ -377,178 +376,160 @@ def test_its_numbers_are_those_of_its_runs(finished):
             ratio = found["ratio_to_baseline"]
             np.testing.assert_allclose(ratio["value"], mean.mean() / means[best].mean())
             np.testing.assert_allclose(ratio["low"], mean.min() / means[best].max())
-        phases = (STEPS // PHASE) - 1
-        assert found["recovery"]["changes"] == phases
+        assert found["recovery"]["changes"] == STEPS // PHASE - 1
         assert 0 < found["recovery"]["steps"]["value"] <= PHASE
     assert summary["rows"]["fixed_0.2"]["hyperparameter"] == {"name": "entropy", "fixed_at": 0.2}
-    path = tuned["tuned"][0].astype(float)
+    path = runs_of(measured, "mg_reward", "entropy")
     first = summary["rows"]["mg_reward"]["hyperparameter"]["first_tenth"]
-    np.testing.assert_allclose(first, path[:, : -(-cycles // 10)].mean(), rtol=1e-6)
-    for name, settings in summary["methods"].items():
-        assert settings["runs_side_by_side"] == (4 if name == "fixed" else 2)
-        assert settings["steps_per_second"] > 0 and settings["settings"]["agent"]["hidden"] == [8]
+    np.testing.assert_allclose(first, path[:, : -(-points // 10)].mean())
+    for name, runs in (("fixed", 4), ("mg_reward", 2)):
+        method, about = summary["methods"][name], measured.about[f"{name}-0"]
+        assert (method["runs"], method["programs"]) == (runs, 1)
+        assert method["seconds"] == about["seconds"]
+        expected = runs * points * size / about["seconds"]
+        np.testing.assert_allclose(method["steps_per_second"], expected)
+        assert method["settings"]["agent"]["hidden"] == [8]
 
 
 def test_rows_are_the_runs_that_they_say(finished):
-    """Of the four fixed runs side by side the last is weight 0.2 with seed 4."""
-    out, _ = finished
-    settings = run_settings(SMALL, "fixed")
-    spec = replace(settings.hyperparameters["entropy"], start=0.2)
-    names = settings.hyperparameters | {"entropy": spec}
-    settings = replace(settings, hyperparameters=names)
-    same = population.run(settings, [4] * 4, episodes=False, progress=lambda *_: None)
-    for reward in same.reward:
-        np.testing.assert_allclose(arrays_of(out, "fixed")["reward"][1, 1], reward, atol=1e-6)
+    _, measured = finished
+    found = results.study_of(measured, two_colors.task_of(measured.settings.run))
+    for one in found.rows:
+        weight = one.start.get("entropy", 0.2)
+        assert one.value == (weight if one.method == "fixed" else None)
+        for seed, reward in zip((3, 4), one.reward, strict=True):
+            mine = measured.table.filter(method=one.method, seed=seed, start_entropy=weight).sort(
+                "point"
+            )
+            np.testing.assert_array_equal(reward, mine["reward"])
+            if one.method == "mg_reward":
+                np.testing.assert_array_equal(one.tuned[seed - 3], mine["entropy"])
 
 
-def test_curves_and_paths_are_those_of_the_runs(finished):
-    out, _ = finished
-    tuned, size = arrays_of(out, "mg_reward"), 8
-    with np.load(out / "results.npz") as arrays:
-        edges = arrays["mg_reward/edges"]
-        by_step = np.repeat(tuned["reward"][0].astype(float), size, 1)
-        first = int(edges[1])
-        whole, part = by_step[:, :first].sum(1), by_step[:, first] * (edges[1] - first)
-        np.testing.assert_allclose(arrays["mg_reward/reward"][:, 0], (whole + part) / edges[1])
-        around = arrays["mg_reward/around_changes/entropy"]
-        assert around.shape == (2, series.OFFSETS)
-        assert "fixed_0/around_changes/entropy" not in arrays
-        # Changes 2 to 5 have whole stretches after them; change 2 comes after step 1024.
-        path = np.repeat(tuned["tuned"][0].astype(float), size, 1)
-        ends = PHASE * np.array([2, 3, 4, 5])
-        before = sum(path[:, ends - i] for i in range(1, 103)) + 0.4 * path[:, ends - 103]
-        expected = before.mean(1) / (series.BEFORE * PHASE)
-        np.testing.assert_allclose(around[:, :20].mean(1), expected, rtol=1e-6)
+def test_what_has_not_run_is_left_out(finished, tmp_path):
+    _, measured = finished
+    half = small(block=1)
+    study_files.create(half, tmp_path / "half", ORIGIN)
+    columns = {name: runs_of(measured, "fixed", name) for name in ("reward", "env_steps", "finite")}
+    for unit in plan.units_of(half):
+        if unit.name in ("fixed-0", "fixed-1", "fixed-3"):  # runs one by one
+            values = {n: x[[unit.runs[0].index]].T.astype(float) for n, x in columns.items()}
+            values |= {"return": values["reward"], "episodes": values["finite"] * 0}
+            values |= {"solved_at": values["reward"] * np.nan, "greedy": values["reward"] * np.nan}
+            about = measured.about["fixed-0"] | {"begun_at_point": 7}
+            study_files.write_unit(tmp_path / "half", half, unit, Result(values, about))
+    there = study_files.read(tmp_path / "half")
+    assert len(there.missing) == 3
+    added = two_colors.extra(tmp_path / "half", there)
+    summary = summary_of(tmp_path / "half")
+    assert not summary["complete"]
+    assert list(summary["rows"]) == ["fixed_0", "fixed_0.2"]
+    rows = results.study_of(measured, two_colors.task_of(measured.settings.run)).rows
+    for number, kept in ((0, [0, 1]), (1, [1])):
+        found = summary["rows"][rows[number].name]
+        np.testing.assert_allclose(found["reward_per_step"], rows[number].means[kept])
+    # What ran before a unit was stopped took a time that is not known.
+    assert summary["methods"]["fixed"]["steps_per_second"] is None
+    assert added.lines[1].endswith(" -")
+    assert summary["answers"]["tuning_beats_best_fixed"] is None
+    assert {picture.path.name for picture in added.pictures} == {"reward.png", "totals.png"}
 
 
-def test_a_study_that_was_stopped_repeats_nothing_and_ends_the_same(
-    finished, tmp_path, monkeypatch
-):
-    out, calls, real = tmp_path / "stopped", [], population.run
-
-    def stopped(settings, *arguments, **keywords):
-        calls.append(settings.tuning.method)
-        if settings.tuning.method == "mg" and len(calls) < 3:
-            raise KeyboardInterrupt
-        return real(settings, *arguments, **keywords)
-
-    monkeypatch.setattr(population, "run", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        call(SMALL, out)
-    assert two_colors_files.finished(out, SMALL) == ["fixed"]
-    assert not (out / "summary.json").exists()
-    (out / "methods" / "mg_reward.part.npz").write_bytes(b"half")  # as a kill may leave it
-    done = (out / "methods" / "fixed.npz").read_bytes()
-    call(SMALL, out)
-    assert calls == ["none", "mg", "mg"]
-    assert (out / "methods" / "fixed.npz").read_bytes() == done
-    whole, _ = finished
-    for name in NAMES:
-        for key in ("reward", "tuned"):
-            np.testing.assert_array_equal(arrays_of(out, name)[key], arrays_of(whole, name)[key])
-    first, second = summary_of(whole), summary_of(out)
-    assert first["rows"] == second["rows"] and first["answers"] == second["answers"]
-    assert not list(out.rglob("*.part.*"))
+# What other studies show.
 
 
-@pytest.fixture
-def no_runs(finished, monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("a finished study is not run again")
-
-    monkeypatch.setattr(population, "run", refuse)
-    return finished[0]
-
-
-def test_a_finished_study_is_drawn_anew(no_runs, capsys):
-    before = {p: p.read_bytes() for p in no_runs.rglob("*") if p.is_file()}
-    for name in (*PICTURES, "summary.json"):
-        (no_runs / name).unlink()
-    assert run.main(["study", "two-colors", "--out", str(no_runs)]) == 0
-    assert "study directory" in capsys.readouterr().out
-    after = {p: p.read_bytes() for p in no_runs.rglob("*") if p.is_file()}
-    assert set(after) == set(before)
-    assert after[no_runs / "summary.json"] == before[no_runs / "summary.json"]
-    call(SMALL, no_runs)
+ABOUT = {
+    "seconds": 2.0,
+    "compile_seconds": 1.0,
+    "begun_at_point": 0,
+    "device": "cpu",
+    "machine": "a machine",
+    "versions": {},
+}
 
 
-def test_other_settings_are_no_continuation(no_runs, capsys):
-    before = {p: p.read_bytes() for p in no_runs.rglob("*") if p.is_file()}
-    flags = ("--methods", "fixed,mg_reward", "--steps", "3000", "--seeds", "4")
-    assert run.main(["study", "two-colors", *flags, "--out", str(no_runs)]) == 2
-    error = capsys.readouterr().err
-    assert re.fullmatch(r"error: out: .* with seeds 2, not 4; name a new directory\n", error)
-    assert {p: p.read_bytes() for p in no_runs.rglob("*") if p.is_file()} == before
-
-
-def test_methods_that_have_changed_since_are_no_continuation(no_runs, monkeypatch):
-    monkeypatch.setattr("studies.two_colors_methods.FIXED", {"method": "none", "period": 2})
-    with pytest.raises(ConfigError, match="has a result of fixed with other settings"):
-        call(SMALL, no_runs)
-    call(SMALL, no_runs, asked=False)  # drawing is not running
-
-
-def test_a_damaged_result_gets_one_line(finished, tmp_path):
-    out = tmp_path / "damaged"
-    out.mkdir()
-    for path in finished[0].rglob("*"):
-        if path.is_file():
-            (out / path.relative_to(finished[0])).parent.mkdir(exist_ok=True)
-            (out / path.relative_to(finished[0])).write_bytes(path.read_bytes())
-    whole = (out / "methods" / "fixed.npz").read_bytes()
-    (out / "methods" / "fixed.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ConfigError, match=r"out: cannot read .*fixed\.npz"):
-        call(SMALL, out, asked=False)
-
-
-def test_settings_that_a_method_ran_with_run_by_themselves(finished):
-    text = (finished[0] / "methods" / "mg_reward.yaml").read_text()
-    assert yaml.safe_load(text)["tuning"]["method"] == "mg"
-    command = cli.parse(["--config", str(finished[0] / "methods" / "mg_reward.yaml")])
-    assert command.settings == run_settings(SMALL, "mg_reward")
-
-
-# What a study without swaps, or of full size, shows.
-
-
-def full_study():
-    settings = studies.settings(seeds=2)
-    rng, measured, rows = np.random.default_rng(0), {}, []
-    for name in settings.methods:
-        count = max(1, len(fixed_values(settings, name)))
-        reward = rng.normal(0.1, 0.05, (count, 2, 400))
-        tuned = np.full((count, 2, 0 if METHODS[name].fixed else 400), 0.1)
-        made = run_settings(settings, name)
-        measured[name] = Measured(made, reward, tuned, 25_000, 1.0, 2.0, "cpu", {})
-        rows += two_colors._rows(settings, name, measured[name])
-    return results.Study(settings, measured, rows, 100_000, 0.279)
+def written(out, settings, reward=lambda rng, shape: rng.normal(0.1, 0.05, shape)):
+    """A study whose results were made up, and its reading."""
+    study_files.create(settings, out, ORIGIN)
+    rng = np.random.default_rng(0)
+    for unit in plan.units_of(settings):
+        size = plan.steps_per_cycle(unit.settings)
+        points = plan.points_of(-(-unit.settings.steps // size), unit.points)
+        shape = (points.count, len(unit.runs))
+        steps = np.arange(1, points.count + 1) * points.cycles * size
+        one = np.ones(shape)
+        values = {"env_steps": steps[:, None] * one, "return": one * np.nan, "episodes": one * 0}
+        values |= {"reward": reward(rng, shape), "solved_at": one * np.nan, "finite": one}
+        values |= {"greedy": one * np.nan}
+        values |= {name: one * spec.start for name, spec in unit.settings.in_use.items()}
+        study_files.write_unit(out, settings, unit, Result(values, ABOUT))
+    return two_colors.extra(out, study_files.read(out))
 
 
 def test_a_full_study_has_all_rows_in_its_pictures_and_numbers(tmp_path):
-    study = full_study()
-    two_colors_report.write(tmp_path, study)
-    summary = summary_of(tmp_path)
+    full = studies.layered([studies.preset("two-colors-full"), {"seeds": 2, "points": 5000}])
+    added = written(tmp_path / "study", full)
+    summary = summary_of(tmp_path / "study")
     assert len(summary["rows"]) == 6 + 3 + 3 + 3 + 2
-    assert summary["command"] == "python run.py study two-colors --seeds 2"
-    assert summary["published"]["rows"]["bmg_rich"] == {"mean": 1.79, "sd": 0.07}
-    assert set(PICTURES) <= {path.name for path in tmp_path.iterdir()}
-    console = Console(file=io.StringIO(), width=80)
-    two_colors_report.print_summary(console, tmp_path, study)
-    assert "…" not in console.file.getvalue()
+    numbers = summary["published"]["rows"]
+    assert numbers.keys() == summary["rows"].keys() & MADE_OF.keys() | {"fixed", "q_fixed"}
+    assert numbers["bmg_rich"] == {"mean": 1.79, "sd": 0.07}
+    assert [picture.path.name for picture in added.pictures] == list(PICTURES)
+    for picture in added.pictures:
+        assert picture.path.is_file()
+        assert all(one["label"] in picture.caption for one in summary["rows"].values())
     assert list(summary["answers"]["bmg_at_least_mg"]["contexts"]) == ["none", "reward", "rich"]
+    assert max(map(len, added.lines[: 1 + len(summary["rows"])])) <= 80
+    best = max((x["mean"]["value"], n) for n, x in summary["rows"].items() if n[:5] == "fixed")
+    assert summary["baseline"] == best[1]
 
 
-def test_commands_say_what_is_not_usual():
-    study = full_study()
+def test_any_method_and_hyperparameter_has_its_row(tmp_path, task):
+    """Also auxiliary heads, another tuned hyperparameter, several starts, and a search."""
+    gamma = {"hyperparameters": {"entropy": {"tuned": False}, "gamma": {"tuned": True}}}
+    methods = {
+        "stacx": {},
+        "discount": {"of": "mg", "changes": gamma, "starts": {"gamma": [0.5, 0.9]}},
+        "search": {"of": "random_search", "label": "random search"},
+        "wide": {"of": "bmg", "label": "two streams", "changes": {"num_envs": 2}},
+    }
+    added = written(tmp_path / "study", small(methods=methods, points=188))
+    summary = summary_of(tmp_path / "study")
+    assert list(summary["rows"]) == ["stacx", "discount_0.5", "discount_0.9"]
+    assert summary["rows"]["stacx"]["hyperparameter"]["name"] == "entropy"
+    assert summary["rows"]["discount_0.9"]["hyperparameter"]["name"] == "gamma"
+    assert summary["rows"]["discount_0.9"]["label"] == "discount 0.9"
+    assert [picture.path.name for picture in added.pictures] == list(PICTURES)
+    assert any("random search, two streams" in line for line in added.lines)
+    assert summary["baseline"] is None
 
-    def command(**changes):
-        settings = replace(studies.settings(quick=True), **changes)
-        return two_colors_report.command(study._replace(settings=settings))
 
-    assert command() == "python run.py study two-colors --quick"
-    assert command(seed=3, seeds=2) == "python run.py study two-colors --quick --seeds 2 --seed 3"
-    assert command(steps=10**7, seeds=3) == "python run.py study two-colors --main"
-    for flags in ([], ["--quick"], ["--main", "--seed", "4"], ["--methods", "q_bmg,mg"]):
-        settings = cli.parse(["study", "two-colors", *flags]).settings
-        text = two_colors_report.command(study._replace(settings=settings))
-        assert cli.parse(text.split()[2:]).settings == settings
+def test_coarse_points_say_nothing_of_changes(tmp_path, task):
+    added = written(tmp_path / "study", small(points=80))
+    summary = summary_of(tmp_path / "study")
+    assert all(one["recovery"] is None for one in summary["rows"].values())
+    assert [picture.path.name for picture in added.pictures] == ["reward.png", "totals.png"]
+    assert any(line.startswith("Too few points") for line in added.lines)
+
+
+def test_published_numbers_are_for_the_published_task_only(tmp_path, task):
+    rows = [row("fixed", [0.1, 0.2], value=0.1), row("fixed", [0.3, 0.4], value=0.2)]
+    rows += [row("mg", [0.1, 0.2], "reward"), row("heads", [0.1], "reward")]
+    one = results.Study(None, rows, [], 100_000, 0.279)
+    found = results.published(one)
+    assert found.keys() == {rows[1].name, rows[2].name}
+    assert found[rows[1].name] == (1.24, 0.09)
+    assert not results.published(one._replace(phase=PHASE))
+
+
+def test_only_two_colors_has_this_reading(tmp_path, task):
+    def task_of(name):
+        return two_colors.task_of(replace(small().run, env=name))
+
+    assert task_of(ENV).switch_every == PHASE
+    assert task_of("TwoColors").switch_every == 100_000
+    assert task_of("CartPole") is None
+    with pytest.MonkeyPatch.context() as patch:
+        spec = replace(gymnasium.spec(ENV), id="TwoColorsLimited-v0", max_episode_steps=100)
+        patch.setitem(gymnasium.registry, spec.id, spec)
+        assert task_of(spec.id) is None

@@ -18,6 +18,8 @@ from configs.errors import ConfigError
 from configs.settings import RunSettings
 from training import loop, parallel
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 DEVICES = 8
 

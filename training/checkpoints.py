@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +18,6 @@ from safetensors import numpy as safetensors_numpy
 
 from configs.errors import ConfigError
 
-PyTree = TypeVar("PyTree")
 _HEADER = "env_steps and sha256"
 
 
@@ -44,12 +43,13 @@ def save(path: Path, state: Any, env_steps: int) -> None:
     os.replace(temporary, path)
 
 
-def load(path: Path, template: PyTree) -> tuple[PyTree, int]:
+def load(path: Path, template: Any) -> tuple[Any, int]:
     """Reads a pytree with the structure, shapes and dtypes of `template`.
 
     Args:
       path: file that `save` wrote.
-      template: pytree of arrays or of `jax.ShapeDtypeStruct`.
+      template: pytree of arrays or of `jax.ShapeDtypeStruct`; or a function that makes one of
+        the environment steps in the file.
 
     Returns:
       The pytree, with NumPy arrays, and the environment steps that went into it.
@@ -61,6 +61,7 @@ def load(path: Path, template: PyTree) -> tuple[PyTree, int]:
     env_steps, _, digest = header.partition(" ")
     if not env_steps.isdecimal() or digest != _digest(tensors, int(env_steps)):
         raise ConfigError(f"checkpoint: {path} is damaged: its contents do not match their digest")
+    template = template(int(env_steps)) if callable(template) else template
     expected = _named(template)
     for name in sorted(expected.keys() ^ tensors.keys()):
         raise ConfigError(f"checkpoint: {path} is of another agent: {name} is missing or unknown")

@@ -99,7 +99,7 @@ def evaluate(
     task = registry.make(env_id, _batch(episodes, backend), backend)
     if isinstance(task, GraphTask):
         key = jax.random.PRNGKey(seeds[0])
-        return _greedy([jax.jit(_episodes_in_graph(task, agent))(params, key)], episodes)
+        return _greedy([jax.jit(episodes_in_graph(task, agent))(params, key)], episodes)
     try:
         mode = jax.jit(agent.mode)
         batches = math.ceil(episodes / task.num_envs)
@@ -185,11 +185,11 @@ def in_graph(task: GraphTask, agent: SelfTuningAgent):
 
     They are summed over an episode, which is cut off as the module says.
     """
-    episodes = _episodes_in_graph(task, agent)
+    episodes = episodes_in_graph(task, agent)
     return lambda params, key: episodes(params, key)[0]
 
 
-def _episodes_in_graph(task: GraphTask, agent: SelfTuningAgent):
+def episodes_in_graph(task: GraphTask, agent: SelfTuningAgent):
     """Returns the pure function (params, key) -> (rewards, steps, ended), each [B]."""
     limit, horizon = _limits(task.spec)
 

@@ -11,6 +11,8 @@ import os
 
 _COUNT = "--xla_force_host_platform_device_count"
 _THREADS = "--xla_cpu_multi_thread_eigen"
+_POOL = "intra_op_parallelism_threads"
+_OWN = (_COUNT, _THREADS, _POOL)
 
 
 def enable(count: int | None = None) -> None:
@@ -33,3 +35,14 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def enable_one() -> None:
+    """Sets up one device on one thread, for a process that is one of many."""
+    os.environ["XLA_FLAGS"] = flags_for_one()
+
+
+def flags_for_one() -> str:
+    """XLA's flags for such a process; those that are set already are kept."""
+    kept = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(_OWN)]
+    return " ".join([*kept, f"{_COUNT}=1 {_THREADS}=false {_POOL}=1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import ConfigError
@@ -17,8 +18,12 @@ PLOTS = "plots"
 VIDEOS = "videos"
 
 
-def check(out: Path | None) -> None:
+def check(out: Path | None, beginning: Sequence[str] = ()) -> None:
     """Tells early, without touching anything, whether `create` can succeed.
+
+    Args:
+      out: the directory.
+      beginning: names of files that may be there already.
 
     Raises:
       ConfigError: if `out` is a file or a directory with something in it, or if its parent
@@ -28,7 +33,7 @@ def check(out: Path | None) -> None:
     try:
         if path.exists() and not path.is_dir():
             raise ConfigError(f"out: {path} exists and is no directory")
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and any(entry.name not in beginning for entry in path.iterdir()):
             raise ConfigError(f"out: {path} exists and is not empty; name a new directory")
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     except OSError as error:
@@ -47,13 +52,13 @@ def create(out: Path | None, settings: RunSettings) -> Path:
     return create_named(out, f"{env}-{settings.tuning.method}-seed{settings.seed}")
 
 
-def create_named(out: Path | None, stem: str) -> Path:
+def create_named(out: Path | None, stem: str, beginning: Sequence[str] = ()) -> Path:
     """Makes a directory for results and returns it; `None` makes runs/STEM-N.
 
     Raises:
       ConfigError: as `check`, which it repeats.
     """
-    check(out)
+    check(out, beginning)
     try:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)

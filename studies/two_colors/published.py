@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 STEPS = 10_000_000
+PHASE = 100_000  # environment steps between two changes of signs
 SOURCE = (
     "Luketina et al. (2022), Meta-Gradients in Non-Stationary Environments, Table 1: total reward "
     "in millions after 10M steps, mean and standard deviation of ten seeds. Their text describes "
@@ -24,16 +25,16 @@ class Published(NamedTuple):
     sd: float
 
 
-# By method; those of the fixed ones are of the best value.
+# By family and context (`studies.two_colors.results.Row`); fixed ones are of the best value.
 PUBLISHED = {
-    "fixed": Published(1.24, 0.09),
-    "mg": Published(1.29, 0.08),
-    "mg_reward": Published(1.58, 0.06),
-    "mg_rich": Published(1.62, 0.10),
-    "bmg": Published(1.32, 0.08),
-    "bmg_reward": Published(1.74, 0.03),
-    "bmg_rich": Published(1.79, 0.07),
-    "q_fixed": Published(0.58, 0.07),
-    "q_bmg": Published(1.78, 0.03),
-    "q_bmg_reward": Published(1.93, 0.03),
+    ("fixed", "none"): Published(1.24, 0.09),
+    ("mg", "none"): Published(1.29, 0.08),
+    ("mg", "reward"): Published(1.58, 0.06),
+    ("mg", "rich"): Published(1.62, 0.10),
+    ("bmg", "none"): Published(1.32, 0.08),
+    ("bmg", "reward"): Published(1.74, 0.03),
+    ("bmg", "rich"): Published(1.79, 0.07),
+    ("q_fixed", "none"): Published(0.58, 0.07),
+    ("q_bmg", "none"): Published(1.78, 0.03),
+    ("q_bmg", "reward"): Published(1.93, 0.03),
 }

@@ -1,7 +1,7 @@
-"""Arithmetic on what was measured cycle by cycle: means over stretches of steps.
+"""Arithmetic on what was measured entry by entry: means over stretches of steps.
 
-A series is values [..., C], each of which holds for a cycle of `length` steps; stretches may
-begin and end within cycles.
+A series is values [..., C], each of which holds for an entry of `length` steps; stretches may
+begin and end within entries.
 """
 
 from __future__ import annotations
@@ -14,12 +14,20 @@ BEFORE, AFTER = 0.2, 0.8  # of a phase, shown around changes
 OFFSETS = 100  # stretches that this is cut into
 
 
+def resolved(length: int, phase: int) -> bool:
+    """Whether entries are short enough to see what happens after a change of signs.
+
+    None is longer than two running means.
+    """
+    return length * WINDOW <= 2 * phase
+
+
 def means(values: np.ndarray, length: int, edges: np.ndarray) -> np.ndarray:
     """Means of a series over the stretches between edges.
 
     Args:
       values: [..., C].
-      length: of a cycle in steps.
+      length: of an entry in steps.
       edges: [..., E + 1] in steps, from 0 to C length; not equal to their neighbours.
 
     Returns:
@@ -32,18 +40,18 @@ def _integral(values: np.ndarray, length: int, steps: np.ndarray) -> np.ndarray:
     """Sum of a series up to some steps."""
     zero = np.zeros((*values.shape[:-1], 1))
     sums = np.concatenate([zero, np.cumsum(values, -1, dtype=np.float64)], -1)
-    cycle = np.minimum((np.asarray(steps) // length).astype(int), values.shape[-1] - 1)
-    within = np.asarray(steps) / length - cycle
-    return (sums[..., cycle] + within * values[..., cycle]) * length
+    entry = np.minimum((np.asarray(steps) // length).astype(int), values.shape[-1] - 1)
+    within = np.asarray(steps) / length - entry
+    return (sums[..., entry] + within * values[..., entry]) * length
 
 
 def curve_edges(total: int, phase: int) -> np.ndarray:
     """Edges [E + 1] of the stretches of a learning curve, from 0 to about `total` steps.
 
-    A tenth of a phase each, or whole phases where there are many of them.
+    A tenth of a phase each, or whole phases where there are many of them; at least ten stretches.
     """
     phases = total // phase
-    width = min(phase / 10 if phases <= 20 else phase * np.ceil(phases / 100), total)
+    width = min(phase / 10 if phases <= 20 else phase * np.ceil(phases / 100), total / 10)
     return np.arange(int(total / width + 1e-9) + 1) * width
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,40 +12,64 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from studies import two_colors_files
-from studies.two_colors_published import PUBLISHED, STEPS
-from studies.two_colors_results import Row, Study, band, best_fixed, mean_interval
-from studies.two_colors_series import aligned, curve_edges, means, offset_edges
+from studies import study_files
+from studies.report.pictures import Drawn
+from studies.two_colors.published import STEPS
+from studies.two_colors.results import (
+    Row,
+    Study,
+    band,
+    baseline,
+    best_fixed,
+    mean_interval,
+    published,
+)
+from studies.two_colors.series import aligned, curve_edges, means, offset_edges, resolved
+from studies.two_colors.style import CEILING, MARKERS, Style, styles
 
 _DPI = 150
 _MOST_LINES = 6  # in one panel; more rows than this get a panel for each family
 _MOST_CHANGES = 20  # that are drawn as lines
-
-# Okabe & Ito's colours for methods, dashes for contexts, greys and markers for fixed values.
-_COLOURS = {"mg": "#D55E00", "bmg": "#0072B2", "q_bmg": "#009E73"}
-_DASHES: dict[str, Any] = {"none": (0, (1, 1.2)), "reward": "-", "rich": (0, (5, 1.5))}
-_MARKERS = "osD^vP"
-_VALUES = (0.0, 0.05, 0.1, 0.2, 0.4)  # up to these, a marker each
-_CEILING = "#CC79A7"
 _PANELS = {
     "fixed entropy weights": ("fixed",),
     "mg": ("mg",),
     "bmg": ("bmg",),
-    "Q(λ)": ("q_fixed", "q_bmg"),
+    "auxiliary heads": ("heads",),
+    "Q(λ)": ("q_fixed", "q_mg", "q_bmg"),
 }
+_CAPTIONS = {
+    "reward.png": (
+        "Reward as signs change",
+        "Reward a step over environment steps: means over seeds with 95% intervals. The ceiling is "
+        "the reward of the best policy of those that know the signs.",
+    ),
+    "swap.png": (
+        "Around changes of signs",
+        "Above what is tuned, below the reward, before and after rewards change sign: means over "
+        "all such changes but the first and over seeds, with 95% intervals.",
+    ),
+    "totals.png": (
+        "Reward of whole runs",
+        "Mean reward a step of each seed, their mean and its 95% interval.",
+    ),
+}
+_QUANTITIES = {"entropy": "entropy weight", "epsilon": "exploration ε"}
 
 
-def draw(directory: Path, study: Study) -> None:
-    """Writes reward.png, totals.png and, where the signs have changed often enough, swap.png."""
-
-    def save(name: str, figure: Figure) -> None:
-        two_colors_files.replace(directory / name, lambda to: figure.savefig(to, dpi=_DPI))
-
-    save("reward.png", reward(study))
-    save("totals.png", totals(study))
-    changes = swap(study)
-    if changes is not None:
-        save("swap.png", changes)
+def draw(folder: Path, study: Study) -> list[Drawn]:
+    """Writes reward.png, totals.png and, where there are changes of signs to see, swap.png."""
+    rows = f"Shown are {', '.join(row.label for row in study.rows)}."
+    figures = {"reward.png": reward(study), "swap.png": swap(study), "totals.png": totals(study)}
+    drawn = []
+    for name, figure in figures.items():
+        path = folder / name
+        if figure is None:
+            path.unlink(missing_ok=True)
+            continue
+        study_files.replace(path, partial(figure.savefig, dpi=_DPI))
+        title, caption = _CAPTIONS[name]
+        drawn.append(Drawn(title, f"{caption} {rows}", path))
+    return drawn
 
 
 def reward(study: Study) -> Figure:
@@ -56,17 +80,18 @@ def reward(study: Study) -> Figure:
     size = (6.6, 4.4) if columns == 1 else (9.6, 3.7 * height)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True)
-    baseline = best_fixed(study.rows)
+    best, looks = baseline(study.rows), styles(study.rows)
+    longest = max(row.env_steps for row in study.rows)
     for axes, (title, rows) in zip(grid.flat, panels.items(), strict=False):
-        reference = columns > 1 and baseline is not None and baseline not in rows
-        for row in [*rows, baseline] if reference and baseline else rows:
-            _curve(axes, study, row)
-        _changes(axes, study)
+        drawn = [best] if best is not None and all(best is not row for row in rows) else []
+        for row in [*rows, *drawn]:
+            _curve(axes, study, row, looks[row.name])
+        _changes(axes, study, longest)
         _ceiling(axes, study)
         axes.set_title(title if columns > 1 else _title(study), fontsize="medium")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set(xlabel="environment steps", ylabel="reward a step")
-        axes.set_xlim(0, study.rows[0].env_steps)
+        axes.set_xlim(0, longest)
         _finish(axes)
         axes.tick_params(labelbottom=True, labelleft=True)
         if columns > 1:
@@ -81,29 +106,35 @@ def reward(study: Study) -> Figure:
 
 
 def swap(study: Study) -> Figure | None:
-    """What is tuned, and the reward, around changes of signs; None if there are too few."""
-    phase = study.phase
-    tuned = [row for row in study.rows if row.value is None]
-    groups = {name: [row for row in tuned if row.hyperparameter == name] for name in _QUANTITIES}
-    groups = {name: rows for name, rows in groups.items() if rows}
-    everything = [row for rows in groups.values() for row in rows]
-    if not any(aligned(row.reward, row.length, phase).size for row in everything):
+    """What is tuned, and the reward, around changes of signs; None if there is nothing to see.
+
+    That is where signs change too seldom, or are measured too seldom.
+    """
+    phase, looks = study.phase, styles(study.rows)
+    seen = [row for row in study.rows if resolved(row.length, phase)]
+    counts = [aligned(row.reward, row.length, phase).shape[1] for row in seen]
+    tuned = [row for row, count in zip(seen, counts, strict=True) if count and row.value is None]
+    groups = {
+        name: [row for row in tuned if row.hyperparameter == name]
+        for name in dict.fromkeys(row.hyperparameter for row in tuned)
+    }
+    if not groups:
         return None
-    width = 6.6 if len(groups) == 1 else 9.6
+    width = 6.6 if len(groups) == 1 else 4.8 * len(groups)
     figure = Figure(figsize=(width, 5.8), layout="constrained")
     grid = figure.subplots(2, len(groups), squeeze=False, sharex=True, sharey="row")
-    middles = _middles(offset_edges(phase))
-    for column, (name, rows) in enumerate(groups.items()):
-        top, bottom = grid[:, column]
-        fixed = best_fixed(study.rows, "fixed" if name == "entropy" else "q_fixed")
-        for row in rows if fixed is None else [*rows, fixed]:
-            _around(bottom, middles, aligned(row.reward, row.length, phase), row)
+    for (top, bottom), (name, rows) in zip(grid.T, groups.items(), strict=True):
+        family = "q_fixed" if rows[0].family.startswith("q_") else "fixed"
+        best = best_fixed(seen, family)
+        for row in rows if best is None else [*rows, best]:
+            style = looks[row.name]
+            _around(bottom, row, row.reward, phase, style)
             if row.value is None:
-                _around(top, middles, aligned(row.tuned[~row.diverged], row.length, phase), row)
-            else:
-                top.axhline(row.value, **(_style(row) | {"marker": ""}))
+                _around(top, row, row.tuned[~row.diverged], phase, style)
+            elif row.hyperparameter == name:
+                top.axhline(row.value, **(style | {"marker": ""}))
         _ceiling(bottom, study)
-        top.set(ylabel=_QUANTITIES[name], ylim=(0, None))
+        top.set(ylabel=_QUANTITIES.get(name, name), ylim=(0, None))
         bottom.set(xlabel="environment steps after the rewards change sign")
         bottom.set_ylabel("reward a step")
         bottom.set_xlim(*offset_edges(phase)[[0, -1]])
@@ -113,14 +144,8 @@ def swap(study: Study) -> Figure | None:
             axes.tick_params(labelleft=True)
             _finish(axes)
         _legend_below(bottom)
-    count = aligned(everything[0].reward, everything[0].length, phase).shape[1]
-    figure.suptitle(
-        f"means over {count} changes and {study.settings.seeds} seeds", fontsize="medium"
-    )
+    figure.suptitle(f"means over {max(counts)} changes and {_seeds(study)}", fontsize="medium")
     return figure
-
-
-_QUANTITIES = {"entropy": "entropy weight", "epsilon": "exploration ε"}
 
 
 def totals(study: Study) -> Figure:
@@ -128,17 +153,28 @@ def totals(study: Study) -> Figure:
     rows = study.rows[::-1]
     figure = Figure(figsize=(7.2, 1.5 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    published = study.settings.steps == STEPS
+    comparable = study.measured.settings.run.steps == STEPS
+    numbers, looks = published(study) if comparable else {}, styles(study.rows)
     for place, row in enumerate(rows):
-        colour, values = _style(row)["color"], row.means
+        colour, values = looks[row.name]["color"], row.means
         spread = place + np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else [place]
         axes.plot(values, spread, "o", ms=4, color=colour, alpha=0.45, mew=0)
         mean = mean_interval(values)
         if mean.low is not None and mean.high is not None:
             axes.plot([mean.low, mean.high], [place] * 2, color=colour, lw=2.4)
         axes.plot(mean.value, place, "|", ms=13, mew=2.4, color=colour)
-        if published:
-            _published(axes, study.rows, row, place)
+        if row.name in numbers:
+            theirs, scale = numbers[row.name], 1e6 / STEPS
+            axes.errorbar(
+                theirs.mean * scale,
+                place - 0.3,
+                xerr=theirs.sd * scale,
+                fmt="D",
+                color="0.3",
+                mfc="none",
+                ms=5,
+                lw=1,
+            )
     _ceiling(axes, study, vertical=True)
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set(xlabel="reward a step, mean over the whole run", ylim=(-0.6, len(rows) - 0.4))
@@ -150,34 +186,17 @@ def totals(study: Study) -> Figure:
         Line2D([], [], color="0.3", marker="o", ls="", ms=4, alpha=0.45, label="one seed"),
         Line2D([], [], color="0.3", marker="|", ms=11, mew=2, lw=2, label="mean, 95% interval"),
     ]
-    if published:
+    if numbers:
         label = "published mean ± sd (Luketina et al. 2022, maybe another respawn rule)"
         marks.append(Line2D([], [], color="0.3", marker="D", mfc="none", lw=1, label=label))
     figure.legend(
         handles=[*marks, *handles],
         loc="outside lower center",
-        ncols=3 if not published else 2,
+        ncols=2 if numbers else 3,
         frameon=False,
         fontsize="small",
     )
     return figure
-
-
-def _published(axes: Axes, rows: Sequence[Row], row: Row, place: float) -> None:
-    number = PUBLISHED.get(row.method)
-    if number is None or (row.value is not None and row is not best_fixed(rows, row.family)):
-        return  # of a fixed method the best value was published
-    scale = 1e6 / STEPS
-    axes.errorbar(
-        number.mean * scale,
-        place - 0.3,
-        xerr=number.sd * scale,
-        fmt="D",
-        color="0.3",
-        mfc="none",
-        ms=5,
-        lw=1,
-    )
 
 
 def _panels(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -187,46 +206,30 @@ def _panels(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {title: inside for title, inside in panels.items() if inside}
 
 
-def _curve(axes: Axes, study: Study, row: Row) -> None:
+def _curve(axes: Axes, study: Study, row: Row, style: Style) -> None:
     edges = curve_edges(row.env_steps, study.phase)
-    _line(axes, _middles(edges), means(row.reward, row.length, edges), row)
+    _line(axes, _middles(edges), means(row.reward, row.length, edges), row.label, style)
 
 
-def _around(axes: Axes, x: np.ndarray, around: np.ndarray, row: Row) -> None:
-    """Means over changes and seeds of [N, changes, E]."""
+def _around(axes: Axes, row: Row, series: np.ndarray, phase: int, style: Style) -> None:
+    """Means of a series [N, C] over changes and seeds."""
+    around = aligned(series, row.length, phase)
     if around.size:
-        _line(axes, x, around.mean(1), row)
+        _line(axes, _middles(offset_edges(phase)), around.mean(1), row.label, style)
 
 
-def _line(axes: Axes, x: np.ndarray, seeds: np.ndarray, row: Row) -> None:
+def _line(axes: Axes, x: np.ndarray, seeds: np.ndarray, label: str, style: Style) -> None:
     """A mean with the band of its interval, of seeds [N, len(x)]."""
-    style = _style(row)
     # Markers start at different places, so that lines on top of each other can be seen.
-    first = 0.03 * _MARKERS.find(style["marker"]) if style["marker"] else 0
-    axes.plot(x, seeds.mean(0), label=row.label, markevery=(first, 0.18), **style)
+    first = 0.03 * MARKERS.find(style["marker"]) if style["marker"] else 0
+    axes.plot(x, seeds.mean(0), label=label, markevery=(first, 0.18), **style)
     if len(seeds) > 1:
         fill = {"color": style["color"], "alpha": 0.15, "lw": 0}
         axes.fill_between(x, *band(seeds), **fill)
 
 
-def _style(row: Row) -> dict[str, Any]:
-    if row.value is None:
-        look = {"color": _COLOURS[row.family], "ls": _DASHES[row.context], "marker": ""}
-        return look | {"lw": 1.6, "ms": 4.0}
-    rank = int(np.searchsorted(_VALUES, row.value - 1e-9))
-    grey = f"{max(0.1, 0.7 - 0.12 * rank):.2f}"
-    return {
-        "color": grey,
-        "ls": "-",
-        "marker": _MARKERS[rank % len(_MARKERS)],
-        "mfc": grey if row.family == "fixed" else "white",
-        "lw": 1.1,
-        "ms": 4.0,
-    }
-
-
-def _changes(axes: Axes, study: Study) -> None:
-    changes = np.arange(study.phase, study.rows[0].env_steps, study.phase)
+def _changes(axes: Axes, study: Study, longest: int) -> None:
+    changes = np.arange(study.phase, longest, study.phase)
     if 0 < len(changes) <= _MOST_CHANGES:
         for change in changes:
             axes.axvline(float(change), color="0.8", lw=0.7, zorder=0)
@@ -236,7 +239,7 @@ def _changes(axes: Axes, study: Study) -> None:
 def _ceiling(axes: Axes, study: Study, vertical: bool = False) -> None:
     line = axes.axvline if vertical else axes.axhline
     label = f"ceiling {study.ceiling:.3f} (signs known)"
-    line(study.ceiling, color=_CEILING, ls="--", lw=1.3, label=label)
+    line(study.ceiling, color=CEILING, ls="--", lw=1.3, label=label)
 
 
 def _middles(edges: np.ndarray) -> np.ndarray:
@@ -244,8 +247,12 @@ def _middles(edges: np.ndarray) -> np.ndarray:
 
 
 def _title(study: Study) -> str:
-    settings = study.settings
-    return f"Two Colors, {settings.steps:,} steps, {settings.seeds} seeds"
+    return f"Two Colors, {study.measured.settings.run.steps:,} steps, {_seeds(study)}"
+
+
+def _seeds(study: Study) -> str:
+    seeds = study.measured.settings.seeds
+    return f"{seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _legend_below(axes: Axes) -> None:

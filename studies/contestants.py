@@ -1,0 +1,173 @@
+"""A study by method: the arrays that statistics and pictures are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from configs import studies
+from configs.studies import Start, StudySettings
+from studies.study_files import Measured
+from studies.table import START, varied
+
+LAST = 10  # the end of a run is its last tenth
+_CURVE = 100  # points of a curve at most; more are averaged
+
+# By which runs are judged: their returns, or, if in some run no episode has ended, their rewards.
+RETURN, REWARD = "return", "reward"
+
+
+class Contestant(NamedTuple):
+    """A method that has run from S starts, N_s runs of each.
+
+    A search has one start that names nothing.
+
+    Attributes:
+      name: key of `StudySettings.methods`.
+      label: in words.
+      kind: of the method.
+      tuned: hyperparameters that it moves.
+      starts: values of the hyperparameters that starts differ in [S].
+      steps: environment steps at each point [P].
+      curves: score since the last point, [N_s, P] for each start.
+      paths: hyperparameters after each point, by name, [N_s, P] for each start.
+      greedy: mean return of the greedy policy at the end, NaN if unknown, [N_s] for each start.
+      solved_at: environment steps, NaN if it never was, [N_s] for each start.
+      diverged: whether parameters became NaN or infinite, [N_s] for each start.
+    """
+
+    name: str
+    label: str
+    kind: str
+    tuned: tuple[str, ...]
+    starts: list[Start]
+    steps: np.ndarray
+    curves: list[np.ndarray]
+    paths: dict[str, list[np.ndarray]]
+    greedy: list[np.ndarray]
+    solved_at: list[np.ndarray]
+    diverged: list[np.ndarray]
+
+    @property
+    def last(self) -> list[np.ndarray]:
+        """Score of each run in its last tenth, [N_s] for each start."""
+        tenth = -(-len(self.steps) // LAST)
+        return [curve[:, -tenth:].mean(1) for curve in self.curves]
+
+    @property
+    def whole(self) -> list[np.ndarray]:
+        """Score of each run over all of its environment steps, [N_s] for each start."""
+        return [curve.mean(1) for curve in self.curves]
+
+    @property
+    def runs(self) -> int:
+        """Runs, or searches."""
+        return sum(len(curve) for curve in self.curves)
+
+
+def measure_of(table: pl.DataFrame) -> str:
+    """By what the runs of a study are judged, `RETURN` or `REWARD`."""
+    ended = table.group_by("method", "run").agg(pl.col("episodes").sum() > 0)
+    return RETURN if ended["episodes"].all() else REWARD
+
+
+def contestants(measured: Measured) -> list[Contestant]:
+    """All methods of a study of which something has run, in its order.
+
+    A run of which no score is known, as it diverged before, has the lowest of all that are.
+    """
+    measure = measure_of(measured.table)
+    lowest = float(np.nanmin(measured.table[measure].cast(pl.Float64).fill_null(np.nan)))
+    return [
+        _contestant(measured.settings, name, rows, measure, lowest)
+        for name in measured.settings.methods
+        if (rows := measured.table.filter(pl.col("method") == name)).height
+    ]
+
+
+def best_fixed_start(one: Contestant) -> Contestant | None:
+    """The start of an untuned method that ends best, as a contestant of its own.
+
+    It is chosen by the very runs that it is shown with, which is in its favour. None if there is
+    but one start.
+    """
+    if len(one.starts) < 2:
+        return None
+    best = int(np.argmax([score.mean() for score in one.last]))
+    return one._replace(
+        name=f"best of {one.name}",
+        label=f"{one.label}, best start ({in_words(one.starts[best])})",
+        starts=[one.starts[best]],
+        curves=[one.curves[best]],
+        paths={name: [runs[best]] for name, runs in one.paths.items()},
+        greedy=[one.greedy[best]],
+        solved_at=[one.solved_at[best]],
+        diverged=[one.diverged[best]],
+    )
+
+
+def in_words(start: Start) -> str:
+    """A start as text."""
+    return ", ".join(f"{name} {value:g}" for name, value in start.items())
+
+
+def curve_of(one: Contestant) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Steps and curves with at most 100 points, of which each is the mean of what is left out."""
+    groups = np.array_split(np.arange(len(one.steps)), min(len(one.steps), _CURVE))
+    steps = np.array([one.steps[group[-1]] for group in groups])
+    return steps, [
+        np.stack([curve[:, group].mean(1) for group in groups], 1) for curve in one.curves
+    ]
+
+
+def thinned(one: Contestant, paths: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Steps and values [N_s, P] with at most 100 points, the last ones of each group."""
+    groups = np.array_split(np.arange(len(one.steps)), min(len(one.steps), _CURVE))
+    ends = [group[-1] for group in groups]
+    return one.steps[ends], [values[:, ends] for values in paths]
+
+
+def _contestant(
+    settings: StudySettings, name: str, rows: pl.DataFrame, measure: str, lowest: float
+) -> Contestant:
+    run = studies.run_settings(settings, name)
+    method = settings.methods[name]
+    keys = [START + key for key in varied(settings)] if method.kind == "runs" else []
+    keys = [key for key in keys if rows[key].null_count() == 0]
+    groups = rows.partition_by(keys, maintain_order=True) if keys else [rows]
+    tuning = run.tuning.method != "none" or method.kind != "runs"
+    tuned = tuple(key for key, spec in run.in_use.items() if spec.tuned and tuning)
+    return Contestant(
+        name=name,
+        label=method.label,
+        kind=method.kind,
+        tuned=tuned,
+        starts=[{key.removeprefix(START): group[key][0] for key in keys} for group in groups],
+        steps=rows.filter(pl.col("run") == rows["run"][0])["env_steps"].to_numpy(),
+        curves=[np.nan_to_num(_filled(_by_run(x, measure)), nan=lowest) for x in groups],
+        paths={key: [_by_run(group, key) for group in groups] for key in tuned},
+        greedy=[_by_run(group, "greedy")[:, -1] for group in groups],
+        solved_at=[_by_run(group, "solved_at")[:, -1] for group in groups],
+        diverged=[~_by_run(group, "finite").astype(bool)[:, -1] for group in groups],
+    )
+
+
+def _by_run(rows: pl.DataFrame, column: str) -> np.ndarray:
+    """A column as [N, P] float64, NaN for null."""
+    values = rows[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return values.reshape(rows["run"].n_unique(), -1)
+
+
+def _filled(curves: np.ndarray) -> np.ndarray:
+    """Curves [N, P] in which a point without episodes has the value before it.
+
+    Before the first episode has ended it has that of the first: nothing is known there, and a zero
+    would be a claim.
+    """
+    known = ~np.isnan(curves)
+    latest = np.maximum.accumulate(np.where(known, np.arange(curves.shape[1]), -1), axis=1)
+    index = np.where(latest < 0, known.argmax(1)[:, None], latest)
+    return np.take_along_axis(curves, index, 1)

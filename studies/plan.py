@@ -1,0 +1,200 @@
+"""What a study runs: its settings as units, each of them runs of one static shape.
+
+A unit is the smallest thing that is started, lost and made again. How a study is cut into units is
+a matter of its settings alone: rounding depends on how many runs are side by side, and results
+must depend neither on the number of cores nor on what was stopped when.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from configs import files, studies
+from configs.searches import SearchSettings
+from configs.settings import RunSettings
+from configs.studies import Kind, Start, StudySettings
+from envs import registry
+from studies.searches import search_plan
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of a study: a run, or a search.
+
+    Attributes:
+      index: among the rows of its method.
+      seed: of everything random in it.
+      start: values by name that differ from those of the settings; {} for a search.
+    """
+
+    index: int
+    seed: int
+    start: Start
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where a run is measured: after each of `count` equal parts of `cycles` cycles."""
+
+    cycles: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Runs side by side in one program.
+
+    Attributes:
+      name: of the unit, and of its files.
+      method: key of `StudySettings.methods`.
+      kind: of the method.
+      settings: of every run but for seed and start, which are in `runs`.
+      search: of a method that searches.
+      runs: which, at most `size`.
+      size: runs that the program has room for.
+      in_graph: whether the environment is stepped inside jit.
+      points: at which runs are measured, at most.
+      evaluations: of the greedy policy in a run.
+    """
+
+    name: str
+    method: str
+    kind: Kind
+    settings: RunSettings
+    search: SearchSettings
+    runs: tuple[Run, ...]
+    size: int
+    in_graph: bool
+    points: int
+    evaluations: int
+
+    @property
+    def program(self) -> str:
+        """Units of a study that have it in common run the same compiled program."""
+        return f"{self.method} x {self.size}"
+
+
+def units_of(study: StudySettings) -> list[Unit]:
+    """All units of a study, method by method.
+
+    Raises:
+      ConfigError: if the environment is not known, a method cannot be run on it, or a search has
+        too few steps.
+    """
+    run = replace(study.run, env=registry.resolve(study.run.env))
+    study = replace(study, run=run)
+    return [unit for name in study.methods for unit in _of_method(study, name)]
+
+
+def rows_of(study: StudySettings, name: str) -> list[Run]:
+    """The rows of a method: start after start, all seeds of each."""
+    seeds = range(study.run.seed, study.run.seed + study.seeds)
+    pairs = [(start, seed) for start in studies.starts(study, name) for seed in seeds]
+    return [Run(index, seed, start) for index, (start, seed) in enumerate(pairs)]
+
+
+def _of_method(study: StudySettings, name: str) -> list[Unit]:
+    settings, kind = studies.run_settings(study, name), study.methods[name].kind
+    in_graph = registry.in_graph(settings.env, settings.backend)
+    if kind != "runs" and not in_graph:
+        raise studies.error(
+            "methods",
+            name,
+            f"methods without a search for {settings.env}, which is not stepped in-graph",
+        )
+    if kind != "runs":
+        search_plan.of_study(kind, settings, study.search)  # complains of too few steps
+    rows = rows_of(study, name)
+    # Environments of the host keep their state to themselves, one run a process.
+    most = study.block if in_graph else 1
+    count = math.ceil(len(rows) / most)
+    size = math.ceil(len(rows) / count)
+    return [
+        Unit(
+            f"{name}-{number}",
+            name,
+            kind,
+            settings,
+            study.search,
+            tuple(rows[number * size : (number + 1) * size]),
+            size,
+            in_graph,
+            study.points,
+            study.evaluations,
+        )
+        for number in range(math.ceil(len(rows) / size))
+    ]
+
+
+def points_of(cycles: int, most: int) -> Points:
+    """Divides at least so many cycles into equal parts, for at most so many points.
+
+    Of all divisions with about half as many points or more, the one that goes beyond the least.
+    """
+    most = min(most, cycles)
+    parts = (math.ceil(cycles / count) for count in range(math.ceil(most / 2), most + 1))
+    divisions = (Points(size, math.ceil(cycles / size)) for size in parts)
+    return min(divisions, key=lambda p: (p.cycles * p.count, -p.count))
+
+
+def evaluated(points: int, evaluations: int) -> list[int]:
+    """Points, counted from 0, after which the greedy policy is evaluated; the last is one."""
+    evaluations = min(evaluations, points)
+    return [round((n + 1) * points / evaluations) - 1 for n in range(evaluations)]
+
+
+def steps_per_cycle(settings: RunSettings) -> int:
+    """Environment steps of all environments of a run between two meta-steps."""
+    return settings.tuning.period * settings.agent.rollout_length * settings.num_envs
+
+
+class Size(NamedTuple):
+    """How large the part of a study is that a method makes.
+
+    Attributes:
+      rows: runs, or searches.
+      units: programs to run.
+      env_steps: of all of them together.
+      bytes: on disk in the end, at most.
+    """
+
+    rows: int
+    units: int
+    env_steps: int
+    bytes: int
+
+
+_COLUMNS = 24  # of the table, about
+_NUMBER = 8  # bytes
+
+
+def sizes(units: Sequence[Unit]) -> Mapping[str, Size]:
+    """What each method asks for, before anything runs."""
+    result: dict[str, Size] = {}
+    for unit in units:
+        cycle = steps_per_cycle(unit.settings)
+        cycles = math.ceil(unit.settings.steps / cycle)
+        if unit.kind == "runs":
+            found = points_of(cycles, unit.points)
+            points, cycles = found.count, found.count * found.cycles
+        else:
+            _, stages = search_plan.of_study(unit.kind, unit.settings, unit.search)
+            points = len(search_plan.points_of(stages, unit.points))
+            cycles = sum(stage.members * stage.cycles for stage in stages)
+        rows, old = len(unit.runs), result.get(unit.method, Size(0, 0, 0, 0))
+        new = (
+            rows,
+            1,
+            rows * cycles * cycle,
+            rows * points * _COLUMNS * _NUMBER,
+        )
+        result[unit.method] = Size(*(a + b for a, b in zip(old, new, strict=True)))
+    return result
+
+
+def identity(unit: Unit) -> dict[str, Any]:
+    """All that the results of a unit depend on, as plain data."""
+    return files.plain(unit)

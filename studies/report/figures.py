@@ -1,0 +1,232 @@
+"""Lines of a report, a contestant each: learning curves and performance profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from studies import statistics
+from studies.contestants import Contestant, curve_of
+from studies.intervals import number
+from studies.report.parts import Chart, Key, Picture, Table
+from studies.report.style import (
+    BAND,
+    MUTED,
+    Look,
+    figure,
+    listed,
+    said,
+    score_axis,
+    steps_axis,
+    text,
+    wrapped,
+)
+from studies.statistics import Estimate
+from studies.summary import Study
+
+Looks = Mapping[str, Look]
+
+TARGET = Look(MUTED, "#9da7b3", "7px,5px", "circle")
+_HEIGHT = 420
+_THRESHOLDS = 50
+_MARKS = 7  # symbols along a line
+_ROWS = 10  # of the tables of numbers
+_RESAMPLES = statistics.RESAMPLES // 10  # at each point of a line
+_DRAWS = 20_000_000  # numbers that are resampled for a line, at most
+
+
+class Line(NamedTuple):
+    """A contestant's line: x [P], value [P], and the ends of its intervals [P] if there are any."""
+
+    one: Contestant
+    x: np.ndarray
+    value: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+    def at(self, x: float) -> str:
+        """What the line has there, or had at the point before, as text; "-" beyond its end."""
+        if x > self.x[-1] + 0.01 * abs(self.x[-1]):
+            return "-"
+        place = max(0, int(np.searchsorted(self.x, x, "right")) - 1)
+        return self.said(place)
+
+    def said(self, place: int) -> str:
+        """One of its points as text."""
+        if self.low is None or self.high is None:
+            return said(float(self.value[place]))
+        return said(*(float(part[place]) for part in (self.value, self.low, self.high)))
+
+
+def learning_curves(study: Study, looks: Looks) -> Picture:
+    """Score over environment steps: interquartile means of all runs, with their intervals."""
+    lines = [_curve(one) for one in study.contestants]
+    last = max(float(line.x[-1]) for line in lines)
+    goal = f"target {number(study.target)}"
+    chart = figure(
+        [_goal([0, 2 * last], [study.target] * 2), *_traces(lines, looks)],
+        steps_axis(last, unifiedhovertitle={"text": "after %{x:,} environment steps"}),
+        score_axis(f"{study.score} (interquartile mean)", _seen(lines)),
+        hovermode="x unified",
+    )
+    ends = [f"{line.one.label} at {line.said(-1)}" for line in lines]
+    words = (
+        f"Lines of the interquartile mean {study.score} over environment steps, for "
+        f"{len(lines)} contestants. They end with {listed(ends)}. The target is "
+        f"{number(study.target)}."
+    )
+    bands = "; bands are their 95% bootstrap intervals" if any(_banded(x) for x in lines) else ""
+    return Picture(
+        "the learning curves",
+        [Chart(chart, words, _HEIGHT)],
+        f"Lines are interquartile means over all runs of a contestant, from all starts{bands}. "
+        f"The dashed line is the target, {number(study.target)}: {study.target_is}. "
+        "Higher is better, and earlier is better. Of a search, the steps of all members count.",
+        _numbers(
+            f"Interquartile mean {study.score}, with its 95% interval, by environment steps",
+            "environment steps",
+            lines,
+            np.linspace(0, last, _ROWS + 1)[1:],
+            "{:,.0f}".format,
+        ),
+        legend=[*_keys(study, looks), Key(goal, TARGET)],
+    )
+
+
+def profiles(study: Study, looks: Looks) -> Picture:
+    """Which part of a contestant's runs ends above each score."""
+    scores = np.concatenate([run for one in study.contestants for run in one.last])
+    low, high = float(scores.min()), float(scores.max())
+    room = 0.02 * (high - low) or max(0.5, abs(high) / 100)
+    thresholds = np.linspace(low - room, high + room / 2, _THRESHOLDS)
+    lines = [_profile(one, thresholds) for one in study.contestants]
+    title = f"{study.score} τ in the last tenth"
+    chart = figure(
+        [_goal([study.target] * 2, [-1, 2]), *_traces(lines, looks)],
+        {"title": title, "range": [thresholds[0], thresholds[-1]], "separatethousands": True}
+        | {"unifiedhovertitle": {"text": f"runs that end above a {study.score} of %{{x:.4~g}}"}},
+        {"title": "share of runs above τ", "range": [-0.02, 1.03], "tickformat": ".0%"},
+        hovermode="x unified",
+    )
+    goal = f"target {number(study.target)}"
+    if not thresholds[0] <= study.target <= thresholds[-1]:
+        goal += ", beyond the axis"
+    above = [f"{line.one.label} {_share_above(line.one, study.target):.0%}" for line in lines]
+    words = (
+        f"Lines of the share of runs that end above each {study.score}, for {len(lines)} "
+        f"contestants. At or above the target of {number(study.target)} end: {listed(above)}."
+    )
+    return Picture(
+        "the performance profiles",
+        [Chart(chart, words, _HEIGHT)],
+        "How many runs end above a score, for every score: a line that is higher everywhere is "
+        "better everywhere, and one that falls late and steeply is of runs that are alike. "
+        "Shares are means over starts.",
+        _numbers(
+            f"Share of runs whose {study.score} in the last tenth is above a threshold",
+            f"{study.score} above",
+            lines,
+            np.linspace(low, high, _ROWS + 1)[:-1],
+            number,
+        ),
+        (f"At or above the target of {number(study.target)} end: {'; '.join(above)} of runs.",),
+        legend=[*_keys(study, looks), Key(goal, TARGET)],
+    )
+
+
+def _keys(study: Study, looks: Looks) -> list[Key]:
+    return [Key(one.label, looks[one.name], one.name, point=True) for one in study.contestants]
+
+
+def _curve(one: Contestant) -> Line:
+    steps, curves = curve_of(one)
+    if min(len(curve) for curve in curves) < 2:
+        return Line(one, steps, statistics.interquartile_mean(*(x.T for x in curves)))
+    resamples = int(np.clip(_DRAWS / (one.runs * len(steps)), 300, _RESAMPLES))
+    iqm = statistics.interquartile_mean
+    return Line(one, steps, *statistics.estimate_curve(curves, iqm, resamples))
+
+
+def _profile(one: Contestant, thresholds: np.ndarray) -> Line:
+    if min(len(runs) for runs in one.last) < 2:
+        above = [(runs[:, None] > thresholds).mean(0) for runs in one.last]
+        return Line(one, thresholds, np.mean(above, 0))
+    found: Estimate = statistics.performance_profile(one.last, thresholds, _RESAMPLES // 2)
+    return Line(one, thresholds, *found)
+
+
+def _share_above(one: Contestant, target: float) -> float:
+    return float(np.mean([(runs >= target).mean() for runs in one.last]))
+
+
+def _seen(lines: Sequence[Line]) -> list[float]:
+    parts = [part for line in lines for part in (line.value, line.low, line.high)]
+    return [float(x) for part in parts if part is not None for x in part if np.isfinite(x)]
+
+
+def _goal(x: Sequence[float], y: Sequence[float]) -> Any:
+    """The line of the target, from one end of the axes to the other."""
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": TARGET.colour, "dash": TARGET.dash, "width": 1.5},
+        hoverinfo="skip",
+    )
+
+
+def _banded(line: Line) -> bool:
+    return line.low is not None
+
+
+def _traces(lines: Sequence[Line], looks: Looks) -> list[Any]:
+    """Bands behind lines; what belongs to a contestant has its name as `legendgroup`."""
+    bands = [_band(line, looks[line.one.name]) for line in lines if _banded(line)]
+    return [*bands, *(_line(line, looks[line.one.name]) for line in lines)]
+
+
+def _band(line: Line, look: Look) -> Any:
+    assert line.low is not None
+    assert line.high is not None
+    known = np.isfinite(line.low + line.high)
+    x, low, high = (part[known] for part in (line.x, line.low, line.high))
+    return go.Scatter(
+        x=[*x.tolist(), *x[::-1].tolist()],
+        y=[*low.tolist(), *high[::-1].tolist()],
+        fill="toself",
+        fillcolor=look.colour,
+        opacity=BAND,
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        legendgroup=line.one.name,
+    )
+
+
+def _line(line: Line, look: Look) -> Any:
+    return go.Scatter(
+        x=line.x.tolist(),
+        y=line.value.tolist(),
+        mode="lines+markers",
+        line={"color": look.colour, "dash": look.dash, "width": 2.2},
+        marker={"color": look.colour, "symbol": look.symbol, "size": 8, "maxdisplayed": _MARKS},
+        name=text(line.one.label),
+        meta=wrapped(line.one.label),
+        customdata=[line.said(place) for place in range(len(line.x))],
+        hovertemplate="%{meta}: <b>%{customdata}</b><extra></extra>",
+        legendgroup=line.one.name,
+    )
+
+
+def _numbers(
+    caption: str,
+    what: str,
+    lines: Sequence[Line],
+    places: np.ndarray,
+    form: Callable[[float], str],
+) -> Table:
+    rows = [[form(float(x)), *(line.at(x) for line in lines)] for x in places]
+    return Table(caption, [what, *(line.one.label for line in lines)], rows)

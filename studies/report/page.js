@@ -1,0 +1,91 @@
+"use strict";
+
+// Charts in the colours of the theme, legends that show and hide lines, and tables that sort.
+(() => {
+  const root = document.documentElement;
+  const charts = [...document.querySelectorAll(".chart")];
+  const dark = new Map(Object.entries(JSON.parse(document.getElementById("dark").textContent)));
+  const darkSystem = matchMedia("(prefers-color-scheme: dark)");
+  const print = matchMedia("print");
+  const touch = matchMedia("(pointer: coarse)");
+  const config = { displayModeBar: false, responsive: true, scrollZoom: false, showTips: false, doubleClick: "reset" };
+
+  function isDark() {
+    if (print.matches) return false;
+    return root.dataset.theme ? root.dataset.theme === "dark" : darkSystem.matches;
+  }
+
+  // Groups of traces that the legend of a chart has hidden.
+  function hiddenOf(chart) {
+    const off = chart.closest("section").querySelectorAll('.legend [aria-pressed="false"]');
+    return new Set(
+      [...off]
+        .filter((button) => button.closest(".legend").parentElement.contains(chart))
+        .map((button) => button.dataset.group),
+    );
+  }
+
+  function draw(chart) {
+    const themed = isDark() ? (_, value) => dark.get(value) ?? value : undefined;
+    const { data, layout } = JSON.parse(chart.nextElementSibling.textContent, themed);
+    const hidden = hiddenOf(chart);
+    for (const trace of data) trace.visible = !hidden.has(trace.legendgroup);
+    layout.dragmode = touch.matches ? false : "zoom"; // a finger scrolls the page
+    layout.width = print.matches ? Math.min(chart.clientWidth, 640) : undefined;
+    return Plotly.react(chart, data, layout, config);
+  }
+
+  // One after the other, so that the page answers while there are many.
+  async function drawAll() {
+    for (const chart of charts) {
+      await draw(chart);
+      await new Promise((done) => setTimeout(done));
+    }
+    root.dataset.drawn = isDark() ? "dark" : "light";
+  }
+
+  function toggle(button) {
+    const shown = button.getAttribute("aria-pressed") === "true";
+    button.setAttribute("aria-pressed", String(!shown));
+    const within = button.closest(".legend").parentElement;
+    charts.filter((chart) => within.contains(chart)).forEach(draw);
+  }
+
+  function compare(one, two) {
+    const numbers = [Number(one), Number(two)];
+    return numbers.some(Number.isNaN) ? one.localeCompare(two) : numbers[0] - numbers[1];
+  }
+
+  // Cells without a value stay last in both directions.
+  function sort(table, head) {
+    const ascending = head.getAttribute("aria-sort") !== "ascending";
+    const body = table.tBodies[0];
+    const valueOf = (row) => row.cells[head.cellIndex].dataset.value;
+    const rows = [...body.rows];
+    const known = rows.filter((row) => valueOf(row) !== undefined);
+    known.sort((one, two) => (ascending ? 1 : -1) * compare(valueOf(one), valueOf(two)));
+    body.append(...known, ...rows.filter((row) => valueOf(row) === undefined));
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+    const direction = ascending ? "ascending" : "descending";
+    document.getElementById("told").textContent = `Sorted by ${head.textContent}, ${direction}`;
+  }
+
+  for (const button of document.querySelectorAll(".legend button")) {
+    button.addEventListener("click", () => toggle(button));
+  }
+  for (const table of document.querySelectorAll(".sortable")) {
+    for (const head of table.tHead.rows[0].cells) {
+      head.firstElementChild.addEventListener("click", () => sort(table, head));
+    }
+  }
+  const theme = document.getElementById("theme");
+  theme.addEventListener("change", () => {
+    root.dataset.theme = theme.value;
+    drawAll();
+  });
+  for (const hidden of document.querySelectorAll(".theme, .hint")) hidden.hidden = false;
+  darkSystem.addEventListener("change", drawAll);
+  print.addEventListener("change", drawAll);
+  drawAll();
+})();

@@ -1,0 +1,193 @@
+"""Charts of the paths of a hyperparameter: a line for each seed, their means, and the starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from configs.settings import Hyperparameter
+from configs.studies import Start
+from studies.contestants import Contestant, in_words
+from studies.report.parts import Chart
+from studies.report.scales import Scale, value_said
+from studies.report.style import MUTED, SINGLE, Look, figure, steps_axis, wrapped
+
+OUTER = Look(MUTED, "#9da7b3", "2px,3px", "circle")
+_HEIGHT = 250
+_MOST_LINES = 100  # thin ones in a chart
+_MARKS, _MARK = 4, 8  # symbols along a mean, and their size
+_PLAIN = {"line": {"width": 0}, "opacity": 1}  # what Plotly changes where sizes differ
+_SIDE, _MOST_SIDE = 0.045, 0.25  # of the axis: between starts of one value, and of all of them
+_ANY = "chosen by the search"
+
+
+class Panel(NamedTuple):
+    """What a chart shows: a hyperparameter of a contestant.
+
+    Attributes:
+      one: the contestant.
+      name: of the hyperparameter.
+      spec: of the hyperparameter, as the contestant has it.
+      scale: on which it is tuned.
+      steps: at each point [P], the start included if there is one.
+      values: at each [N_s, P], for each start.
+    """
+
+    one: Contestant
+    name: str
+    spec: Hyperparameter
+    scale: Scale
+    steps: np.ndarray
+    values: list[np.ndarray]
+
+    @property
+    def searched(self) -> bool:
+        """Whether values come from a search, which has no start."""
+        return self.one.kind != "runs"
+
+    @property
+    def means(self) -> list[np.ndarray]:
+        """Over the seeds of each start [P]."""
+        return [_mean(values) for values in self.values]
+
+
+def start_name(one: Contestant, start: Start) -> str:
+    """A start in words, by which its traces are told from others; "" if it names nothing."""
+    return in_words(start) if one.kind == "runs" else _ANY
+
+
+def seeds(one: Contestant) -> int:
+    """Of each start, at most."""
+    return max(len(runs) for runs in one.curves)
+
+
+def drawn_seeds(one: Contestant) -> int:
+    """Seeds of each start that have a line of their own."""
+    return min(seeds(one), max(1, _MOST_LINES // len(one.starts)))
+
+
+def chart(panel: Panel, scale: Scale, axis: Mapping[str, Any], looks: Mapping[str, Look]) -> Chart:
+    """A chart of one hyperparameter of one contestant.
+
+    Args:
+      panel: what it shows.
+      scale: of the hyperparameter.
+      axis: of its values, as `Scale.axis` has it.
+      looks: of starts, by `start_name`.
+    """
+    one, last = panel.one, int(panel.steps[-1])
+    outer = float(scale.forward(np.array(panel.spec.outer)))
+    traces = [_outer(outer, last)] if np.isfinite(outer) else []
+    groups = [start_name(one, start) for start in one.starts]
+    parts = list(zip(groups, panel.values, panel.means, strict=True))
+    for group, values, _ in parts if seeds(one) > 1 else ():
+        traces.append(_thin(panel.steps, scale, values[: drawn_seeds(one)], group, looks[group]))
+    for number, (group, _, mean) in enumerate(parts):
+        sizes = _marks(len(mean), (number + 1) / (len(parts) + 1))
+        traces.append(_thick(panel, scale, mean, group, looks[group], sizes))
+    starts, before = ([], 0.0) if panel.searched else _starts(panel, scale, looks)
+    across = steps_axis(last, before, nticks=5)
+    drawn = figure([*traces, *starts], across, {"title": panel.name, **axis}, hovermode="closest")
+    ends = [f"{_start_said(x, panel)} at {value_said(panel.scale, m[-1])}" for x, _, m in parts]
+    words = f"Lines of {panel.name} over environment steps under {one.label}. Ends: " + "; ".join(
+        ends
+    )
+    return Chart(drawn, f"{words}.", _HEIGHT, one.label)
+
+
+def _start_said(group: str, panel: Panel) -> str:
+    return "the search" if panel.searched else f"the start {group}" if group else "the only start"
+
+
+def _outer(value: float, last: int) -> Any:
+    return go.Scatter(
+        x=[-last, 2 * last],
+        y=[value] * 2,
+        mode="lines",
+        line={"color": OUTER.colour, "dash": OUTER.dash, "width": 1.5},
+        hoverinfo="skip",
+    )
+
+
+def _thin(steps: np.ndarray, scale: Scale, values: np.ndarray, group: str, look: Look) -> Any:
+    """The seeds of a start as one trace, with gaps between them."""
+    drawn = scale.forward(values)
+    return go.Scatter(
+        x=[x for _ in values for x in (*steps.tolist(), None)],
+        y=[y for line in drawn for y in (*line.tolist(), None)],
+        mode="lines",
+        line={"color": look.colour, "width": 1},
+        opacity=SINGLE,
+        hoverinfo="skip",
+        connectgaps=False,
+        legendgroup=group,
+    )
+
+
+def _marks(points: int, offset: float) -> list[int]:
+    """Sizes of the symbols along a line [P], 0 for most; another line has another offset."""
+    places = (np.arange(_MARKS) + offset) / _MARKS * (points - 1)
+    chosen = set(places.round().astype(int).clip(1).tolist())
+    return [_MARK if point in chosen else 0 for point in range(points)]
+
+
+def _thick(
+    panel: Panel, scale: Scale, mean: np.ndarray, group: str, look: Look, sizes: Sequence[int]
+) -> Any:
+    """The mean of a start."""
+    return go.Scatter(
+        x=panel.steps.tolist(),
+        y=scale.forward(mean).tolist(),
+        customdata=[value_said(panel.scale, value) for value in mean],
+        mode="lines+markers",
+        line={"color": look.colour, "width": 2.4},
+        marker={"symbol": look.symbol, "size": sizes, "color": look.colour} | _PLAIN,
+        meta=wrapped(group or "the only start"),
+        legendgroup=group,
+        hovertemplate=f"{panel.name} <b>%{{customdata}}</b><br>after %{{x:,}} steps<br>%{{meta}}"
+        "<extra></extra>",
+    )
+
+
+def _starts(panel: Panel, scale: Scale, looks: Mapping[str, Look]) -> tuple[list[Any], float]:
+    """Symbols of the starts left of 0, those of one value side by side, and the room they take."""
+    groups = [start_name(panel.one, start) for start in panel.one.starts]
+    begins = [float(values[0, 0]) for values in panel.values]
+    if len(set(begins)) == 1:  # that of each would be one heap
+        only = groups[0] if len(groups) == 1 else ""
+        look = looks.get(only, OUTER)
+        name = "all starts" if len(groups) > 1 else only or "the only start"
+        return [_symbol(panel, scale, begins[0], -_SIDE / 2, look, only, name)], _SIDE
+    most = max(begins.count(value) for value in begins)
+    side = min(_SIDE, _MOST_SIDE / most)
+    traces = []
+    for number, (group, value) in enumerate(zip(groups, begins, strict=True)):
+        place = -side * (begins[:number].count(value) + 0.5)
+        traces.append(_symbol(panel, scale, value, place, looks[group], group, group))
+    return traces, side * most
+
+
+def _symbol(
+    panel: Panel, scale: Scale, value: float, place: float, look: Look, group: str, name: str
+) -> Any:
+    """Where a start is, at a part of the last step."""
+    return go.Scatter(
+        x=[place * float(panel.steps[-1])],
+        y=[float(scale.forward(np.array(value)))],
+        customdata=[value_said(panel.scale, value)],
+        mode="markers",
+        marker={"symbol": look.symbol, "size": 9, "color": look.colour},
+        meta=wrapped(name),
+        legendgroup=group,
+        hovertemplate=f"starts at {panel.name} <b>%{{customdata}}</b><br>%{{meta}}<extra></extra>",
+    )
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Over seeds, of those that are known [P]."""
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0.0).sum(0)
+    return np.where(known.any(0), total / known.sum(0).clip(1), np.nan)

@@ -1,0 +1,176 @@
+"""Paths of the hyperparameters that were tuned, from all starts, and whether they met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from configs import studies
+from studies.contestants import Contestant, thinned
+from studies.report.parts import Key, Picture, Section, Table
+from studies.report.path_charts import OUTER, Panel, chart, drawn_seeds, seeds, start_name
+from studies.report.scales import Scale, scale_of, value_said
+from studies.report.style import Look, listed, of_starts
+from studies.summary import CONVERGED, Study
+
+_LIMIT = f"{CONVERGED:.0%}"
+
+
+def tuned_in(study: Study) -> list[str]:
+    """Hyperparameters that some contestant tunes."""
+    return list(dict.fromkeys(name for one in study.contestants for name in one.tuned))
+
+
+def section(study: Study, convergence: Sequence[Mapping[str, Any]]) -> Section:
+    """Everything about the paths.
+
+    Args:
+      study: of which they are.
+      convergence: as in summary.json.
+    """
+    title = "What tuning did to the hyperparameters"
+    names = tuned_in(study)
+    if not names:
+        return Section("paths", title, ["Nothing was tuned in this study."])
+    looks = looks_of_starts(study)
+    legend = [Key(start, look, start, point=True) for start, look in looks.items() if start]
+    if len(legend) < 2:
+        legend = []
+    legend.append(Key("value in the outer objective", OUTER))
+    pictures = [_picture(study, name, looks, convergence) for name in names]
+    return Section("paths", title, _introduction(study, convergence), legend, pictures)
+
+
+def looks_of_starts(study: Study) -> dict[str, Look]:
+    """A look for each start of those that tune, by the start in words."""
+    tuned = [one for one in study.contestants if one.tuned]
+    return of_starts(list(dict.fromkeys(start_name(one, s) for one in tuned for s in one.starts)))
+
+
+def _introduction(study: Study, convergence: Sequence[Mapping[str, Any]]) -> list[str]:
+    labels = {one.name: one.label for one in study.contestants}
+    met, apart = (
+        [f"{c['hyperparameter']} ({labels[c['method']]})" for c in convergence if c[key] is value]
+        for key, value in (("converged", True), ("converged", False))
+    )
+    said = []
+    if met:
+        said.append(f"Runs from all starts come together in {listed(met)}.")
+    if apart:
+        who = "They" if met else "Runs from different starts"
+        said.append(f"{who} stay apart in {listed(apart)}.")
+    if said:
+        said.append(
+            f"Starts have come together where less than {CONVERGED:.0%} of the spread between them "
+            "is left at the end, on the scale of the axis."
+        )
+    lines = "Thin lines are single seeds, thick ones the means over the seeds of a start"
+    tuned = [one for one in study.contestants if one.tuned]
+    if all(len(runs) == 1 for one in tuned for runs in one.curves):
+        lines = "There is one line for each start, which has but one seed"
+    elif some := [one for one in tuned if drawn_seeds(one) < seeds(one)]:
+        few = [f"{drawn_seeds(one)} of {seeds(one)} ({one.label})" for one in some]
+        lines += f"; of each start's seeds, only the first {listed(few)} are drawn"
+    how = (
+        f"{lines}. Symbols left of the first step are the starts. Axes are logarithmic, or for "
+        "values between 0 and 1 those of log-odds, on which 0.99 is about as far from 0.999 as "
+        "from 0.9: these are the scales on which tuning moves."
+    )
+    return [" ".join(said), how] if said else [how]
+
+
+def _picture(
+    study: Study, name: str, looks: Mapping[str, Look], convergence: Sequence[Mapping[str, Any]]
+) -> Picture:
+    panels = [_panel(study, one, name) for one in study.contestants if name in one.tuned]
+    scale = panels[0].scale
+    seen = [scale.forward(values) for panel in panels for values in _seen(panel)]
+    axis = scale.axis(np.concatenate(seen))
+    charts = [chart(panel, scale, axis, looks) for panel in panels]
+    found = {c["method"]: c for c in convergence if c["hyperparameter"] == name}
+    labels = {panel.one.name: panel.one.label for panel in panels}
+    outer = sorted({panel.spec.outer for panel in panels})
+    hidden = [value for value in outer if not np.isfinite(scale.forward(np.array(value)))]
+    off = f" {listed([f'{value:g}' for value in hidden])} is beyond every axis." if hidden else ""
+    return Picture(
+        f"the paths of {name}",
+        charts,
+        f"{name} over environment steps, the same axis for all methods. Its value in the outer "
+        f"objective is {listed([f'{value:g}' for value in outer])}.{off}",
+        _numbers(panels),
+        [
+            _finding(labels[method], name, one, panel)
+            for panel in panels
+            for method, one in found.items()
+            if method == panel.one.name
+        ],
+        name,
+    )
+
+
+def _panel(study: Study, one: Contestant, name: str) -> Panel:
+    method = study.measured.settings.methods[one.name]
+    assert method.kind == one.kind
+    settings = studies.run_settings(study.measured.settings, one.name)
+    spec, scale = settings.in_use[name], scale_of(name, settings.extensions)
+    steps, values = thinned(one, one.paths[name])
+    if one.kind != "runs":
+        return Panel(one, name, spec, scale, steps, values)
+    values = [
+        np.concatenate([np.full((len(x), 1), start.get(name, spec.start)), x], 1)
+        for start, x in zip(one.starts, values, strict=True)
+    ]
+    return Panel(one, name, spec, scale, np.concatenate([[0], steps]), values)
+
+
+def _seen(panel: Panel) -> list[np.ndarray]:
+    """All values that are drawn."""
+    drawn = [values[: drawn_seeds(panel.one)].ravel() for values in panel.values]
+    return [*drawn, *panel.means, np.array([panel.spec.outer])]
+
+
+def _finding(label: str, name: str, found: Mapping[str, Any], panel: Panel) -> str:
+    """Where a hyperparameter went, and whether to one place."""
+    if found["ends"] is None:
+        return f"{label}: no run has a value at the end; all of them diverged."
+    ends = _range_said(panel.scale, found["ends"])
+    many = len(panel.one.starts) > 1
+    end = f"means of the starts end at {ends}" if many else f"its mean ends at {ends}"
+    if found["converged"] is None:
+        return f"{label}: {end}."
+    verdict = "converged" if found["converged"] else "did not converge"
+    return (
+        f"{label}: {verdict}. From {_range_said(panel.scale, found['starts'])}, {end}: "
+        f"{_share(found['spread_left'])} of the spread between starts is left."
+    )
+
+
+def _share(part: float) -> str:
+    rounded = f"{part:.0%}"
+    if rounded == _LIMIT:  # which must not look as if it were on the other side
+        return f"just {'under' if part < CONVERGED else 'over'} {_LIMIT}"
+    return "less than 1%" if part < 0.01 else rounded
+
+
+def _range_said(scale: Scale, ends: Sequence[float]) -> str:
+    low, high = (value_said(scale, value) for value in ends)
+    return low if low == high else f"{low} to {high}"
+
+
+def _numbers(panels: Sequence[Panel]) -> Table:
+    """Means of each start on the way, and how far seeds are apart in the end."""
+    name = panels[0].name
+    rows = []
+    for panel in panels:
+        places = np.linspace(0, len(panel.steps) - 1, 5).round().astype(int)
+        for start, values, mean in zip(panel.one.starts, panel.values, panel.means, strict=True):
+            ends = values[:, -1][~np.isnan(values[:, -1])]
+            apart = _range_said(panel.scale, [ends.min(), ends.max()]) if len(ends) else "-"
+            row = [value_said(panel.scale, mean[place]) for place in places]
+            group = start_name(panel.one, start) or "the only one"
+            rows.append([panel.one.label, group, *row, apart])
+    head = ["method", "start", "at first", "at 25%", "at 50%", "at 75%", "at the end"]
+    caption = f"Mean {name} over the seeds of each start, by part of the environment steps"
+    return Table(caption, [*head, "seeds at the end"], rows)

@@ -1,0 +1,1 @@
+"""Searches for hyperparameters, which self-tuning is compared with."""

@@ -1,0 +1,154 @@
+"""Random search and population-based training as units of a study.
+
+What is told of a search at a point is what its user has then: the member that was best by what
+came before. Environment steps are those of all members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.self_tuning import SelfTuningAgent
+from studies import measures, plan, population
+from studies.measures import Cycles, Solving, Values
+from studies.plan import Run, Unit
+from studies.programs import Program, all_finite, judge_in_graph
+from studies.searches import search_plan
+from studies.searches import stages as search_stages
+from studies.searches import values as search_values
+from studies.searches.fitness import fitness_of
+from studies.searches.search import Row, SearchState
+
+
+class State(NamedTuple):
+    """What R searches carry from point to point.
+
+    Attributes:
+      searches: leaves [R, P, ...].
+      solving: of the members [R * P], in the steps of all of them.
+      keys: of the searches [R, 2].
+    """
+
+    searches: SearchState
+    solving: Solving
+    keys: np.ndarray
+
+
+class Best(NamedTuple):
+    """The best members now, or the first ones while nothing is known.
+
+    Attributes:
+      agent: their states, leaves [R, ...].
+      finite: whether their parameters are [R].
+      hyperparameters: by name [R] or [R, H]; means over members while nothing is known.
+    """
+
+    agent: Any
+    finite: Any
+    hyperparameters: dict[str, Any]
+
+
+def make(unit: Unit) -> Program:
+    """Builds and compiles R searches side by side.
+
+    Raises:
+      ConfigError: if the environment cannot be stepped in-graph, or what is tuned not be searched.
+    """
+    settings, ranges = search_stages.prepared(unit.settings)
+    task, agent = population.task_and_agent(settings)
+    search, stages = search_plan.of_study(unit.kind, settings, unit.search)
+    search = replace(search, fitness=fitness_of(task, agent))
+    ends = search_plan.points_of(stages, unit.points)
+    begins = [0, *ends[:-1]]
+    parts = [search_plan.parts_of(stages, *x) for x in zip(begins, ends, strict=True)]
+    every = [part for point in parts for part in point]
+    chunks = [max(p.cycles for p in every if p.stage == n) for n in range(len(stages))]
+    engine = search_stages.make(settings, search, ranges, unit.size, stages, chunks)
+    spent = search_plan.cycle_numbers(stages) * plan.steps_per_cycle(settings)
+    judge, best_of = judge_in_graph(unit, agent, len(ends)), jax.jit(_best_of(agent))
+
+    def begin(runs: Sequence[Run]) -> State:
+        seeds, keys = seeds_of(runs, unit.size)
+        starts = search_stages.start_members(settings, seeds, search.members, ranges)
+        members = measures.unsolved(unit.size * search.members)
+        return State(engine.begin(seeds, starts), members, keys)
+
+    def advance(state: State, point: int) -> tuple[State, Values]:
+        rows, cycle = [], begins[point]
+        for part in parts[point]:
+            searches, chunk = engine.advance(state.searches, part.stage, part.first, part.cycles)
+            row: Row = jax.tree.map(lambda *x: np.concatenate(x), *chunk)
+            steps = spent[cycle : cycle + part.cycles]
+            members = side_by_side(row.cycles)
+            solving = measures.solve(state.solving, members, steps, task.spec.reward_threshold)
+            state = state._replace(searches=searches, solving=solving)
+            if part.last:
+                best = np.asarray(state.searches.best)
+                kept = engine.keep(state.searches)
+                state = state._replace(searches=kept, solving=alone(state.solving, best))
+            rows.append(row)
+            cycle += part.cycles
+        best = best_of(state.searches)
+        values = search_values.measured(
+            rows,
+            steps=spent[cycle - 1],
+            solved_at=first_solved(state.solving, unit.size),
+            hyperparameters=best.hyperparameters,
+            greedy=judge(best.agent, state.keys, point),
+            finite=np.asarray(best.finite, np.float64),
+        )
+        return state, values
+
+    def shapes(point: int) -> State:
+        number = search_plan.stage_at(stages, [*begins, ends[-1]][point])
+        members = measures.unsolved(unit.size * stages[number].members)
+        keys = jax.ShapeDtypeStruct((unit.size, 2), np.uint32)
+        return State(engine.shapes[number], members, keys)  # type: ignore[arg-type]
+
+    names = jax.eval_shape(best_of, engine.shapes[0]).hyperparameters
+    return Program(len(ends), begin, advance, shapes, search_values.columns(names))
+
+
+def seeds_of(runs: Sequence[Run], size: int) -> tuple[list[int], np.ndarray]:
+    """Seeds [R] of searches and their keys [R, 2]; the last one fills the room that is left."""
+    seeds = [run.seed for run in [*runs, *[runs[-1]] * (size - len(runs))]]
+    return seeds, np.stack([np.asarray(jax.random.PRNGKey(seed)) for seed in seeds])
+
+
+def _best_of(agent: SelfTuningAgent):
+    """Returns (searches, leaves [R, P, ...]) -> Best."""
+
+    def best_of(searches: SearchState) -> Best:
+        member = jnp.maximum(searches.best, 0)
+        state = jax.tree.map(lambda x: x[member], searches.members.agent)
+        values = jax.vmap(agent.hyperparameters)(searches.members.agent)
+        unknown = searches.best < 0
+        values = {n: jnp.where(unknown, x.mean(0), x[member]) for n, x in values.items()}
+        return Best(state, all_finite(agent.params(state)), values)
+
+    return jax.vmap(best_of)
+
+
+def side_by_side(cycles: Cycles) -> Cycles:
+    """Episodes of members [N, R, P] as those of runs [N, R * P]."""
+    total, episodes = (x.reshape(len(x), -1) for x in (cycles.total, cycles.episodes))
+    return cycles._replace(total=total, episodes=episodes)
+
+
+def alone(solving: Solving, best: np.ndarray) -> Solving:
+    """Of the members that go on alone [R], in searches that may have solved the task already."""
+    searches = len(best)
+    rows = np.arange(searches) * (len(solving.at) // searches) + np.maximum(best, 0)
+    first = first_solved(solving, searches)
+    return Solving(solving.total[rows], solving.episodes[rows], first)
+
+
+def first_solved(solving: Solving, searches: int) -> np.ndarray:
+    """Steps at which the first member of each search had solved the task [R]; NaN for none."""
+    return np.fmin.reduce(solving.at.reshape(searches, -1), 1)

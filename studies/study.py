@@ -1,0 +1,202 @@
+"""`run.py study`: plan, calibrate, run what has not run yet, and report.
+
+The runs themselves are made by workers (`studies.launchers`); here is what has them made, and what
+puts their results where they belong.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from configs.errors import ConfigError
+from configs.studies import StudySettings
+from configs.study_cli import Study, Where
+from envs import registry
+from studies import execute, plan, study_files, study_report, summary, two_colors
+from studies.execute import Calibration
+from studies.launchers import (
+    Done,
+    Failed,
+    Job,
+    Launcher,
+    Told,
+    WorkersLostError,
+    open_launcher,
+)
+from studies.plan import Unit
+from studies.study_progress import StudyProgress, duration
+
+_ROOT = Path(__file__).parent.parent
+
+
+def run(study: Study, console: Console) -> int:
+    """Runs what has not run yet, writes the report and returns the exit code.
+
+    Raises:
+      ConfigError: if the directory cannot be used or the settings are not allowed.
+    """
+    settings = study_files.agreed(study.settings, study.out, study.asked)
+    units = plan.units_of(settings)
+    _check_environment(units)
+    out = study.out
+    missing = [unit for unit in units if out is None or not study_files.finished(out, unit)]
+    if missing:
+        _print_plan(console, units, len(units) - len(missing))
+    if study.only_plan:
+        if missing:
+            with open_launcher(study.where) as launcher:
+                _calibrated(launcher, missing, console)
+        return 0
+    directory = study_files.create(settings, out, origin())
+    with study_files.locked(directory):
+        # Another process may have finished some of them since.
+        missing = [unit for unit in missing if not study_files.finished(directory, unit)]
+        failures = _run_missing(study.where, directory, settings, missing, console)
+        if any(study_files.finished(directory, unit) for unit in units):
+            report(directory, console)
+        for failure in failures:
+            where = study_files.error_file(directory, failure.unit)
+            seen = f" (see {where})" if failure.traceback else ""
+            say(console, f"{failure.unit} failed: {failure.error}{seen}")
+    return 1 if failures else 0
+
+
+def _run_missing(
+    where: Where,
+    directory: Path,
+    settings: StudySettings,
+    units: Sequence[Unit],
+    console: Console,
+) -> list[Failed]:
+    """Calibrates and runs units; what failed is returned, and can be tried again."""
+    if not units:
+        return []
+    say(console, f"if this is stopped, the same command with --out {directory} goes on")
+    try:
+        with open_launcher(where) as launcher:
+            seconds = _calibrated(launcher, units, console)
+            failures = _run_units(launcher, directory, settings, seconds, units, console)
+    except WorkersLostError as error:
+        return [Failed("a worker", f"{error}; --workers or --block make the study smaller", "")]
+    if not failures:
+        study_files.tidy(directory)
+    return failures
+
+
+def report(directory: Path, console: Console) -> None:
+    """Writes and prints what a study has found so far."""
+    study = summary.study_of(study_files.read(directory))
+    found = summary.summarise(study)
+    added = two_colors.extra(directory, study.measured)
+    study_report.write(directory, study, found, added.pictures if added else ())
+    study_report.print_summary(console, directory, study, found)
+    for line in () if added is None else ("", added.title, *added.lines):
+        say(console, line)
+
+
+def origin() -> dict[str, Any]:
+    """The command of this process, when it began, and the version of this code."""
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "begun": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "code": code_version(),
+    }
+
+
+def code_version() -> str:
+    """The version of the project, and of its checkout if it is one."""
+    number = version("self-tuning-actor-critic")
+    try:
+        text = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=_ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return number  # installed without its history
+    return f"{number}, commit {text}"
+
+
+def say(console: Console, text: str) -> None:
+    """Prints a line that is never broken, so that a path can be copied."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_environment(units: Sequence[Unit]) -> None:
+    """Makes one environment, so that what is wrong with it is said before anything starts."""
+    settings = units[0].settings
+    task = registry.make(settings.env, 1, settings.backend)
+    getattr(task, "close", lambda: None)()
+
+
+def _print_plan(console: Console, units: Sequence[Unit], finished: int) -> None:
+    """Prints how much there is to run."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("method", no_wrap=True)
+    for column in ("runs", "programs", "env steps", "at most on disk"):
+        table.add_column(column, justify="right", no_wrap=True)
+    sizes = plan.sizes(units)
+    total = plan.Size(*(sum(column) for column in zip(*sizes.values(), strict=True)))
+    for name, size in [*sizes.items(), ("together", total)]:
+        disk = f"{size.bytes / 1e6:,.1f} MB"
+        table.add_row(name, str(size.rows), str(size.units), f"{size.env_steps:,}", disk)
+    console.print(table, highlight=False)
+    if finished:
+        say(console, f"{finished} of {len(units)} programs have run already")
+
+
+def _calibrated(launcher: Launcher, units: Sequence[Unit], console: Console) -> Mapping[str, float]:
+    """Estimated seconds of units by name: every program is compiled and run for a moment."""
+    shapes = {unit.program: unit for unit in units}
+    found: dict[str, Calibration] = {}
+    programs = {unit.name: unit.program for unit in shapes.values()}
+    with console.status("calibrating"):
+        for event in launcher.run(execute.calibrate_job, [Job(unit) for unit in shapes.values()]):
+            if isinstance(event, Failed):
+                raise ConfigError(f"{event.unit} cannot be run: {event.error}")
+            if isinstance(event, Done):
+                found[programs[event.unit]] = event.result
+    seconds = {unit.name: found[unit.program].seconds for unit in units}
+    busy = max(max(seconds.values()), sum(seconds.values()) / launcher.workers)
+    say(console, f"about {duration(busy)} on {launcher.workers} workers")
+    return seconds
+
+
+def _run_units(
+    launcher: Launcher,
+    directory: Path,
+    settings: StudySettings,
+    seconds: Mapping[str, float],
+    units: Sequence[Unit],
+    console: Console,
+) -> list[Failed]:
+    """Runs units, the longest first, and writes each result when it is there."""
+    by_name = {unit.name: unit for unit in units}
+    order = sorted(units, key=lambda unit: -seconds[unit.name])
+    jobs = [Job(unit, study_files.checkpoint(directory, unit).absolute()) for unit in order]
+    runs = {unit.name: len(unit.runs) for unit in units}
+    failures = []
+    with StudyProgress(console, seconds, runs, launcher.workers) as progress:
+        for event in launcher.run(execute.run_job, jobs):
+            if isinstance(event, Told):
+                progress.tell(event.unit, event.part)
+            elif isinstance(event, Done):
+                study_files.write_unit(directory, settings, by_name[event.unit], event.result)
+                progress.tell(event.unit, 1.0)
+            else:
+                study_files.write_error(directory, event.unit, event.traceback)
+                failures.append(event)
+    return failures

@@ -1,0 +1,71 @@
+"""What a study leaves and says: results.parquet, summary.json, report.html and a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from studies import answers, intervals, study_files
+from studies.report import page
+from studies.report.pictures import Drawn
+from studies.summary import Study
+from training import report
+
+_COLUMNS = (
+    "Interquartile means: {score} in the last tenth of a run, with its 95% interval, and over the "
+    "whole of it; of the worst start in the last tenth."
+)
+
+
+def write(
+    directory: Path, study: Study, found: Mapping[str, Any], pictures: Sequence[Drawn] = ()
+) -> None:
+    """Writes all files of a study that are made from its units, anew if they are there.
+
+    Args:
+      directory: of the study.
+      study: what was measured.
+      found: content of summary.json.
+      pictures: that were drawn of it and belong into the report.
+    """
+    study_files.write_results(directory, study.measured)
+    text = json.dumps(found, indent=2, allow_nan=False) + "\n"
+    study_files.write_text(directory / study_files.SUMMARY, text)
+    page.write(directory / study_files.REPORT, study, dict(found), pictures)
+
+
+def print_summary(
+    console: Console, directory: Path, study: Study, found: Mapping[str, Any]
+) -> None:
+    """Prints table, answer, notes and where the report is."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("method")
+    baseline = answers.BASELINE if study.named(answers.BASELINE) else None
+    columns = ["runs", f"{study.score} [95%]", "whole run", "worst start", "solved"]
+    columns += [f"P(> {answers.BASELINE})"] if baseline else []
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, one in found["methods"].items():
+        chance = found["better"][name].get(baseline)
+        cells = [
+            one["label"],
+            str(one["runs"]),
+            intervals.said(intervals.Interval(**one["last_tenth"]["iqm"])),
+            intervals.number(one["whole_run"]["iqm"]["value"]),
+            intervals.number(one["worst_start"]["last_tenth"]["value"]),
+            f"{one['solved']} of {one['runs']}",
+        ]
+        if baseline:
+            cells.append(intervals.number(chance and chance["value"]))
+        table.add_row(*cells)
+    console.print(table, highlight=False)
+    console.print(_COLUMNS.format(score=study.score), style="dim", highlight=False, markup=False)
+    for line in [*found["answer"], *found["notes"]]:
+        console.print(line, highlight=False, markup=False)
+    rows = [("study directory", str(directory)), ("report", str(directory / study_files.REPORT))]
+    report.print_rows(console, rows)

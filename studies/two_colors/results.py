@@ -1,0 +1,222 @@
+"""The rows of a Two Colors study, made of the table of the study, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from configs import studies
+from configs.settings import RunSettings
+from configs.studies import Start, StudyMethod
+from envs.two_colors import TwoColors, optimal_reward
+from studies import statistics
+from studies.contestants import in_words
+from studies.intervals import Interval, interval
+from studies.study_files import Measured
+from studies.two_colors.published import PHASE, PUBLISHED, Published
+
+
+class Row(NamedTuple):
+    """A contestant: N seeds of one method from one start, over C entries of equal length.
+
+    Attributes:
+      name: in files, such as "fixed_0.1".
+      label: in words.
+      method: key of `StudySettings.methods`.
+      start: values by name that differ from those of the method's settings.
+      family: "fixed", "mg" or "bmg", with "q_" before it for Q(lambda); "heads" for tuned agents
+        with auxiliary heads.
+      context: what a meta-network sees; "none" where nothing is tuned.
+      hyperparameter: what is tuned (entropy weight or epsilon, if it is among several), or is
+        fixed.
+      value: of the hyperparameter where it is fixed; None where it is tuned.
+      reward: mean of an environment step in each entry, [N, C].
+      tuned: the tuned hyperparameter after each entry, [N, C]; [N, 0] for a fixed row.
+      finite: whether all parameters were finite at the end, [N] bool.
+      length: environment steps in each entry.
+    """
+
+    name: str
+    label: str
+    method: str
+    start: Start
+    family: str
+    context: str
+    hyperparameter: str
+    value: float | None
+    reward: np.ndarray
+    tuned: np.ndarray
+    finite: np.ndarray
+    length: int
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps of one run."""
+        return self.reward.shape[-1] * self.length
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Whether parameters or the tuned hyperparameter of a run have become NaN, [N] bool."""
+        return np.isnan(self.tuned).any(-1) | ~self.finite
+
+    @property
+    def means(self) -> np.ndarray:
+        """Mean reward of an environment step over the whole run, [N]."""
+        return self.reward.mean(-1, dtype=np.float64)
+
+
+class Study(NamedTuple):
+    """A study on Two Colors.
+
+    Attributes:
+      measured: all of it.
+      rows: as far as they have run, in the order of the settings; at least one.
+      left_out: labels of the methods that have run and are not among them.
+      phase: environment steps between two changes of the signs.
+      ceiling: mean reward a step of a policy that knows the signs.
+    """
+
+    measured: Measured
+    rows: list[Row]
+    left_out: list[str]
+    phase: int
+    ceiling: float
+
+
+def study_of(measured: Measured, task: TwoColors) -> Study | None:
+    """A study on Two Colors, as far as it has run; None if nothing has of what has rows.
+
+    Searches have none: each of their members has a clock of its own. Neither have methods whose
+    signs change at other times than those of the study.
+    """
+    settings, rows, left_out = measured.settings, list[Row](), list[str]()
+    for name, method in settings.methods.items():
+        table, run = measured.table.filter(pl.col("method") == name), _run(measured, name)
+        same = (run.env, run.num_envs) == (settings.run.env, settings.run.num_envs)
+        if method.kind == "runs" and same:
+            rows += _rows(measured, name, table)
+        elif table.height:
+            left_out.append(method.label)
+    if not rows:
+        return None
+    phase = task.switch_every * settings.run.num_envs
+    ceiling = optimal_reward(task.step_reward, task.respawn)
+    return Study(measured, rows, left_out, phase, ceiling)
+
+
+def _run(measured: Measured, name: str) -> RunSettings:
+    return studies.run_settings(measured.settings, name)
+
+
+def _rows(measured: Measured, name: str, table: pl.DataFrame) -> Iterator[Row]:
+    """A row for each start of a method from which something has run."""
+    settings, run = measured.settings, _run(measured, name)
+    exploration = "epsilon" if run.agent.algorithm == "q_lambda" else "entropy"
+    tuned = [key for key, spec in run.in_use.items() if spec.tuned and run.tuning.method != "none"]
+    moved = exploration if exploration in tuned else next(iter(tuned), None)
+    for number, start in enumerate(studies.starts(settings, name)):
+        part = table.filter(pl.col("run") // settings.seeds == number)
+        if not part.height:
+            continue
+        reward = _by_run(part, "reward")
+        fixed_at = start.get(exploration, run.in_use[exploration].start)
+        yield Row(
+            name=_name(name, settings.methods[name], start),
+            label=_label(settings.methods[name], start),
+            method=name,
+            start=start,
+            family=_family(run, bool(tuned)),
+            context=run.tuning.context if tuned else "none",
+            hyperparameter=moved or exploration,
+            value=None if tuned else fixed_at,
+            reward=reward,
+            tuned=_by_run(part, moved) if moved else np.zeros((len(reward), 0)),
+            finite=_by_run(part, "finite")[:, -1] == 1,
+            length=int(part["env_steps"][0]),
+        )
+
+
+def _by_run(rows: pl.DataFrame, column: str) -> np.ndarray:
+    """A column as [N, C] float64, NaN for null."""
+    values = rows[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return values.reshape(rows["run"].n_unique(), -1)
+
+
+def _family(run: RunSettings, tuned: bool) -> str:
+    if tuned and run.agent.heads > 1:
+        return "heads"
+    name = run.tuning.method if tuned else "fixed"
+    return f"q_{name}" if run.agent.algorithm == "q_lambda" else name
+
+
+def _name(name: str, method: StudyMethod, start: Start) -> str:
+    values = [] if method.at_outer else [f"{value:g}" for value in start.values()]
+    return "_".join([name, *values])
+
+
+def _label(method: StudyMethod, start: Start) -> str:
+    if not start or method.at_outer:
+        return method.label
+    if method.starts and len(start) == 1:  # it names what its own starts differ in
+        return f"{method.label} {next(iter(start.values())):g}"
+    return f"{method.label} ({in_words(start)})"
+
+
+def best_fixed(rows: Sequence[Row], family: str = "fixed") -> Row | None:
+    """The row of a family with the highest mean reward, chosen by the very runs it is shown with.
+
+    That is in favour of the fixed rows.
+    """
+    candidates = [row for row in rows if row.family == family]
+    return max(candidates, key=lambda row: float(row.means.mean()), default=None)
+
+
+def baseline(rows: Sequence[Row]) -> Row | None:
+    """What all rows are compared with: the best fixed actor-critic, or Q(lambda) without one."""
+    return best_fixed(rows) or best_fixed(rows, "q_fixed")
+
+
+def published(study: Study) -> dict[str, Published]:
+    """Published numbers by name of the row; none where signs change at other times than there.
+
+    Of fixed rows the best one has a number: that of the best value was published.
+    """
+    if study.phase != PHASE:
+        return {}
+    best = [best_fixed(study.rows, family) for family in ("fixed", "q_fixed")]
+    shown = [row for row in study.rows if row.value is None or any(row is one for one in best)]
+    numbers = {row.name: PUBLISHED.get((row.family, row.context)) for row in shown}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """Mean of values [N] with its 95% bootstrap interval."""
+    return interval([values], statistics.mean)
+
+
+def ratio_interval(values: np.ndarray, others: np.ndarray) -> Interval | None:
+    """Ratio of two means with its 95% bootstrap interval; both are resampled.
+
+    Returns:
+      None where the divisor may be 0 or less, by its own interval.
+    """
+    divisor = mean_interval(others)
+    if (divisor.value if divisor.low is None else divisor.low) <= 0:
+        return None
+    return interval([values, others], _ratio)
+
+
+def _ratio(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+    values, others = samples
+    return values.mean(axis) / others.mean(axis)
+
+
+def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95% bootstrap intervals of the means of values [N, E] over their first axis, [E] each."""
+    if len(values) < 2:
+        return values[0], values[0]
+    found = statistics.estimate_curve([values], statistics.mean)
+    return found.low, found.high

@@ -1,0 +1,187 @@
+"""Studies whose numbers are made up, complete to the last column, in no time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from configs import studies
+from configs.studies import StudySettings
+from studies import plan, summary, table
+from studies.execute import Result
+from studies.plan import Unit
+from studies.study_files import Measured
+from studies.summary import Study
+
+GRID = {"gamma": (0.7, 0.9, 0.99), "entropy": (0.003, 0.03, 0.3)}
+STEPS = 200_000
+BEST = 500.0  # return
+_GOOD = {"gamma": 0.99, "lambda": 0.95, "entropy": 0.01}  # where an agent learns best
+_PULL = {"mg": 0.4, "bmg": 0.97, "pbt": 0.8}  # part of the way there at the end, by method
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    """a "very" long & 'strange' label of %{x} and $title, which goes on <b>and on</b>""",
+)
+
+
+def measured(
+    methods: Any = "none,mg,bmg",
+    starts: Mapping[str, Sequence[float]] | None = None,
+    seeds: int = 5,
+    points: int = 30,
+    lost: int = 0,
+    unknown: bool = False,
+    **changes: Any,
+) -> Measured:
+    """What a study has measured whose runs end the better, the closer they are to good values.
+
+    Tuned are gamma, lambda and entropy.
+
+    Args:
+      methods: of the study, as in `study.yaml`.
+      starts: a grid; of gamma and entropy if None.
+      seeds: of each start.
+      points: at which runs are measured.
+      lost: runs of each method, from the last on, whose parameters become NaN half-way.
+      unknown: whether nothing is known of these from the first point on.
+      changes: further settings of the study.
+    """
+    settings = studies.layered(
+        [
+            {
+                "run": {
+                    "env": "CartPole",
+                    "steps": STEPS,
+                    "hyperparameters": {"critic": {"tuned": False}},  # fewer charts
+                },
+                "methods": methods,
+                "starts": dict(GRID if starts is None else starts),
+                "seeds": seeds,
+                "points": points,
+                **changes,
+            }
+        ]
+    )
+    studies.check(settings)
+    units = plan.units_of(settings)
+    results = {unit.name: _result(settings, unit, lost, unknown) for unit in units}
+    parts = [table.of_unit(settings, unit, results[unit.name]) for unit in units]
+    origin = {
+        "command": "python run.py study --env CartPole --start gamma=0.7,0.9,0.99 '<b>&'",
+        "begun": "2026-01-31 12:00:00 +0000",
+        "code": "1.2.3, commit 0123456789ab",
+    }
+    about = {name: result.about for name, result in results.items()}
+    return Measured(settings, origin, table.joined(parts, settings.methods), about, [])
+
+
+def study(**arguments: Any) -> Study:
+    """The same as a study; see `measured`."""
+    return summary.study_of(measured(**arguments))
+
+
+def hostile() -> Study:
+    """Labels that are markup, or would end the script that they are in."""
+    named = {
+        name: {"of": name, "label": label}
+        for name, label in zip(("none", "mg", "bmg"), HOSTILE, strict=True)
+    }
+    return study(methods=named, seeds=2, starts={"gamma": (0.7, 0.99), "entropy": (0.003, 0.3)})
+
+
+def single_start() -> Study:
+    """Nothing that starts differ in."""
+    return study(methods="none,bmg", starts={})
+
+
+def one_name() -> Study:
+    """Starts that differ in gamma alone, with comparators that have but one."""
+    return study(methods="none,outer,mg,bmg", starts={"gamma": (0.7, 0.9, 0.99)}, seeds=3)
+
+
+def three_names() -> Study:
+    """Starts that differ in three hyperparameters."""
+    return study(
+        methods="none,bmg",
+        starts={"gamma": (0.7, 0.99), "entropy": (0.003, 0.3), "lambda": (0.8, 0.95)},
+        seeds=2,
+    )
+
+
+def searches() -> Study:
+    """Methods that search beside some that do not."""
+    return study(methods="none,outer,bmg,random_search,pbt")
+
+
+def with_losses() -> Study:
+    """Some runs whose parameters became NaN."""
+    return study(methods="none,bmg", starts={"gamma": (0.7, 0.9, 0.99)}, seeds=3, lost=1)
+
+
+def _result(settings: StudySettings, unit: Unit, lost: int, unknown: bool) -> Result:
+    count = settings.points
+    rng = np.random.default_rng([len(unit.name), *unit.name.encode()])
+    share = np.linspace(0, 1, count + 1)[1:, None]  # of the run, at each point
+    runs = unit.runs
+    paths = {
+        name: _path(
+            unit.method, name, [run.start.get(name, spec.start) for run in runs], share, rng
+        )
+        for name, spec in unit.settings.in_use.items()
+    }
+    off = sum(
+        np.abs(_odds(paths[name]) - _odds(np.array(good))) / 5
+        for name, good in _GOOD.items()
+        if name in paths
+    )
+    speed = np.exp(-off) * np.exp(rng.normal(0, 0.25, len(runs)))
+    scores = BEST * (1 - np.exp(-4 * share * speed)) + rng.normal(0, 9, off.shape)
+    scores = scores.clip(8, BEST)
+    steps = np.round(STEPS * share) + np.zeros(len(runs))
+    solved = np.where(scores >= 475, steps, np.nan)
+    values = {
+        "env_steps": steps,
+        "return": scores,
+        "episodes": np.full(off.shape, 12.0),
+        "reward": np.ones(off.shape),
+        "solved_at": np.fmin.accumulate(solved),
+        "greedy": np.where(share == 1, scores, np.nan),
+        "finite": np.ones(off.shape),
+        **paths,
+    }
+    first = 0 if unknown else count // 2
+    for name in ("return", "greedy", "finite", *paths) if lost else ():
+        values[name][first:, -lost:] = 0.0 if name == "finite" else np.nan
+    about = {
+        "seconds": 4.0,
+        "compile_seconds": 1.0,
+        "begun_at_point": 0,
+        "device": "cpu",
+        "machine": "A processor, 2 cores, Linux <x86_64>",
+        "versions": {"jax": "1.2.3", "numpy": "2.3.4"},
+    }
+    return Result(values, about)
+
+
+def _path(
+    method: str, name: str, starts: Sequence[float], share: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Values [P, R], on the way from starts [R] to the good value where the method tunes."""
+    begin = np.array(starts, float)[None]
+    if name not in _GOOD or method not in _PULL:
+        return begin + 0 * share
+    pull = _PULL[method] * (1 - np.exp(-3 * share)) / (1 - np.exp(-3))
+    wandering = 0.05 * np.cumsum(rng.normal(0, 1, (len(share), len(starts))), 0)
+    goal = _odds(np.array(_GOOD[name]))
+    return _from_odds(_odds(begin) * (1 - pull) + goal * pull + wandering)
+
+
+def _odds(values: np.ndarray) -> np.ndarray:
+    return np.log(values) - np.log1p(-values)
+
+
+def _from_odds(places: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-places))

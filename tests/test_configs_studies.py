@@ -1,0 +1,230 @@
+"""What a study can be asked for: layers of settings, methods, starts, and mistakes."""
+
+import dataclasses
+import shlex
+
+import pytest
+import yaml
+
+import run
+from configs import cli, files, presets, studies
+from configs.errors import ConfigError
+from configs.searches import SearchSettings
+from configs.settings import AgentSettings, RunSettings, TuningSettings
+from configs.study_cli import Study, StudyCompare, StudyReport, Where
+
+
+def study(*arguments: str) -> Study:
+    command = cli.parse(["study", *arguments])
+    assert isinstance(command, Study)
+    return command
+
+
+def test_the_command_of_the_readme():
+    flags = (
+        "--env CartPole --methods none,mg,bmg --seeds 10 --steps 200000 "
+        "--start gamma=0.7,0.9,0.99 --start entropy=0.003,0.03,0.3 --out DIR"
+    )
+    command = study(*shlex.split(flags))
+    settings = command.settings
+    assert list(settings.methods) == ["none", "mg", "bmg"]
+    assert settings.starts == {"gamma": (0.7, 0.9, 0.99), "entropy": (0.003, 0.03, 0.3)}
+    assert (settings.seeds, settings.run.steps, settings.run.env) == (10, 200_000, "CartPole")
+    assert settings.run.agent == presets.for_env("CartPole-v1").agent
+    assert (str(command.out), command.asked, command.where) == ("DIR", True, Where())
+    starts = studies.starts(settings, "mg")
+    assert len(starts) == 9
+    assert starts[1] == {"gamma": 0.7, "entropy": 0.03}
+
+
+def test_no_flags_ask_for_nothing():
+    command = study()
+    assert not command.asked
+    assert command.settings == studies.StudySettings()
+    assert not study("--out", "x", "--launcher", "ray", "--plan").asked
+    assert study("--seeds", "3").asked
+    assert study("--start", "gamma=0.9").asked
+
+
+def test_every_flag_of_a_run_holds_for_a_study():
+    flags = (
+        "--num-envs 8 --seed 5 --hidden 7 --inner-steps 2 --fix lambda --bounds gamma=0.5:0.999 "
+        "--outer entropy=0.02 --members 4 --budget member"
+    )
+    settings = study(*shlex.split(flags)).settings
+    assert (settings.run.num_envs, settings.run.seed, settings.run.agent.hidden) == (8, 5, (7,))
+    assert settings.run.tuning.inner_steps == 2
+    assert not settings.run.hyperparameters["lambda"].tuned
+    assert settings.run.hyperparameters["gamma"].high == 0.999
+    assert settings.run.hyperparameters["entropy"].outer == 0.02
+    assert (settings.search.members, settings.search.budget) == (4, "member")
+
+
+def test_help_names_methods_presets_and_flags(capsys):
+    assert cli.parse(["study", "--help"]) is None
+    shown = capsys.readouterr().out
+    left = {"hyperparameters", "agent", "tuning", "devices", "extensions"}
+    parts = [(RunSettings, left)]
+    parts += [(AgentSettings, set()), (TuningSettings, {"method", "optimizer", "learning_rate"})]
+    parts += [(SearchSettings, {"fitness", "interval"})]
+    parts += [(studies.StudySettings, {"run", "methods", "starts", "search"})]
+    names = {f.name for part, left in parts for f in dataclasses.fields(part) if f.name not in left}
+    for name in names | {
+        "meta_optimizer",
+        "extension",
+        "launcher",
+        "workers",
+        "plan",
+        "preset",
+        "config",
+    }:
+        assert f"--{name.replace('_', '-')} " in shown
+    for name in (*studies.METHODS, *studies.preset_names(), "report", "compare"):
+        assert name in shown
+    assert set(studies.ABOUT) == set(studies.METHODS)
+
+
+def test_other_commands():
+    assert cli.parse(["study", "report", "d"]) == StudyReport(cli.Path("d"))
+    two = cli.parse(["study", "compare", "a", "b", "--out", "c"])
+    assert two == StudyCompare(cli.Path("a"), cli.Path("b"), cli.Path("c"))
+
+
+@pytest.mark.parametrize("name", studies.preset_names())
+def test_presets_are_allowed_and_written_complete(name, tmp_path):
+    settings = study("--preset", name).settings
+    path = tmp_path / "study.yaml"
+    path.write_text(files.dump(settings))
+    again = studies.layered([files.read(path)])
+    assert again == settings
+    assert not list(studies.differences(again, settings))
+    assert study("--config", str(path)).settings == settings
+
+
+def test_layers_change_each_other(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "run": {"env": "Acrobot", "tuning": {"target_steps": 3}, "steps": 1000},
+                "methods": {
+                    "none": None,
+                    "long": {"of": "bmg", "changes": {"tuning": {"period": 16}}},
+                    "fast": {"of": "bmg", "label": "bmg, fast", "starts": {"gamma": [0.9]}},
+                    "own": {"changes": {"tuning": {"method": "mg"}}},
+                },
+                "starts": {"gamma": [0.5, 0.7], "entropy": [0.1]},
+                "seeds": 7,
+            },
+            sort_keys=False,
+        )
+    )
+    settings = study("--config", str(path), "--steps", "2000").settings
+    assert settings.run.env == "Acrobot"
+    # What the file leaves out is the environment's preset.
+    acrobot = presets.for_env("Acrobot")
+    assert settings.run.tuning == dataclasses.replace(acrobot.tuning, target_steps=3)
+    assert (settings.run.steps, settings.seeds) == (2000, 7)
+    long, fast, own = (studies.run_settings(settings, name) for name in ("long", "fast", "own"))
+    assert (long.tuning.method, long.tuning.period, long.tuning.target_steps) == ("bmg", 16, 3)
+    assert fast.tuning == dataclasses.replace(settings.run.tuning, method="bmg")
+    assert own.tuning.method == "mg"
+    assert [settings.methods[n].label for n in settings.methods] == [
+        "no tuning",
+        "long",
+        "bmg, fast",
+        "own",
+    ]
+    assert len(studies.starts(settings, "long")) == 2
+    assert studies.starts(settings, "fast") == [{"gamma": 0.9}]
+    # Methods of the file can be picked by name, and a grid of flags replaces that of the file.
+    picked = study("--config", str(path), "--methods", "mg,long", "--start", "gamma=0.8").settings
+    assert list(picked.methods) == ["mg", "long"]
+    assert picked.methods["long"] == settings.methods["long"]
+    assert picked.starts == {"gamma": (0.8,)}
+    assert study("--config", str(path), "--env", "CartPole").settings.run.env == "CartPole"
+
+
+def test_the_outer_values_are_a_start_of_their_own():
+    settings = study("--methods", "none,outer", "--start", "gamma=0.5,0.7").settings
+    (start,) = studies.starts(settings, "outer")
+    assert start == {n: settings.run.hyperparameters[n].outer for n in start}
+    assert set(start) == {"gamma", "lambda", "policy", "critic", "entropy"}
+    assert studies.run_settings(settings, "outer").tuning.method == "none"
+
+
+MISTAKES = {
+    "--methods foo": "methods: 'foo' is not allowed; it must be some of none, outer",
+    "--methods mg,mg": "methods: mg is there twice",
+    "--methods ,": "number of methods: 0 is not allowed",
+    "--preset x": "preset: 'x' is not allowed; it must be cartpole-quick |",
+    "--start gamma": "--start: 'gamma' is not of the form NAME=VALUE,VALUE,...",
+    "--start gamma=a,1": "--start: 'gamma=a,1': not all of its values are numbers",
+    "--start gamma=0.5 --start gamma=0.7": "--start gamma: said twice; separate its values",
+    "--start gamma=1": "start of gamma: 1 is outside its bounds",
+    "--start gamma=0.5,2 --methods none": "start of gamma: 2.0 is not allowed",
+    "--start foo=1": "start: foo=1 of none is not allowed; it must be one of gamma",
+    "--start epsilon=0.1": "start: epsilon=0.1 of none is not allowed",
+    "--seeds 0": "seeds: 0 is not allowed",
+    "--seeds 1.5": "1.5",
+    "--seed 2147483647": "seed: 2147483647 is not allowed",
+    "--points 0": "points: 0 is not allowed",
+    "--evaluations 61": "evaluations: 61 is not allowed; it must be a whole number between 0",
+    "--block 0": "block: 0 is not allowed",
+    "--target nan": "target: nan is not allowed; it must be a finite number",
+    "--workers 0": "workers: 0 is not allowed",
+    "--address localhost:1": "address: localhost:1 is not allowed; it must be left out",
+    "--launcher slurm": "slurm",
+    "--meta mg": "--meta",
+    "--devices 2": "--devices",
+    "--steps 0": "steps: 0 is not allowed",
+    "--members 1 --methods pbt": "members: 1 is not allowed",
+    "--methods pbt --fix gamma --fix lambda --fix entropy --fix critic": "none for pbt",
+    "--methods optuna --bounds entropy=0:1": "bounds of entropy: 0:1 is not allowed",
+    "--methods stacx --heads 2 --correction none": "",  # the preset says otherwise
+    "--config missing.yaml": "cannot read missing.yaml",
+    "report": "DIRECTORY",
+    "compare a": "TWO",
+    "other": "unexpected argument 'other'",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if not MISTAKES[arguments]:
+        assert study(*arguments.split())
+        return
+    assert run.main(["study", *arguments.split()]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert MISTAKES[arguments] in error
+    assert not list(tmp_path.iterdir())
+
+
+FILES = {
+    "sed: 3": "extra fields found (sed)",
+    "run: {stepz: 3}": "extra fields found (stepz)",
+    "run: {steps: 1.5}": "1.5 is not of type int",
+    "run: 3": "run: 3 is not allowed; it must be a mapping",
+    "methods: {x: {of: mg, changes: {tuning: {foo: 1}}}}": "extra fields found (foo)",
+    "methods: {x: {of: foo}}": "methods: 'foo' is not allowed",
+    "methods: {x: {of: mg, changs: 1}}": "extra fields found (changs)",
+    "methods: {x: 3}": "methods.x: 3 is not allowed; it must be a mapping",
+    "methods: 3": "methods: 3 is not allowed",
+    "methods: {'a/b': {of: mg}}": "names of letters, digits, - and _",
+    "methods: {x: {of: mg, kind: magic}}": "magic",
+    "starts: {gamma: [a]}": "settings.starts",
+    "search: {members: 1}": "members: 1 is not allowed",
+    "- 1": "holds no settings",
+    "{": "is not YAML",
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_a_mistake_in_a_file_gets_one_line(text, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        study("--config", str(path))
+    assert FILES[text] in str(caught.value)

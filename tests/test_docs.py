@@ -1,0 +1,79 @@
+"""Documents say what is true: the tutorial runs, and every command that they show is understood."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from configs import cli
+
+ROOT = Path(__file__).parent.parent
+TUTORIAL = "docs/tutorial.md"
+DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+DOCUMENTS.remove(TUTORIAL)  # which runs as a whole
+PLACEHOLDER = re.compile(r"\b(RUN|DIR\d?|FILE|N|ID)\b")
+
+
+def blocks(document: str) -> list[tuple[str, str, str]]:
+    """Language, name and text of the fenced blocks of a document."""
+    tokens = MarkdownIt().parse((ROOT / document).read_text(encoding="utf-8"))
+    fences = [token for token in tokens if token.type == "fence"]
+    return [(*token.info.partition(" ")[::2], token.content) for token in fences]
+
+
+def commands(document: str) -> list[str]:
+    """What documents call run.py with, in blocks and in lines."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    shell = "".join(content for language, _, content in blocks(document) if language == "sh")
+    lines = shell.replace("\\\n", " ").splitlines() + re.findall(r"`(python run\.py[^`]*)`", text)
+    found = (re.search(r"python run\.py(.*)", line) for line in lines)
+    return [match[1] for match in found if match]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_are_understood(document, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for command in commands(document):
+        if PLACEHOLDER.search(command):
+            continue
+        try:
+            cli.parse(shlex.split(command, comments=True))
+        except Exception as error:
+            pytest.fail(f"{document}: run.py{command}: {error}")
+
+
+def test_the_tutorial_sets_up_as_the_readme_does():
+    (install, *_) = (text for language, _, text in blocks(TUTORIAL) if language == "sh")
+    assert install in [text for _, _, text in blocks("README.md")]
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path):
+    """Every block but the first, which sets up: files are saved, and commands run in order."""
+    (tmp_path / "run.py").symlink_to(ROOT / "run.py")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = 0
+    for language, name, text in blocks(TUTORIAL)[1:]:
+        if name:
+            (tmp_path / name).write_text(text, encoding="utf-8")
+            continue
+        assert language == "sh"
+        result = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, f"{text}\n{result.stdout}\n{result.stderr}"
+        done += 1
+    assert done >= 6
+    for made in ("docking-study/report.html", "docking-compared/report.html"):
+        assert (tmp_path / made).stat().st_size > 1e6
+    assert "steadiness" in (tmp_path / "steady-run" / "summary.json").read_text()

@@ -1,0 +1,450 @@
+"""The report of a study as a file: what it says, shows and must not contain."""
+
+import base64
+import json
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from studies import statistics, summary
+from studies.contestants import in_words
+from studies.intervals import number
+from studies.report import page as report_page
+from studies.report import scales as report_scales
+from studies.report import style as report_style
+from studies.report.style import interval_said
+from tests import synthetic_study
+
+SECTIONS = ["curves", "paths", "starts", "profiles", "better", "numbers", "origin"]
+NEVER_CLOSED = {"meta", "link", "img", "br"}
+
+
+class Read(HTMLParser):
+    """A page as a browser without scripts has it.
+
+    Attributes:
+      elements: name, attributes and id of the section around them, in order.
+      text: what is there to read, by section ("" before the first).
+      charts: Plotly's data, by section.
+      tables: by caption, rows of cells' text.
+      values: by caption, rows of what cells are sorted by.
+    """
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.text, self.charts, self.tables, self.values = [], {}, {}, {}, {}
+        self._open, self._section, self._json = [], "", ""
+        self.feed(page)
+        self.close()
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in NEVER_CLOSED:
+            self._open.append(tag)
+        if tag == "section":
+            self._section = attrs["id"]
+        self.elements.append((tag, attrs, self._section))
+        if tag == "caption":
+            self._caption = ""
+        if tag == "tr":
+            self._cells, self._values = [], []
+        if tag in ("td", "th"):
+            self._cells.append("")
+            self._values.append(attrs.get("data-value"))
+        if tag == "script":
+            self._json = "" if attrs.get("type") == "application/json" else None
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), self._section))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+        if tag == "caption":
+            self.tables[self._caption], self.values[self._caption] = [], []
+        if tag == "tr":
+            self.tables[self._caption].append([cell.strip() for cell in self._cells])
+            self.values[self._caption].append(self._values)
+        if tag == "script" and self._json:
+            # Numbers that JSON has not would stop every chart.
+            content = json.loads(self._json, parse_constant=pytest.fail)
+            self.charts.setdefault(self._section, []).append(content)
+        if tag == "section":
+            self._section = ""
+
+    def handle_data(self, data):
+        inside = self._open[-1] if self._open else ""
+        if inside == "script":
+            self._json = None if self._json is None else self._json + data
+        elif inside != "style":
+            self.text[self._section] = self.text.get(self._section, "") + data
+        if inside == "caption":
+            self._caption += data
+        if {"td", "th"} & set(self._open):
+            self._cells[-1] += data
+
+    def table(self, start):
+        """The only table whose caption begins so."""
+        (caption,) = (caption for caption in self.tables if caption.startswith(start))
+        return self.tables[caption]
+
+
+class Report:
+    """A study, its summary, and its page as text and as it is read."""
+
+    def __init__(self, study):
+        self.study, self.found = study, summary.summarise(study)
+        self.page = report_page.page(study, self.found)
+        self.read = Read(self.page)
+
+    def charts(self, section):
+        return self.read.charts.get(section, [])
+
+
+@pytest.fixture(scope="module")
+def report():
+    return Report(synthetic_study.searches())
+
+
+@pytest.fixture(scope="module")
+def small():
+    return synthetic_study.study(methods="none,bmg", starts={"gamma": (0.7, 0.99)}, seeds=2)
+
+
+def traces(chart, **having):
+    return [
+        trace for trace in chart["data"] if all(trace.get(key) == x for key, x in having.items())
+    ]
+
+
+# What it says
+
+
+def test_it_says_question_answer_notes_and_all_sections(report):
+    first = report.read.text[""]
+    assert report.found["question"] in first
+    for sentence in [*report.found["answer"], *report.found["notes"]]:
+        assert sentence in first
+    assert [at for tag, _, at in report.read.elements if tag == "section"] == SECTIONS
+    links = [a["href"] for tag, a, _ in report.read.elements if tag == "a"]
+    assert [f"#{name}" for name in SECTIONS] == links[1:]
+
+
+def test_the_table_of_contestants_has_the_numbers_of_the_summary(report):
+    head, *rows = report.read.table("Contestants by")
+    assert len(rows) == len(report.found["methods"]) == 6
+    for row, method in zip(rows, report.found["methods"].values(), strict=True):
+        cells = dict(zip(head, row, strict=True))
+        last = method["last_tenth"]
+        assert cells["contestant"] == method["label"]
+        assert cells["runs"] == str(method["runs"])
+        assert cells["IQM, last tenth"] == interval_said(last["iqm"])
+        assert cells["mean"] == interval_said(last["mean"])
+        assert cells["median"] == interval_said(last["median"])
+        assert cells["optimality gap"] == interval_said(last["optimality_gap"])
+        assert cells["IQM, whole run"] == interval_said(method["whole_run"]["iqm"])
+        assert cells["greedy"] == interval_said(method["greedy"])
+        assert cells["solved"] == f"{method['solved']} of {method['runs']}"
+        assert cells["worst start"].startswith(number(method["worst_start"]["last_tenth"]["value"]))
+    (caption,) = (name for name in report.read.tables if name.startswith("Contestants by"))
+    sorted_by = [row[2] for row in report.read.values[caption][1:]]
+    assert [float(x) for x in sorted_by] == [
+        method["last_tenth"]["iqm"]["value"] for method in report.found["methods"].values()
+    ]
+
+
+def test_the_matrix_has_the_probabilities_of_the_summary(report):
+    head, *rows = report.read.table("Probability that")
+    names = list(report.found["methods"])
+    assert head[1:] == [report.found["methods"][name]["label"] for name in names]
+    for name, (_, *cells) in zip(names, rows, strict=True):
+        for other, cell in zip(names, cells, strict=True):
+            found = report.found["better"][name].get(other)
+            expected = "" if name == other else "-" if found is None else interval_said(found)
+            assert cell == expected
+
+
+def test_how_it_was_made(report):
+    text, origin = report.read.text["origin"], report.found["origin"]
+    assert origin["command"] in text
+    assert origin["code"] in text
+    assert "jax 1.2.3, numpy 2.3.4" in text
+    assert "A processor, 2 cores, Linux <x86_64>" in text
+    assert "Interquartile mean (IQM)" in text
+    assert "points: 30" in text  # settings
+
+
+def test_what_is_missing_and_lost_is_said():
+    unfinished = synthetic_study.measured(methods="none,bmg", seeds=2)._replace(missing=["bmg-9"])
+    page = Report(summary.study_of(unfinished)).read.text[""]
+    assert "The study is not finished: 1 of its programs" in page
+    lost = Report(synthetic_study.with_losses())
+    assert "bmg: parameters of 1 of 9 runs became NaN." in lost.read.text[""]
+
+
+@pytest.mark.parametrize("lost", [2, 100])
+def test_runs_of_which_nothing_is_known_stop_no_report(lost):
+    study = synthetic_study.study(
+        methods="none,mg", seeds=2, starts={"gamma": (0.7, 0.99)}, lost=lost, unknown=lost < 100
+    )
+    report = Report(study)
+    json.dumps(report.found, allow_nan=False)
+    lowest = study.measured.table["return"].min()
+    if lost == 2:
+        tried = [one for one in study.contestants if one.name in ("none", "mg")]
+        assert [run for one in tried for run in one.last[-1]] == [lowest] * 4
+        assert "did not converge" not in report.read.text["paths"]
+    else:
+        assert "mg: no run has a value at the end" in report.read.text["paths"]
+
+
+# What it shows
+
+
+def test_learning_curves_are_interquartile_means_with_bands(report):
+    (chart,) = report.charts("curves")
+    for one in report.study.contestants:
+        line, band = (
+            next(t for t in traces(chart, legendgroup=one.name) if ("fill" in t) is filled)
+            for filled in (False, True)
+        )
+        expected = statistics.interquartile_mean(*(curve.T for curve in one.curves))
+        np.testing.assert_allclose(line["y"], expected, rtol=1e-4)
+        assert line["x"] == one.steps.tolist()
+        low, high = band["y"][: len(expected)], band["y"][len(expected) :][::-1]
+        assert (np.array(low) <= expected + 0.01).all()
+        assert (np.array(high) >= expected - 0.01).all()
+        assert line["customdata"][-1].startswith(f"{number(expected[-1])} [")
+    assert [t["y"] for t in chart["data"] if t["line"].get("dash") == "7px,5px"] == [[475, 475]]
+    head, *rows = report.read.table("Interquartile mean return")
+    assert rows[-1][0] == "200,000"
+    assert rows[-1][1:] == [
+        traces(chart, name=report_style.text(label))[0]["customdata"][-1] for label in head[1:]
+    ]
+
+
+def test_heat_maps_have_all_means_and_one_scale(report):
+    charts, scales = report.charts("starts"), set()
+    for chart, name in zip(charts, ("none", "bmg"), strict=True):
+        (heat,) = traces(chart, type="heatmap")
+        scales.add((heat["zmin"], heat["zmax"], str(heat["colorscale"])))
+        written = {(a["x"], a["y"]): a["text"] for a in chart["layout"]["annotations"]}
+        for start in report.found["methods"][name]["by_start"]:
+            across = heat["x"].index(f"{start['start']['gamma']:g}")
+            up = heat["y"].index(f"{start['start']['entropy']:g}")
+            mean = start["last_tenth"]["value"]
+            assert heat["z"][up][across] == pytest.approx(mean, rel=1e-4)
+            assert written[across, up] == number(mean)
+            assert interval_said(start["last_tenth"]) in heat["customdata"][up][across]
+    assert len(scales) == 1
+    left_out = report.read.text["starts"].partition("Without a map, for a single start has")[2]
+    for name, method in report.found["methods"].items():
+        assert (
+            f"{method['label']} {number(method['last_tenth']['mean']['value'])} [" in left_out
+        ) is (name not in ("none", "bmg"))
+
+
+def test_three_names_make_a_map_with_all_combinations():
+    report = Report(synthetic_study.three_names())
+    for chart, name in zip(report.charts("starts"), ("none", "bmg"), strict=True):
+        (heat,) = traces(chart, type="heatmap")
+        assert np.shape(heat["z"]) == (4, 2)
+        assert sorted(np.ravel(heat["z"])) == pytest.approx(
+            sorted(s["last_tenth"]["value"] for s in report.found["methods"][name]["by_start"]),
+            rel=1e-4,
+        )
+        assert "entropy 0.003<br>lambda 0.95" in heat["y"]
+
+
+def test_one_name_makes_points_and_single_starts_lines():
+    report = Report(synthetic_study.one_name())
+    (chart,) = report.charts("starts")
+    methods = report.found["methods"]
+    for name in ("none", "mg", "bmg"):
+        (means,) = traces(chart, legendgroup=name, mode="lines+markers")
+        values = [start["last_tenth"]["value"] for start in methods[name]["by_start"]]
+        assert means["y"] == pytest.approx(values, rel=1e-4)
+    (line,) = traces(chart, legendgroup="outer")
+    level = methods["outer"]["last_tenth"]["mean"]["value"]
+    assert line["y"] == pytest.approx([level] * len(line["x"]), rel=1e-4)
+
+
+def test_a_single_start_is_left_out_with_a_reason():
+    report = Report(synthetic_study.single_start())
+    assert report.charts("starts") == []
+    assert "Every method had a single start" in report.read.text["starts"]
+
+
+def test_paths_have_seeds_means_starts_and_the_outer_value(report):
+    one = report.study.named("bmg")
+    assert one is not None
+    charts = [c for c in report.charts("paths") if c["layout"]["yaxis"]["title"]["text"] == "gamma"]
+    chart = charts[0]
+    forward = report_scales.scale_of("gamma").forward
+    (outer,) = (t for t in chart["data"] if t.get("line", {}).get("dash") == "2px,3px")
+    assert outer["y"] == pytest.approx([float(forward(np.array(0.99)))] * 2, rel=1e-4)
+    for start, runs in zip(one.starts, one.paths["gamma"], strict=True):
+        mine = traces(chart, legendgroup=in_words(start))
+        thin, thick, symbol = (
+            next(t for t in mine if t["mode"] == mode and (t.get("opacity", 1) < 1) is faint)
+            for mode, faint in (("lines", True), ("lines+markers", False), ("markers", False))
+        )
+        assert thin["x"].count(None) == len(runs)  # a gap after each seed
+        assert thick["y"][0] == pytest.approx(float(forward(np.array(start["gamma"]))), rel=1e-4)
+        ends = forward(runs.mean(0))
+        np.testing.assert_allclose(thick["y"][1:], ends, rtol=1e-4, atol=1e-4)
+        assert symbol["y"] == [thick["y"][0]]
+        assert symbol["x"][0] < 0
+    places = [(t["x"][0], t["y"][0]) for t in chart["data"] if t["mode"] == "markers"]
+    assert len(set(places)) == 9  # no symbol hides another
+    text = report.read.text["paths"]
+    assert "bmg: converged. From 0.7 to 0.99, means of the starts end at" in text
+    search = charts[1]
+    assert not traces(search, mode="markers")  # it has no start
+
+
+def test_what_did_not_converge_is_said():
+    one = synthetic_study.study(methods="none,mg", seeds=2, starts={"gamma": (0.7, 0.99)})
+    report = Report(one)
+    assert "Runs from different starts stay apart in gamma (mg)" in report.read.text["paths"]
+    assert "mg: did not converge." in report.read.text["paths"]
+
+
+def test_profiles_are_shares_of_runs(report):
+    (chart,) = report.charts("profiles")
+    for one in report.study.contestants:
+        (line,) = traces(chart, legendgroup=one.name, mode="lines+markers")
+        middle = len(line["x"]) // 2
+        share = np.mean([(runs > line["x"][middle]).mean() for runs in one.last])
+        assert line["y"][middle] == pytest.approx(share, abs=1e-3)
+        assert line["y"][0] == 1
+        assert line["y"][-1] == 0
+
+
+def test_every_chart_has_words_and_numbers_beside_it(report):
+    charts = [a for _, a, _ in report.read.elements if a.get("class") == "chart"]
+    assert len(charts) == sum(len(found) for at, found in report.read.charts.items() if at)
+    assert all(chart["role"] == "img" and len(chart["aria-label"]) > 50 for chart in charts)
+    figures = [at for tag, _, at in report.read.elements if tag == "figure"]
+    tables = [at for tag, _, at in report.read.elements if tag == "details" and at != "origin"]
+    assert figures == tables
+
+
+# What it must not contain
+
+
+def test_labels_that_are_markup_stay_text():
+    report = Report(synthetic_study.hostile())
+    assert not [a for tag, a, _ in report.read.elements if tag == "img"]
+    scripts = [a for tag, a, _ in report.read.elements if tag == "script" and "type" not in a]
+    assert len(scripts) == 2  # Plotly, and the page's own
+    handlers = [k for _, a, _ in report.read.elements for k in a if k.startswith("on")]
+    assert handlers == []
+    column = [row[0] for row in report.read.table("Contestants by")[1:]]
+    assert [label for label in column if ", best start (" not in label] == list(
+        synthetic_study.HOSTILE
+    )
+    # Plotly knows some markup: there labels are escaped once more.
+    names = [t.get("name", "") for t in report.charts("curves")[0]["data"]]
+    assert "&lt;img src=x onerror=alert(1)&gt;" in names
+    assert not any("<" in name for name in names)
+
+
+def test_nothing_is_loaded(report):
+    for tag, attributes, _ in report.read.elements:
+        assert tag not in {"iframe", "object", "embed", "base", "video", "audio"}
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
+    style = report.page.partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    (policy,) = (
+        a["content"]
+        for _, a, _ in report.read.elements
+        if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none';")
+    assert "http" not in policy
+
+
+def test_it_is_small_and_soon_there(report, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    begun = time.perf_counter()
+    report_page.write(path, report.study, report.found)
+    assert time.perf_counter() - begun < 10
+    assert path.stat().st_size < 8e6
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# Pictures that were drawn elsewhere
+
+
+def test_pictures_are_part_of_the_page(small, tmp_path):
+    drawn = tmp_path / "drawn.png"
+    Image.new("RGB", (30, 20), "red").save(drawn)
+    found = summary.summarise(small)
+    path = tmp_path / "report.html"
+    report_page.write(path, small, found, [("Red & green", "What <is> there", drawn)])
+    read = Read(path.read_text(encoding="utf-8"))
+    (image,) = (a for tag, a, at in read.elements if tag == "img" and at == "pictures")
+    kind, _, content = image["src"].partition(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(content) == drawn.read_bytes()
+    assert (image["width"], image["height"], image["alt"]) == ("30", "20", "Red & green")
+    assert "What <is> there" in read.text["pictures"]
+    assert "#pictures" in [a.get("href") for tag, a, _ in read.elements if tag == "a"]
+
+
+def test_what_is_no_picture_is_refused_and_the_old_report_stays(small, tmp_path):
+    wrong, path = tmp_path / "drawn.png", tmp_path / "report.html"
+    wrong.write_text("<svg>")
+    path.write_text("old")
+    with pytest.raises(ValueError, match=r"drawn\.png is not a PNG file"):
+        report_page.write(path, small, summary.summarise(small), [("One", "two", wrong)])
+    assert path.read_text() == "old"
+
+
+# How it looks
+
+
+def test_numbers_can_be_read_on_every_colour_of_the_heat_maps():
+    for place, colour in zip(np.linspace(0, 1, 65), report_style.heat_colours(65), strict=True):
+        shown = luminance(colour)
+        ink = {"#000": 0.0, "#fff": 1.0}[report_style.on_heat(float(place))]
+        lighter, darker = max(shown, ink), min(shown, ink)
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb, as in the guidelines of accessibility."""
+    parts = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_lines_can_be_told_apart_without_colour_and_seen_in_both_themes(report):
+    looks = report_style.of_contestants(report.study.contestants).values()
+    assert len({(look.dash, look.symbol) for look in looks}) == len(looks)
+    for look in [*looks, *report_style.of_starts([str(n) for n in range(9)]).values()]:
+        assert 1.05 / (luminance(look.colour) + 0.05) > 1.8
+        assert (luminance(look.dark) + 0.05) / (luminance("#14181d") + 0.05) > 2.5
+
+
+@pytest.mark.parametrize("name", ["gamma", "entropy"])
+@pytest.mark.parametrize("ends", [(0.7, 0.999), (0.5, 0.5), (1e-4, 0.3), (0.9900, 0.9901)])
+def test_axes_of_hyperparameters_have_ticks_that_can_be_read(name, ends):
+    scale = report_scales.scale_of(name)
+    axis = scale.axis(scale.forward(np.array(ends)))
+    low, high = axis["range"]
+    places = axis["tickvals"]
+    assert 2 <= len(places) <= 8
+    assert all(low <= place <= high for place in places)
+    assert (np.diff(places) > 0.05 * (high - low)).all()
+    assert len(set(axis["ticktext"])) == len(places)
+    for place, label in zip(places, axis["ticktext"], strict=True):
+        assert float(scale.inverse(np.array(place))) == pytest.approx(float(label), rel=1e-3)

@@ -1,0 +1,251 @@
+"""Searches as units of a study: what is told of them, and that stopping them changes nothing."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.settings import AgentSettings, RunSettings
+from envs.task import GraphTask
+from studies import measures, plan, population, programs
+from studies.measures import Cycles
+from studies.searches import search_plan, search_programs, search_results
+from studies.searches import values as search_values
+from studies.searches.fitness import fitness_of
+from studies.searches.optuna_trials import COMPLETE
+from studies.searches.search import Row
+from tests import probes
+from tests.small_studies import small
+from training import checkpoints
+
+SMALL = ("--seeds", "2", "--members", "3", "--steps", "2400", "--points", "7", "--hidden", "4")
+SMALL += ("--period", "1", "--rollout-length", "16")
+
+
+def unit_of(kind, *more):
+    (unit,) = plan.units_of(small("--methods", kind, *SMALL, *more).settings)
+    return unit
+
+
+class Walk:
+    """A unit from its beginning to its end, with what it was at every point."""
+
+    def __init__(self, kind, folder):
+        self.unit, self.folder = unit_of(kind), folder / kind
+        self.program = programs.make(self.unit)
+        self.values = []
+        state = self.program.begin(self.unit.runs)
+        for point in range(self.program.points):
+            checkpoints.save(self.path(point), state, point)
+            state, values = self.program.advance(state, point)
+            self.values.append(values)
+        checkpoints.save(self.path(self.program.points), state, self.program.points)
+
+    def path(self, point):
+        return self.folder / f"{point}.safetensors"
+
+    def at(self, point):
+        return checkpoints.load(self.path(point), self.program.shapes)[0]
+
+    def column(self, name):
+        return np.stack([values[name] for values in self.values])
+
+
+@pytest.fixture(scope="module")
+def walks(tmp_path_factory):
+    """Walks by kind, each made once."""
+    folder = tmp_path_factory.mktemp("walks")
+    return cache(lambda kind: Walk(kind, folder))
+
+
+@pytest.fixture(params=["random_search", "pbt", "optuna"])
+def walk(request, walks):
+    return walks(request.param)
+
+
+def test_a_search_that_was_stopped_at_any_point_ends_the_same(walk):
+    """From each state as a file has it, to the next one, bit by bit."""
+    for point in range(walk.program.points):
+        state, values = walk.program.advance(walk.at(point), point)
+        jax.tree.map(
+            lambda x, y: np.testing.assert_array_equal(np.asarray(x), y),
+            state,
+            walk.at(point + 1),
+        )
+        assert list(values) == list(walk.program.columns)
+        for name, x in values.items():
+            np.testing.assert_array_equal(x, walk.values[point][name], err_msg=name)
+
+
+def test_steps_are_those_of_all_members_and_no_more_than_those_of_a_run(walk):
+    steps = walk.column("env_steps")
+    size = plan.steps_per_cycle(walk.unit.settings)
+    sizes = plan.sizes([walk.unit])[walk.unit.method]
+    assert steps[-1].sum() == sizes.env_steps
+    assert (steps[-1] <= -(-2400 // size) * size).all()
+    gaps = np.diff(steps, axis=0)
+    assert gaps.max() - gaps.min() <= 3 * size
+    # As many updates were made as the steps say, by all members together.
+    state = walk.at(walk.program.points)
+    if walk.unit.method == "pbt":
+        updates = np.asarray(state.searches.members.agent.updates).sum(1)
+        period = walk.unit.settings.tuning.period
+        np.testing.assert_array_equal(updates * size // period, steps[-1])
+
+
+def test_values_are_there_and_within_their_ranges(walk):
+    assert (walk.column("finite") == 1).all()
+    specs = walk.unit.settings.in_use
+    for name, spec in specs.items():
+        values = walk.column(name)
+        assert np.isfinite(values).all()
+        if spec.tuned:
+            low, high = np.float32(spec.low), np.float32(spec.high)
+            assert ((values >= low * (1 - 1e-6)) & (values <= high * (1 + 1e-6))).all()
+            assert len(np.unique(values)) > 1
+    episodes = walk.column("episodes")
+    assert (episodes == np.round(episodes)).all()
+    assert (np.isnan(walk.column("return")) == (episodes == 0)).all()
+    known = ~np.isnan(walk.column("greedy"))
+    chosen = plan.evaluated(walk.program.points, walk.unit.evaluations)
+    assert np.flatnonzero(known.all(1)).tolist() == chosen
+    assert known.sum() == 2 * len(chosen)
+    np.testing.assert_allclose(walk.column("reward"), 1)
+
+
+def test_seeds_differ_and_do_not_depend_on_who_is_beside(walk):
+    """The second search alone fills both places."""
+    alone = walk.unit.runs[1:]
+    _, values = walk.program.advance(walk.program.begin(alone), 0)
+    for name, x in values.items():
+        np.testing.assert_array_equal(x, np.repeat(walk.values[0][name][1:], 2), err_msg=name)
+    assert (walk.column("gamma")[-1] != np.roll(walk.column("gamma")[-1], 1)).all()
+
+
+def test_a_population_is_that_of_a_benchmark(walks):
+    """Point by point it is what is made in one go there."""
+    walk = walks("pbt")
+    settings = walk.unit.settings
+    search, stages = search_plan.of_study("pbt", settings, walk.unit.search)
+    seeds = [run.seed for run in walk.unit.runs]
+    whole = search_results.population_based_training(settings, seeds, search)
+    begin, rows = 0, np.arange(2)
+    for point, end in enumerate(search_plan.points_of(stages, walk.unit.points)):
+        best = whole.best[:, begin:end]
+        for r in rows:
+            known = np.flatnonzero(best[r] >= 0) + begin
+            if not len(known):
+                episodes = whole.episodes[r, :, begin:end].sum()
+            else:
+                episodes = whole.episodes[r, whole.best[r, known], known].sum()
+            assert walk.values[point]["episodes"][r] == episodes
+            if len(known) and episodes:
+                counts = whole.episodes[r, whole.best[r, known], known]
+                means = np.nan_to_num(whole.returns[r, whole.best[r, known], known])
+                np.testing.assert_allclose(
+                    walk.values[point]["return"][r], means @ counts / episodes, rtol=1e-5
+                )
+        assert walk.values[point]["env_steps"][0] == whole.steps[end - 1]
+        begin = end
+    for name, x in whole.chosen_hyperparameters.items():
+        np.testing.assert_array_equal(walk.values[-1][name], x)
+
+
+def test_optuna_goes_on_with_its_best_trial(walks):
+    walk = walks("optuna")
+    end, settings = walk.at(walk.program.points), walk.unit.settings
+    trials, period = end.progress.trials, settings.tuning.period
+    _, stages = search_plan.of_study("optuna", settings, walk.unit.search)
+    interval, life = stages[0].interval, trials.scores.shape[2]
+    assert end.progress.alone.all()
+    # A score is there at the end of each interval, but for the first ones of a trial.
+    last = np.where(~np.isnan(trials.scores), np.arange(1, life + 1), 0).max(2)
+    spent = np.where(trials.state == COMPLETE, life, last).sum(1) * interval
+    alone = sum(stage.cycles for stage in stages) - spent
+    assert (alone >= stages[1].cycles).all()
+    # Not a cycle is lost: all updates of the best trial are in its state.
+    np.testing.assert_array_equal(end.best.agent.updates, [life * interval * period] * 2)
+    updates = (life * interval + alone) * period
+    np.testing.assert_array_equal(end.running.agent.updates, updates)
+
+
+# By hand
+
+
+def test_what_is_told_is_of_the_best_member_by_the_past():
+    """Two members for two cycles, of which one is known from the second on; then it alone."""
+    first = Row(
+        Cycles(
+            np.array([[[10.0, 30.0]], [[40.0, 0.0]]]),
+            np.array([[[1.0, 2.0]], [[2.0, 0.0]]]),
+            np.array([[[0.5, 1.5]], [[3.0, 5.0]]]),
+            {},
+            {},
+        ),
+        np.array([[-1], [0]]),
+        None,
+    )
+    later = Row(
+        Cycles(np.array([[[60.0]]]), np.array([[[3.0]]]), np.array([[[9.0]]]), {}, {}),
+        np.array([[0]]),
+        None,
+    )
+    nothing = {"steps": 7.0, "solved_at": np.array([np.nan]), "hyperparameters": {}}
+
+    def told(*rows):
+        values = search_values.measured(rows, **nothing)
+        return [values[name][0] for name in ("return", "episodes", "reward", "return_all")]
+
+    assert told(first, later) == [100 / 5, 5, 6.0, (50 / 3 + 15 + 20) / 3]
+    assert told(later) == [20, 3, 9.0, 20]
+    unknown = first._replace(best=np.array([[-1], [-1]]))
+    assert told(unknown) == [(50 / 3 + 15) / 2, 5, 2.5, (50 / 3 + 15) / 2]
+    # The one that counts has had no episode since it is known.
+    other = first._replace(best=np.array([[-1], [1]]))
+    np.testing.assert_array_equal(told(other), [np.nan, 0, 5.0, (50 / 3 + 15) / 2])
+
+
+def test_a_task_is_solved_by_the_first_member_and_stays_so():
+    # Two searches of three members: the second member of the first one has 100 good episodes.
+    total, episodes = np.zeros((1, 2, 3)), np.zeros((1, 2, 3))
+    total[0, 0, 1], episodes[0, 0, 1] = 1000.0, 100.0
+    total[0, 1, 2], episodes[0, 1, 2] = 990.0, 99.0
+    members = search_programs.side_by_side(Cycles(total, episodes, None, {}, {}))
+    solving = measures.solve(measures.unsolved(6), members, np.array([600]), 10.0)
+    np.testing.assert_array_equal(search_programs.first_solved(solving, 2), [600, np.nan])
+    # The third ones go on alone, with their own last episodes.
+    solving = search_programs.alone(solving, np.array([2, 2]))
+    one_more = Cycles(np.array([[10.0, 10.0]]), np.array([[1.0, 1.0]]), None, {}, {})
+    solving = measures.solve(solving, one_more, np.array([700]), 10.0)
+    np.testing.assert_array_equal(search_programs.first_solved(solving, 2), [600, 700])
+
+
+# Fitness
+
+
+@pytest.fixture
+def task_and_agent(monkeypatch):
+    settings = RunSettings(num_envs=2, agent=AgentSettings(hidden=(4,), rollout_length=2))
+
+    def make(changed):
+        monkeypatch.setattr(population.registry, "make", lambda *_: changed)
+        return population.task_and_agent(settings)
+
+    return make
+
+
+def test_fitness_is_the_return_where_episodes_end_and_else_the_reward(task_and_agent):
+    task = probes.probe_task(probes.ACTION_REWARD, 2)
+    assert task.spec.max_episode_steps is None
+    assert fitness_of(*task_and_agent(task)) == "return"
+
+    def step(state, action):
+        state, timestep = task.step(state, action)
+        return state, timestep._replace(episode_end=jnp.zeros(2, bool), discount=jnp.ones(2))
+
+    endless = GraphTask(task.spec, 2, task.init, step)
+    assert fitness_of(*task_and_agent(endless)) == "reward"
+    limited = endless._replace(spec=task.spec._replace(max_episode_steps=50))
+    assert fitness_of(*task_and_agent(limited)) == "return"
