@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -36,6 +37,15 @@ def versions() -> dict[str, str]:
 def plain(settings: Any) -> dict[str, Any]:
     """Settings as data that YAML and JSON can hold: mappings, lists, text and numbers."""
     return _plain(asdict(settings))
+
+
+def for_json(value: Any) -> Any:
+    """Plain data with infinities as text, which JSON has no numbers for."""
+    if isinstance(value, Mapping):
+        return {key: for_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [for_json(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def load(path: Path) -> RunSettings:

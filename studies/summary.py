@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,7 +99,7 @@ def summarise(study: Study) -> dict[str, Any]:
         "devices": sorted({about["device"] for about in measured.about.values()}),
         "versions": study_files.versions(measured),
         "seconds": sum(about["seconds"] for about in measured.about.values()),
-        "settings": _finite(files.plain(settings)),
+        "settings": files.for_json(files.plain(settings)),
     }
 
 
@@ -176,12 +176,3 @@ def _known_interval(scores: Scores) -> dict[str, Any] | None:
     if any(np.isnan(runs).any() for runs in scores):
         return None
     return interval(scores, statistics.interquartile_mean)._asdict()
-
-
-def _finite(value: Any) -> Any:
-    """Infinities as text, which JSON has no number for."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

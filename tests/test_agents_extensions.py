@@ -299,6 +299,7 @@ def python_run(directory, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_tunes_own_weights_and_its_settings_alone_repeat_it(here, monkeypatch, capsys):
     monkeypatch.setattr("training.compilation_cache.enable", lambda: None)
     (here / "my_terms.py").write_text(Path(own_terms.__file__).read_text())

@@ -49,6 +49,7 @@ def test_learns_the_values_and_actions_of_a_probe(probe):
         assert np.min(probability) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mg", "bmg"])
 def test_learns_with_tuning_on(method):
     ac, params = train(probes.MATCHING_REWARD, method)

@@ -79,6 +79,7 @@ def test_learns_the_values_and_actions_of_a_probe(probe):
     assert agent.hyperparameters(state)["epsilon"] == np.float32(0.3)
 
 
+@pytest.mark.slow
 def test_epsilon_falls_where_there_is_no_more_to_find():
     agent, state, metrics, *_ = train(
         probes.MATCHING_REWARD, 300, method="bmg", target_steps=3, learning_rate=0.05

@@ -75,6 +75,7 @@ def run(agent, settings, cycles=4):
     return cycles_seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_all_that_is_tuned_moves_and_stays_finite_and_within_bounds(way):
     settings = settings_of(*WAYS[way])

@@ -78,6 +78,7 @@ def learn(settings, params, start, batches, K):
     return structured(settings)[2](state.inner.params), gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mg", "bmg"])
 def test_heads_of_zero_weight_leave_the_agent_of_one_head(method):
     many, one = settings_of(HEADS, method), settings_of(1, method)

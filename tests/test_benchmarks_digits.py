@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from benchmarks import digits, digits_picture
 from benchmarks.record import RESULTS
 from metagrad import hints
+
+pytestmark = pytest.mark.slow
 
 SHORT = {"steps": 5, "batch_size": 16}
 

@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from benchmarks import startup
 from benchmarks.cartpole import settings_for
 from studies import population
@@ -20,6 +22,7 @@ def test_a_log_says_when_a_run_is_solved(tmp_path):
     assert startup.has_solved(log)
 
 
+@pytest.mark.slow
 def test_a_timed_turn_goes_on_for_all_seeds():
     settings = replace(settings_for("none"), steps=1000)
     turn, steps = population.timed_turn(settings, range(3))

@@ -75,6 +75,7 @@ def test_tables_of_the_docs_are_the_results():
         assert tables.render(text) == text, f"{page} is out of date: python -m benchmarks.tables"
 
 
+@pytest.mark.slow
 def test_where_a_run_is_cut_changes_nothing(monkeypatch):
     settings = cartpole.settings_for("none", steps=6000)
     starts, told = {"gamma": [0.5, 0.9]}, []

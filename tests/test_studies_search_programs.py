@@ -124,6 +124,7 @@ def test_seeds_differ_and_do_not_depend_on_who_is_beside(walk):
     assert (walk.column("gamma")[-1] != np.roll(walk.column("gamma")[-1], 1)).all()
 
 
+@pytest.mark.slow
 def test_a_population_is_that_of_a_benchmark(walks):
     """Point by point it is what is made in one go there."""
     walk = walks("pbt")

@@ -36,6 +36,7 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "host"])
 def test_one_seed_gives_one_result_and_another_another(backend):
     _, _, runner = make(backend)
@@ -62,6 +63,7 @@ def test_metrics_have_their_shapes_and_hyperparameters_move(backend):
         assert values[-1] == agent.hyperparameters(state.agent)[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("period", "num_envs", "backend"), [(1, 1, "jax"), (16, 2, "jax"), (1, 1, "host")]
 )
@@ -84,6 +86,7 @@ def test_a_stream_without_end_has_rewards(period, num_envs, backend):
     assert np.all(np.abs(rewards[:, :, None] - [1.0, -1.0, step_reward]).min(-1) < 1e-4)
 
 
+@pytest.mark.slow
 def test_vmapped_seeds_and_starts_equal_single_runs():
     task, agent, _ = make()
     init, cycle = graph_cycle(task, agent, SETTINGS)

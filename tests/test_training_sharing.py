@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from agents import self_tuning
 from configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -49,6 +50,7 @@ def test_without_tuning_there_is_an_update():
     assert hidden_products(method="none", period=1) == OF_UPDATE
 
 
+@pytest.mark.slow
 def test_plain_meta_gradients_add_a_backward_and_a_tangent():
     once = OF_UPDATE + BACKWARD + TANGENT
     # The tangent is taken where the update before was made: in another turn of the loop for one
@@ -63,6 +65,7 @@ def test_bootstrapping_adds_a_target_too():
     )
 
 
+@pytest.mark.slow
 def test_cycles_in_one_piece_are_those_one_by_one():
     settings = RunSettings(
         num_envs=NUM_ENVS,

@@ -130,7 +130,7 @@ def describe_method(name: str, study: Study) -> dict[str, Any]:
         "steps_per_second": speed(name, study),
         "devices": sorted({x["device"] for x in about}),
         "machines": sorted({x["machine"] for x in about}),
-        "settings": _plain(_settings(studies.run_settings(measured.settings, name))),
+        "settings": files.for_json(_settings(studies.run_settings(measured.settings, name))),
     }
 
 
@@ -150,15 +150,6 @@ def _settings(settings: RunSettings) -> dict[str, Any]:
     """Settings without the hyperparameters that nothing reads."""
     used = {name: files.plain(spec) for name, spec in settings.in_use.items()}
     return files.plain(settings) | {"hyperparameters": used}
-
-
-def _plain(value: Any) -> Any:
-    """Infinities as text, which JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def lines(study: Study) -> list[str]:
