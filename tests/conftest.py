@@ -12,13 +12,20 @@ hypothesis.settings.register_profile("compiled", deadline=None, derandomize="CI"
 hypothesis.settings.load_profile("compiled")
 
 
+# Most of the time of a short test goes into compiling what runs once.
+HARDLY_OPTIMISED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     """Keeps what one test compiles for the others, of all workers and of runs of run.py.
 
     JAX reads the variables when it is imported; workers and processes inherit them. The folder
-    is one of this session, unless the environment names one to be kept.
+    is one of this session, unless the environment names one to be kept. Slow tests run what users
+    run, the others hardly optimised programs, unless the environment says how to compile.
     """
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("XLA_FLAGS", HARDLY_OPTIMISED)
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = tempfile.TemporaryDirectory(prefix="compiled-")

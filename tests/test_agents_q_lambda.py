@@ -68,7 +68,7 @@ def train(probe, cycles, epsilon=0.3, **tuning):
     ids=lambda probe: probe.name,
 )
 def test_learns_the_values_and_actions_of_a_probe(probe):
-    agent, state, _, settings, task = train(probe, 800, method="none")
+    agent, state, _, settings, task = train(probe, 1200, method="none")
     spaces = task.spec.observation_space, task.spec.action_space
     made, observations = inner.make(*spaces, settings), jnp.asarray(probe.observations)
     expected = probe.values(GAMMA)
