@@ -89,7 +89,7 @@ def definitions(study: Study) -> dict[str, str]:
         "is known, and without any they count as the worst of all.",
     }
     if any(one.name.startswith("best of") for one in study.contestants):
-        said["Best fixed start"] = (
+        said["Best start"] = (
             "The start from which agents without tuning ended best, chosen after the fact by the "
             "same runs."
         )
