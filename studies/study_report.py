@@ -44,7 +44,7 @@ def print_summary(
 ) -> None:
     """Prints table, answer, notes and where the report is."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("method")
+    table.add_column("method", overflow="fold")
     baseline = answers.BASELINE if study.named(answers.BASELINE) else None
     columns = ["runs", f"{study.score} [95%]", "whole run", "worst start", "solved"]
     columns += [f"P(> {answers.BASELINE})"] if baseline else []
