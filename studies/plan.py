@@ -17,6 +17,7 @@ from configs.searches import SearchSettings
 from configs.settings import RunSettings
 from configs.studies import Kind, Start, StudySettings
 from envs import registry
+from studies import population
 from studies.searches import search_plan
 
 
@@ -146,11 +147,6 @@ def evaluated(points: int, evaluations: int) -> list[int]:
     return [round((n + 1) * points / evaluations) - 1 for n in range(evaluations)]
 
 
-def steps_per_cycle(settings: RunSettings) -> int:
-    """Environment steps of all environments of a run between two meta-steps."""
-    return settings.tuning.period * settings.agent.rollout_length * settings.num_envs
-
-
 class Size(NamedTuple):
     """How large the part of a study is that a method makes.
 
@@ -175,7 +171,7 @@ def sizes(units: Sequence[Unit]) -> Mapping[str, Size]:
     """What each method asks for, before anything runs."""
     result: dict[str, Size] = {}
     for unit in units:
-        cycle = steps_per_cycle(unit.settings)
+        cycle = population.steps_per_cycle(unit.settings)
         cycles = math.ceil(unit.settings.steps / cycle)
         if unit.kind == "runs":
             found = points_of(cycles, unit.points)

@@ -79,7 +79,7 @@ def runs_in_graph(unit: Unit) -> Program:
     settings, size = unit.settings, unit.size
     task, agent = population.task_and_agent(settings)
     init, cycle = graph_cycle(task, agent, settings)
-    points, cycle_steps = points_of(unit), plan.steps_per_cycle(settings)
+    points, cycle_steps = points_of(unit), population.steps_per_cycle(settings)
 
     def step(train, _):
         train, metrics = jax.vmap(cycle, (0, None))(train, None)

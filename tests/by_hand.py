@@ -50,6 +50,23 @@ class Task(NamedTuple):
     outer: dict[str, float]
 
 
+def task_of(settings, actions):
+    """What settings of a run and its space of actions say."""
+    agent, gaussian = settings.agent, hasattr(actions, "low")
+    return Task(
+        agent.heads,
+        jnp.asarray(actions.low, float) if gaussian else None,
+        jnp.asarray(actions.high, float) if gaussian else None,
+        agent.correction == "vtrace",
+        agent.outer_critic,
+        agent.value_scale,
+        agent.normalize_advantage,
+        agent.max_grad_norm,
+        agent.inner_optimizer,
+        {name: spec.outer for name, spec in settings.hyperparameters.items()},
+    )
+
+
 def network(params, x, heads):
     """A tanh network of one hidden layer; outputs [..., H, size]."""
     hidden = jnp.tanh(x @ params["mlp/~/linear_0"]["w"] + params["mlp/~/linear_0"]["b"])

@@ -7,7 +7,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import gymnasium as gym
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,23 +54,6 @@ def own_settings(name, **tuning):
     return extended(settings_of(name, **tuning), [MODULE])
 
 
-def task_of(settings, name):
-    agent, box = settings.agent, actions_of(name)
-    discrete = isinstance(box, gym.spaces.Discrete)
-    return by_hand.Task(
-        agent.heads,
-        None if discrete else jnp.asarray(box.low, float),
-        None if discrete else jnp.asarray(box.high, float),
-        agent.correction == "vtrace",
-        agent.outer_critic,
-        agent.value_scale,
-        agent.normalize_advantage,
-        agent.max_grad_norm,
-        agent.inner_optimizer,
-        {n: h.outer for n, h in settings.hyperparameters.items()},
-    )
-
-
 def head_loss_by_hand(task, params, frozen, hyper, made, head):
     """The loss of a head with the terms of `tests.own_terms`, from their definitions."""
     here, there = (by_hand.value(task, frozen, o, head) for o in (made[0], made.next_observation))
@@ -111,7 +93,7 @@ def from_raw(name, raw):
 @pytest.mark.parametrize("name", ["gaussian", "three heads"])
 def test_losses_are_the_sums_that_a_user_would_write(name, float64):
     settings = own_settings(name)
-    task, added = task_of(settings, name), extensions.load([MODULE])
+    task, added = by_hand.task_of(settings, actions_of(name)), extensions.load([MODULE])
     ac = actor_critic.make(OBSERVATIONS, actions_of(name), settings.agent, {}, added)
     params, made = random_params(name, settings), experience(5, name)
     frozen = jax.tree.map(lambda x: 0.9 * x, params)
@@ -146,7 +128,11 @@ def seen_by(kind, made, params, frozen):
 def test_terms_see_the_agent_on_its_rollout(float64):
     name = "on policy"
     settings = settings_of(name)
-    task, params, made = task_of(settings, name), random_params(name, settings), experience(3, name)
+    task, params, made = (
+        by_hand.task_of(settings, actions_of(name)),
+        random_params(name, settings),
+        experience(3, name),
+    )
     frozen = jax.tree.map(lambda x: 0.9 * x, params)
     loss, hyper = seen_by("loss", made, params, frozen)
     reward, _ = seen_by("reward", made, params, frozen)
@@ -172,7 +158,7 @@ def test_terms_see_the_agent_on_its_rollout(float64):
 )
 def test_meta_gradients_of_own_weights_equal_finite_differences(name, method, K, float64):
     settings = own_settings(name, method=method, inner_steps=K)
-    task, start = task_of(settings, name), start_of(name, settings.in_use)
+    task, start = by_hand.task_of(settings, actions_of(name)), start_of(name, settings.in_use)
     made = inner.make(OBSERVATIONS, actions_of(name), settings)
     engine = self_tuning.learner(made, settings)
     structure = random_params(name, settings)

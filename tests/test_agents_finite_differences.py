@@ -131,21 +131,7 @@ class ByHand(NamedTuple):
 @lru_cache
 def reference(name):
     settings = settings_of(name)
-    agent, outer = settings.agent, settings.hyperparameters
-    box = actions_of(name)
-    discrete = isinstance(box, gym.spaces.Discrete)
-    task = by_hand.Task(
-        agent.heads,
-        None if discrete else jnp.asarray(box.low, float),
-        None if discrete else jnp.asarray(box.high, float),
-        agent.correction == "vtrace",
-        agent.outer_critic,
-        agent.value_scale,
-        agent.normalize_advantage,
-        agent.max_grad_norm,
-        agent.inner_optimizer,
-        {n: h.outer for n, h in outer.items()},
-    )
+    task = by_hand.task_of(settings, actions_of(name))
     start = start_of(name, settings.in_use)
     params = random_params(name, settings)
     raw = {n: by_hand.to_raw(n, x) for n, x in start.items()}

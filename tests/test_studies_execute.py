@@ -44,7 +44,7 @@ def test_values_are_those_of_the_population(tuned):
     cycles = outcome.reward.shape[1]
     each = plan.points_of(cycles, unit.points).cycles
     assert points * each >= cycles
-    steps = plan.steps_per_cycle(unit.settings)
+    steps = population.steps_per_cycle(unit.settings)
     np.testing.assert_array_equal(
         values["env_steps"], np.repeat((np.arange(points) + 1)[:, None] * each * steps, runs, 1)
     )

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from configs import studies
 from envs import two_colors as env
-from studies import execute, plan, study, study_files, two_colors
+from studies import execute, plan, population, study, study_files, two_colors
 from studies.execute import Result
 from studies.two_colors import answers as two_colors_answers
 from studies.two_colors import report, results, series
@@ -71,8 +71,8 @@ def test_presets_are_of_the_size_that_they_say(name):
             assert starts == [{}]
         # Points are close enough together to see what happens at changes of signs.
         unit = units[method]
-        points = plan.points_of(-(-steps // plan.steps_per_cycle(unit.settings)), unit.points)
-        length = points.cycles * plan.steps_per_cycle(unit.settings)
+        points = plan.points_of(-(-steps // population.steps_per_cycle(unit.settings)), unit.points)
+        length = points.cycles * population.steps_per_cycle(unit.settings)
         assert series.resolved(length, 100_000), (method, length)
 
 
@@ -453,7 +453,7 @@ def written(out, settings, reward=lambda rng, shape: rng.normal(0.1, 0.05, shape
     study_files.create(settings, out, ORIGIN)
     rng = np.random.default_rng(0)
     for unit in plan.units_of(settings):
-        size = plan.steps_per_cycle(unit.settings)
+        size = population.steps_per_cycle(unit.settings)
         points = plan.points_of(-(-unit.settings.steps // size), unit.points)
         shape = (points.count, len(unit.runs))
         steps = np.arange(1, points.count + 1) * points.cycles * size

@@ -25,7 +25,7 @@ from agents.self_tuning import SelfTuningAgent
 from configs.searches import SearchSettings
 from configs.settings import RunSettings
 from envs.task import GraphTask
-from studies import measures, plan, population
+from studies import measures, population
 from studies.measures import Cycles, Solving, Values
 from studies.plan import Run, Unit
 from studies.programs import Program, all_finite, columns_of, judge_in_graph
@@ -96,7 +96,7 @@ def make(unit: Unit) -> Program:
     course = _course(settings, search, spaces, stages[0])
     searched, interval = stages[0].cycles, stages[0].interval
     ends = search_plan.points_of(stages, unit.points)
-    begins, size = [0, *ends[:-1]], plan.steps_per_cycle(settings)
+    begins, size = [0, *ends[:-1]], population.steps_per_cycle(settings)
     longest = max(end - begin for begin, end in zip(begins, ends, strict=True))
     machine = _machine(settings, task, agent, spaces, unit.size, longest)
     judge = judge_in_graph(unit, agent, len(ends))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.self_tuning import SelfTuningAgent
-from studies import measures, plan, population
+from studies import measures, population
 from studies.measures import Cycles, Solving, Values
 from studies.plan import Run, Unit
 from studies.programs import Program, all_finite, judge_in_graph
@@ -70,7 +70,7 @@ def make(unit: Unit) -> Program:
     every = [part for point in parts for part in point]
     chunks = [max(p.cycles for p in every if p.stage == n) for n in range(len(stages))]
     engine = search_stages.make(settings, search, ranges, unit.size, stages, chunks)
-    spent = search_plan.cycle_numbers(stages) * plan.steps_per_cycle(settings)
+    spent = search_plan.cycle_numbers(stages) * population.steps_per_cycle(settings)
     judge, best_of = judge_in_graph(unit, agent, len(ends)), jax.jit(_best_of(agent))
 
     def begin(runs: Sequence[Run]) -> State:
