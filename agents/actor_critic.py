@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import rlax
 
-from agents import losses, networks, terms
-from configs.extensions import Own
-from configs.settings import AgentSettings
+from selftuning.agents import losses, networks, terms
+from selftuning.configs.extensions import Own
+from selftuning.configs.settings import AgentSettings
 
 Params = Any
 Hyperparams = Mapping[str, jax.Array]

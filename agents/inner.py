@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from agents import actor_critic, q_lambda
-from configs import extensions
-from configs.settings import IN_LOSS, RunSettings
-from metagrad import matching
-from metagrad.targets import Loss, Problem
+from selftuning.agents import actor_critic, q_lambda
+from selftuning.configs import extensions
+from selftuning.configs.settings import IN_LOSS, RunSettings
+from selftuning.metagrad import matching
+from selftuning.metagrad.targets import Loss, Problem
 
 Params = Any
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs.settings import AgentSettings
+from selftuning.configs.settings import AgentSettings
 
 Params = Any
 

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 import rlax
 
-from agents import losses, networks
-from agents.actor_critic import Hyperparams, Trajectory
-from configs.errors import ConfigError
-from configs.settings import AgentSettings
+from selftuning.agents import losses, networks
+from selftuning.agents.actor_critic import Hyperparams, Trajectory
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import AgentSettings
 
 Params = Any
 

@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import actor_critic, contexts, inner
-from agents.actor_critic import Trajectory
-from agents.inner import Experience
-from configs import extensions
-from configs.settings import InnerOptimizer, RunSettings, TuningSettings
-from metagrad import (
+from selftuning.agents import actor_critic, contexts, inner
+from selftuning.agents.actor_critic import Trajectory
+from selftuning.agents.inner import Experience
+from selftuning.configs import extensions
+from selftuning.configs.settings import InnerOptimizer, RunSettings, TuningSettings
+from selftuning.metagrad import (
     constraints,
     core,
     differentiation,
@@ -33,8 +33,8 @@ from metagrad import (
     targets,
     update_rules,
 )
-from metagrad import hyperparams as hp
-from metagrad.trust_region import LEARNING_RATE, TrustRegion
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad.trust_region import LEARNING_RATE, TrustRegion
 
 Params = Any
 

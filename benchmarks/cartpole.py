@@ -22,13 +22,13 @@ from typing import Any, NamedTuple, get_args
 import jax
 import numpy as np
 
-from agents import self_tuning
 from benchmarks.record import write
-from configs import presets
-from configs.settings import MetaOptimizer, Method, RunSettings
-from envs import registry
-from studies import population
-from training.runner import make_runner
+from selftuning.agents import self_tuning
+from selftuning.configs import presets
+from selftuning.configs.settings import MetaOptimizer, Method, RunSettings
+from selftuning.envs import registry
+from selftuning.studies import population
+from selftuning.training.runner import make_runner
 
 THRESHOLD = 475.0
 STARTS = list(itertools.product((0.5, 0.9, 0.99), (0.01, 0.5), (0.5, 0.95)))

@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.record import write
-from configs import convex as names
-from metagrad import constraints, convex, hints, online, schedules, update_rules
-from metagrad.problems import ConvexProblem
-from studies import convex as study
-from studies.convex import methods as convex_methods
-from studies.convex import problems, report
-from studies.convex.methods import METHODS, Run
-from studies.convex.results import RATES
+from selftuning.configs import convex as names
+from selftuning.metagrad import constraints, convex, hints, online, schedules, update_rules
+from selftuning.metagrad.problems import ConvexProblem
+from selftuning.studies import convex as study
+from selftuning.studies.convex import methods as convex_methods
+from selftuning.studies.convex import problems, report
+from selftuning.studies.convex.methods import METHODS, Run
+from selftuning.studies.convex.results import RATES
 
 DIVERGED = 10.0  # as in the plots: a mean gap of ten times that at the start, or worse
 META_RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

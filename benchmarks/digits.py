@@ -27,9 +27,9 @@ import optax
 
 from benchmarks import digits_picture, record
 from benchmarks.tables import DOCS
-from metagrad import constraints, core, hints, matching, online, targets, update_rules
-from metagrad import hyperparams as hp
-from studies import population
+from selftuning.metagrad import constraints, core, hints, matching, online, targets, update_rules
+from selftuning.metagrad import hyperparams as hp
+from selftuning.studies import population
 
 SEEDS, TUNING = range(10), range(1000, 1006)
 STEPS, BATCH = 660, 64  # 30 epochs

@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks.cartpole import settings_for
 from benchmarks.record import write
-from configs.settings import InnerOptimizer, Method, RunSettings
-from studies import population
+from selftuning.configs.settings import InnerOptimizer, Method, RunSettings
+from selftuning.studies import population
 
 STARTS = (3e-5, 3e-4, 3e-3, 1.5e-2)
 WELL_TUNED = 3e-3

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from benchmarks.learning_rate import GUARDS, STARTS, STEPS
-from studies import population
+from selftuning.studies import population
 
 SEEDS = range(10)
 PATH = Path(__file__).parent.parent / "docs" / "images" / "learning-rate.png"

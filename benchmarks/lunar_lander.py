@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from agents import self_tuning
 from benchmarks import record
 from benchmarks.cartpole import FIXED
-from configs import presets
-from configs.settings import Method, RunSettings
-from envs import registry
-from studies import population
-from training.runner import make_runner
+from selftuning.agents import self_tuning
+from selftuning.configs import presets
+from selftuning.configs.settings import Method, RunSettings
+from selftuning.envs import registry
+from selftuning.studies import population
+from selftuning.training.runner import make_runner
 
 NAME = "lunar-lander"
 STEPS = 300_000

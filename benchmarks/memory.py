@@ -15,13 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from agents import actor_critic, inner, self_tuning
 from benchmarks.record import write
-from configs import presets
-from configs.settings import RunSettings
-from metagrad import hyperparams as hp
-from metagrad.trust_region import advance
-from studies import population
+from selftuning.agents import actor_critic, inner, self_tuning
+from selftuning.configs import presets
+from selftuning.configs.settings import RunSettings
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad.trust_region import advance
+from selftuning.studies import population
 
 HORIZONS = (1, 4, 16, 64)
 NUM_ENVS = 256

@@ -23,13 +23,13 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.cartpole import FIXED
-from configs import presets
-from configs.searches import Budget, SearchSettings
-from configs.settings import RunSettings
-from studies import population
-from studies.population import BINS, WINDOW
-from studies.searches import search_results, stages
-from training import host_devices
+from selftuning.configs import presets
+from selftuning.configs.searches import Budget, SearchSettings
+from selftuning.configs.settings import RunSettings
+from selftuning.studies import population
+from selftuning.studies.population import BINS, WINDOW
+from selftuning.studies.searches import search_results, stages
+from selftuning.training import host_devices
 
 STARTS = list(itertools.product((0.7, 0.99), (0.003, 0.3), (0.5, 0.95)))
 NAMES = ("gamma", "entropy", "lambda")

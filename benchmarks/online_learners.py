@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks.record import write
-from metagrad import averaging, constraints, hints, online
+from selftuning.metagrad import averaging, constraints, hints, online
 
 SIZE = 1_000_000
 REPEATS = 41

@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any
 
 from benchmarks.record import write
-from configs import presets
-from studies import population, roofline, speed
-from studies.speed import Contestant
-from studies.speed_contestants import training
-from training import host_devices
+from selftuning.configs import presets
+from selftuning.studies import population, roofline, speed
+from selftuning.studies.speed import Contestant
+from selftuning.studies.speed_contestants import training
+from selftuning.training import host_devices
 
 SEEDS = 64
 STEPS = 2**16  # of each run

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks.cartpole import settings_for
 from benchmarks.record import write
-from configs.settings import Method, RunSettings
-from studies import population
+from selftuning.configs.settings import Method, RunSettings
+from selftuning.studies import population
 
 STANDING = 1e-12  # a meta step size that moves nothing
 START = {"gamma": 0.7, "lambda": 0.7, "entropy": 0.1}

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any
 
 from benchmarks.record import write
-from configs import presets
-from configs.settings import RunSettings
-from studies import population, roofline, speed
-from training import host_devices
+from selftuning.configs import presets
+from selftuning.configs.settings import RunSettings
+from selftuning.studies import population, roofline, speed
+from selftuning.training import host_devices
 
 SEEDS = 10
 STEPS = 4608  # of each seed in a turn: whole cycles of either period

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError
 
 
 @dataclass(frozen=True)

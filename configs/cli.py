@@ -12,15 +12,15 @@ from typing import Annotated, Any, NamedTuple
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
-from configs import bench, convex, files, presets, study_cli
-from configs.cluster import Cluster, cluster
-from configs.errors import ConfigError
-from configs.extensions import extended
-from configs.hyperparameter_flags import HyperparameterFlags, edit
-from configs.settings import AgentSettings, RunSettings, TuningSettings, WandbMode
-from configs.settings_flags import flags_of, given, whole_number
-from configs.study_cli import Study, StudyCompare, StudyReport
-from configs.validate import validate
+from selftuning.configs import bench, convex, files, presets, study_cli
+from selftuning.configs.cluster import Cluster, cluster
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.extensions import extended
+from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings, WandbMode
+from selftuning.configs.settings_flags import flags_of, given, whole_number
+from selftuning.configs.study_cli import Study, StudyCompare, StudyReport
+from selftuning.configs.validate import validate
 
 
 class Train(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError
 
 
 class Cluster(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError
 
 
 class Problem(NamedTuple):

@@ -1,7 +1,7 @@
 """Hyperparameters of a user's own, which are tuned like all others, from a module of theirs.
 
     # my_terms.py
-    from configs.extensions import loss_term
+    from selftuning.configs.extensions import loss_term
 
     @loss_term(start=0.01, low=1e-5, high=1.0)
     def smoothness(seen):
@@ -22,9 +22,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from configs import modules
-from configs.errors import ConfigError
-from configs.settings import Hyperparameter, RunSettings, default_hyperparameters
+from selftuning.configs import modules
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import Hyperparameter, RunSettings, default_hyperparameters
 
 Kind = Literal["loss", "reward", "value"]
 Scale = Literal["log", "unit", "linear"]
@@ -159,7 +159,7 @@ def load(names: Sequence[str]) -> dict[str, Own]:
         if not added:
             raise ConfigError(
                 f"extensions: {name} ({getattr(module, '__file__', 'no file')}) adds nothing; "
-                "it must hold a loss_term, reward_term or hyperparameter of configs.extensions"
+                "it must hold a loss_term, reward_term or hyperparameter of selftuning"
             )
         for own in added:
             if found.setdefault(own.name, own) is not own:

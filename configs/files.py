@@ -13,8 +13,8 @@ import cattrs
 import yaml
 from cattrs.v import format_exception
 
-from configs.errors import ConfigError
-from configs.settings import RunSettings
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
 
 Settings = TypeVar("Settings")
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from configs.errors import ConfigError
-from configs.settings import Hyperparameter, default_hyperparameters, is_in_outer
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import Hyperparameter, default_hyperparameters, is_in_outer
 
 GROUP = Group("Hyperparameters", sort_key=1)
 

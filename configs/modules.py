@@ -8,7 +8,7 @@ import sys
 import traceback
 from types import ModuleType
 
-from configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError
 
 
 def imported(name: str, field: str) -> ModuleType:
@@ -25,9 +25,10 @@ def imported(name: str, field: str) -> ModuleType:
         allowed = "the name of a module, as my_terms is of my_terms.py"
         raise ConfigError(f"{field}: {name!r} is not allowed; it must be {allowed}")
     here = os.getcwd()
-    # `python run.py` has the folder of run.py on the path in place of this one.
-    if here not in sys.path:
-        sys.path.append(here)
+    # `python run.py` has the folder of run.py on the path in place of this one, and the user's own
+    # `envs` or `configs` is meant before anything of that name that lies elsewhere.
+    if sys.path[0] != here:
+        sys.path.insert(0, here)
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)

@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from configs.errors import ConfigError
-from configs.settings import (
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import (
     AgentSettings,
     Hyperparameter,
     RunSettings,

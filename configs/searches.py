@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError
 
 Budget = Literal["member", "run"]
 Fitness = Literal["return", "reward"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import docstring_parser
 from cyclopts import Group, Parameter, Token
 
-from configs.settings import RunSettings, TuningSettings
+from selftuning.configs.settings import RunSettings, TuningSettings
 
 # Fields whose bare name would say too little among all other flags.
 _RENAMED: dict[tuple[type, str], str] = {

@@ -17,12 +17,12 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from configs import files, presets
-from configs.errors import ConfigError
-from configs.extensions import extended
-from configs.searches import SearchSettings
-from configs.settings import IN_LOSS, RunSettings
-from configs.validate import domain, validate
+from selftuning.configs import files, presets
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.extensions import extended
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings import IN_LOSS, RunSettings
+from selftuning.configs.validate import domain, validate
 
 NAME = "study.yaml"  # of the settings in a study's directory
 
@@ -147,7 +147,7 @@ def about_preset(name: str) -> str:
 
 
 def _presets():
-    folder = resources.files("configs") / "study_presets"
+    folder = resources.files("selftuning.configs") / "study_presets"
     return [path for path in folder.iterdir() if path.name.endswith(".yaml")]
 
 

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from cyclopts import App, Group, Parameter
 
-from configs import files, studies
-from configs.errors import ConfigError
-from configs.hyperparameter_flags import HyperparameterFlags, edit
-from configs.searches import SearchSettings
-from configs.settings import AgentSettings, RunSettings, TuningSettings
-from configs.settings_flags import flags_of, given, whole_number
-from configs.studies import StudySettings
+from selftuning.configs import files, studies
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.configs.settings_flags import flags_of, given, whole_number
+from selftuning.configs.studies import StudySettings
 
 Launcher = Literal["local", "ray"]
 

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from configs import extensions
-from configs.errors import ConfigError
-from configs.settings import READ_BY, Hyperparameter, RunSettings, default_hyperparameters
+from selftuning.configs import extensions
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import (
+    READ_BY,
+    Hyperparameter,
+    RunSettings,
+    default_hyperparameters,
+)
 
 NAMES = tuple(default_hyperparameters())
 

@@ -5,5 +5,5 @@ Importing it registers the environments that are its own with Gymnasium.
 
 import gymnasium
 
-gymnasium.register("TwoColors-v0", "envs.hosted:TwoColorsEnv")
-gymnasium.register("SwitchingMDP-v0", "envs.hosted:SwitchingMDPEnv")
+gymnasium.register("TwoColors-v0", "selftuning.envs.hosted:TwoColorsEnv")
+gymnasium.register("SwitchingMDP-v0", "selftuning.envs.hosted:SwitchingMDPEnv")

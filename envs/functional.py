@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from gymnasium.experimental.functional import FuncEnv
 
-from configs.errors import ConfigError
-from envs.spaces import agent_spaces, graph_action, graph_observation
-from envs.task import GraphTask, TaskSpec, Timestep
+from selftuning.configs.errors import ConfigError
+from selftuning.envs.spaces import agent_spaces, graph_action, graph_observation
+from selftuning.envs.task import GraphTask, TaskSpec, Timestep
 
 
 class GraphState(NamedTuple):

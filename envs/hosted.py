@@ -13,8 +13,8 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.experimental.functional import FuncEnv
 
-from envs.switching_mdp import SwitchingMDP
-from envs.two_colors import TwoColors
+from selftuning.envs.switching_mdp import SwitchingMDP
+from selftuning.envs.two_colors import TwoColors
 
 
 # Not gymnasium.envs.functional_jax_env.FunctionalJaxEnv: it steps without jit, a hundred times

@@ -12,15 +12,15 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, parse_env_id
 from gymnasium.experimental.functional import FuncEnv
 
-from configs import modules
-from configs.errors import ConfigError
-from envs.acrobot import Acrobot
-from envs.cartpole import CartPole
-from envs.functional import check_positive, graph_task
-from envs.hosted import functional_env
-from envs.spaces import AgentView
-from envs.task import Task
-from envs.vector import host_task
+from selftuning.configs import modules
+from selftuning.configs.errors import ConfigError
+from selftuning.envs.acrobot import Acrobot
+from selftuning.envs.cartpole import CartPole
+from selftuning.envs.functional import check_positive, graph_task
+from selftuning.envs.hosted import functional_env
+from selftuning.envs.spaces import AgentView
+from selftuning.envs.task import Task
+from selftuning.envs.vector import host_task
 
 BACKENDS = ("auto", "jax", "host")
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 GRAPH_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary"

@@ -10,9 +10,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
-from configs.errors import ConfigError
-from envs import drawing
-from envs.functional import check_positive
+from selftuning.configs.errors import ConfigError
+from selftuning.envs import drawing
+from selftuning.envs.functional import check_positive
 
 # Of the Dirichlet distribution of successors: from each state an action leads to two or three
 # states most of the time. With evenly spread ones it would hardly matter where one goes.

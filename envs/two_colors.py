@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
-from configs.errors import ConfigError
-from envs import drawing
-from envs.functional import check_positive
+from selftuning.configs.errors import ConfigError
+from selftuning.envs import drawing
+from selftuning.envs.functional import check_positive
 
 SIZE = 5
 CELLS = SIZE * SIZE

@@ -7,10 +7,10 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from configs.errors import ConfigError
-from envs.functional import check_positive
-from envs.spaces import AgentView
-from envs.task import HostTask, TaskSpec, Timestep
+from selftuning.configs.errors import ConfigError
+from selftuning.envs.functional import check_positive
+from selftuning.envs.spaces import AgentView
+from selftuning.envs.task import HostTask, TaskSpec, Timestep
 
 
 def host_task(env: str | EnvSpec, num_envs: int) -> HostTask:

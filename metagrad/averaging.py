@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import schedules
+from selftuning.metagrad import schedules
 
 PyTree = Any
 

@@ -29,10 +29,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import averaging, constraints, core, hints, matching, online, schedules, targets
-from metagrad import hyperparams as hp
-from metagrad.problems import ConvexProblem
-from metagrad.update_rules import UpdateRule
+from selftuning.metagrad import (
+    averaging,
+    constraints,
+    core,
+    hints,
+    matching,
+    online,
+    schedules,
+    targets,
+)
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad.problems import ConvexProblem
+from selftuning.metagrad.update_rules import UpdateRule
 
 PyTree = Any
 Gradient = Callable[[jax.Array], jax.Array]

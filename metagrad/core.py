@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import hyperparams as hp
-from metagrad.differentiation import Differentiation, Inner, Step, unrolled
-from metagrad.targets import Objective, Problem, Student
-from metagrad.trust_region import TrustRegion, cut, shorten
-from metagrad.trust_region import advance as make_advance
-from metagrad.update_rules import InnerState, UpdateRule
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad.differentiation import Differentiation, Inner, Step, unrolled
+from selftuning.metagrad.targets import Objective, Problem, Student
+from selftuning.metagrad.trust_region import TrustRegion, cut, shorten
+from selftuning.metagrad.trust_region import advance as make_advance
+from selftuning.metagrad.update_rules import InnerState, UpdateRule
 
 PyTree = Any
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.sparse.linalg import cg
 
-from metagrad.update_rules import InnerState
+from selftuning.metagrad.update_rules import InnerState
 
 PyTree = Any
 

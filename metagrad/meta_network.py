@@ -15,7 +15,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from metagrad import hyperparams as hp
+from selftuning.metagrad import hyperparams as hp
 
 PyTree = Any
 

@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import constraints, schedules
-from metagrad.schedules import Rate, Schedule
+from selftuning.metagrad import constraints, schedules
+from selftuning.metagrad.schedules import Rate, Schedule
 
 PyTree = Any
 

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import hints
-from metagrad.trust_region import Advance
-from metagrad.update_rules import InnerState
+from selftuning.metagrad import hints
+from selftuning.metagrad.trust_region import Advance
+from selftuning.metagrad.update_rules import InnerState
 
 PyTree = Any
 Loss = Callable[[PyTree, PyTree, PyTree], jax.Array]

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metagrad import hyperparams as hp
-from metagrad.update_rules import InnerState, UpdateRule
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad.update_rules import InnerState, UpdateRule
 
 PyTree = Any
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import averaging, online, schedules
+from selftuning.metagrad import averaging, online, schedules
 
 PyTree = Any
 Hyperparams = Mapping[str, PyTree]

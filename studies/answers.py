@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from studies import statistics, study_files
-from studies.contestants import Contestant, in_words
-from studies.intervals import Interval, gain, interval, iqm, probability, said
+from selftuning.studies import statistics, study_files
+from selftuning.studies.contestants import Contestant, in_words
+from selftuning.studies.intervals import Interval, gain, interval, iqm, probability, said
 
 if TYPE_CHECKING:
-    from studies.summary import Study
+    from selftuning.studies.summary import Study
 
 BASELINE = "none"  # the method that tuning is compared with
 OUTER = "outer"

@@ -15,11 +15,11 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from configs.bench import BenchSettings
-from studies import roofline, speed, speed_contestants
-from studies.speed import Contestant, Measured
-from training import run_directory
-from training.host_devices import cores
+from selftuning.configs.bench import BenchSettings
+from selftuning.studies import roofline, speed, speed_contestants
+from selftuning.studies.speed import Contestant, Measured
+from selftuning.training import run_directory
+from selftuning.training.host_devices import cores
 
 RESULT = "bench.json"
 _VERSIONS_OF = ("jax", "dm-haiku", "optax", "gymnasium", "numpy", "rejax", "stable-baselines3")

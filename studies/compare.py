@@ -9,14 +9,14 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from configs import files, studies
-from configs.errors import ConfigError
-from configs.studies import StudyMethod, StudySettings
-from envs import registry
-from studies import answers, intervals, study_files, study_report, summary
-from studies.study_files import Measured
-from studies.summary import Study
-from training import run_directory
+from selftuning.configs import files, studies
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.studies import StudyMethod, StudySettings
+from selftuning.envs import registry
+from selftuning.studies import answers, intervals, study_files, study_report, summary
+from selftuning.studies.study_files import Measured
+from selftuning.studies.summary import Study
+from selftuning.training import run_directory
 
 _LETTERS = ("A", "B")
 

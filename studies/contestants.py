@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from configs import studies
-from configs.studies import Start, StudySettings
-from studies.study_files import Measured
-from studies.table import START, varied
+from selftuning.configs import studies
+from selftuning.configs.studies import Start, StudySettings
+from selftuning.studies.study_files import Measured
+from selftuning.studies.table import START, varied
 
 LAST = 10  # the end of a run is its last tenth
 _CURVE = 100  # points of a curve at most; more are averaged

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from configs import files
-from configs.errors import ConfigError
-from studies import plan, programs
-from studies.plan import Unit
-from studies.programs import Program
-from training import checkpoints
+from selftuning.configs import files
+from selftuning.configs.errors import ConfigError
+from selftuning.studies import plan, programs
+from selftuning.studies.plan import Unit
+from selftuning.studies.programs import Program
+from selftuning.training import checkpoints
 
 if TYPE_CHECKING:
-    from studies.launchers import Job
+    from selftuning.studies.launchers import Job
 
 _SECONDS_BETWEEN_CHECKPOINTS = 20.0
 _MOST_PROGRAMS = 8  # that a worker keeps for the next unit of the same shape

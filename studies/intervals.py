@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from studies import statistics
-from studies.contestants import Contestant
-from studies.statistics import Aggregate, Scores
+from selftuning.studies import statistics
+from selftuning.studies.contestants import Contestant
+from selftuning.studies.statistics import Aggregate, Scores
 
 
 class Interval(NamedTuple):

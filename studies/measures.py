@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from training.metrics import WINDOW
-from training.runner import CycleMetrics
+from selftuning.training.metrics import WINDOW
+from selftuning.training.runner import CycleMetrics
 
 DIAGNOSTICS = "diagnostics/"
 

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from configs import files, studies
-from configs.searches import SearchSettings
-from configs.settings import RunSettings
-from configs.studies import Kind, Start, StudySettings
-from envs import registry
-from studies import population
-from studies.searches import search_plan
+from selftuning.configs import files, studies
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.studies import Kind, Start, StudySettings
+from selftuning.envs import registry
+from selftuning.studies import population
+from selftuning.studies.searches import search_plan
 
 
 @dataclass(frozen=True)

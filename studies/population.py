@@ -16,14 +16,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from scipy import stats
 
-from agents import self_tuning
-from agents.self_tuning import SelfTuningAgent
-from configs.errors import ConfigError
-from configs.settings import RunSettings
-from envs import registry
-from envs.task import GraphTask
-from training import evaluation
-from training.runner import CycleMetrics, graph_cycle
+from selftuning.agents import self_tuning
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
+from selftuning.envs import registry
+from selftuning.envs.task import GraphTask
+from selftuning.training import evaluation
+from selftuning.training.runner import CycleMetrics, graph_cycle
 
 BINS = 60  # of a run, for learning curves
 EPISODES = 20  # of a greedy evaluation

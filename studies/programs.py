@@ -14,17 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import self_tuning
-from agents.self_tuning import SelfTuningAgent
-from configs.errors import ConfigError
-from configs.settings import RunSettings
-from envs import registry
-from envs.task import GraphTask, HostTask
-from studies import measures, plan, population
-from studies.measures import Cycles, Values
-from studies.plan import Points, Run, Unit
-from training import evaluation
-from training.runner import CycleMetrics, graph_cycle, make_runner
+from selftuning.agents import self_tuning
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
+from selftuning.envs import registry
+from selftuning.envs.task import GraphTask, HostTask
+from selftuning.studies import measures, plan, population
+from selftuning.studies.measures import Cycles, Values
+from selftuning.studies.plan import Points, Run, Unit
+from selftuning.training import evaluation
+from selftuning.training.runner import CycleMetrics, graph_cycle, make_runner
 
 
 class Program(NamedTuple):
@@ -59,14 +59,14 @@ def make(unit: Unit) -> Program:
         return runs_in_graph(unit) if unit.in_graph else run_on_host(unit)
     if unit.kind == "optuna":
         return _with_optuna(unit)
-    from studies.searches import search_programs
+    from selftuning.studies.searches import search_programs
 
     return search_programs.make(unit)
 
 
 def _with_optuna(unit: Unit) -> Program:
     try:
-        from studies.searches import optuna_search
+        from selftuning.studies.searches import optuna_search
     except ImportError as error:
         raise ConfigError(
             f"optuna: the package is not installed; pip install optuna ({error})"

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from configs.settings import RunSettings
-from envs.task import TaskSpec
+from selftuning.configs.settings import RunSettings
+from selftuning.envs.task import TaskSpec
 
 SIZE = 1024  # of the matrices whose product is the peak
 

@@ -18,16 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import self_tuning
-from configs import presets
-from configs.bench import BenchSettings
-from configs.settings import RunSettings
-from envs import registry
-from envs.task import GraphTask, HostTask
-from studies import roofline
-from studies.speed import Contestant, Turn
-from training.rollout import collect_in_graph, collect_on_host
-from training.runner import make_runner
+from selftuning.agents import self_tuning
+from selftuning.configs import presets
+from selftuning.configs.bench import BenchSettings
+from selftuning.configs.settings import RunSettings
+from selftuning.envs import registry
+from selftuning.envs.task import GraphTask, HostTask
+from selftuning.studies import roofline
+from selftuning.studies.speed import Contestant, Turn
+from selftuning.training.rollout import collect_in_graph, collect_on_host
+from selftuning.training.runner import make_runner
 
 ENV = "CartPole-v1"
 HOST_ENVS = 64

@@ -7,24 +7,22 @@ puts their results where they belong.
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from configs.errors import ConfigError
-from configs.studies import StudySettings
-from configs.study_cli import Study, Where
-from envs import registry
-from studies import execute, plan, study_files, study_report, summary, two_colors
-from studies.execute import Calibration
-from studies.launchers import (
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.studies import StudySettings
+from selftuning.configs.study_cli import Study, Where
+from selftuning.envs import registry
+from selftuning.studies import execute, plan, study_files, study_report, summary, two_colors
+from selftuning.studies.execute import Calibration
+from selftuning.studies.launchers import (
     Done,
     Failed,
     Job,
@@ -33,10 +31,9 @@ from studies.launchers import (
     WorkersLostError,
     open_launcher,
 )
-from studies.plan import Unit
-from studies.study_progress import StudyProgress, duration
-
-_ROOT = Path(__file__).parent.parent
+from selftuning.studies.plan import Unit
+from selftuning.studies.study_progress import StudyProgress, duration
+from selftuning.training import provenance
 
 
 def run(study: Study, console: Console) -> int:
@@ -109,25 +106,8 @@ def origin() -> dict[str, Any]:
     return {
         "command": shlex.join(["python", *sys.argv]),
         "begun": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "code": code_version(),
+        "code": provenance.code_version(),
     }
-
-
-def code_version() -> str:
-    """The version of the project, and of its checkout if it is one."""
-    number = version("self-tuning-actor-critic")
-    try:
-        text = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=_ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return number  # installed without its history
-    return f"{number}, commit {text}"
 
 
 def say(console: Console, text: str) -> None:

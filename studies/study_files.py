@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 import polars as pl
 from filelock import FileLock, Timeout
 
-from configs import files, studies
-from configs.errors import ConfigError
-from configs.studies import StudySettings
-from studies import plan, table
-from studies.execute import Result
-from studies.plan import Unit
-from training import run_directory
+from selftuning.configs import files, studies
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.studies import StudySettings
+from selftuning.studies import plan, table
+from selftuning.studies.execute import Result
+from selftuning.studies.plan import Unit
+from selftuning.training import run_directory
 
 ORIGIN = "origin.json"
 RESULTS = "results.parquet"

@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from studies import answers, intervals, study_files
-from studies.report import page
-from studies.report.pictures import Drawn
-from studies.summary import Study
-from training import report
+from selftuning.studies import answers, intervals, study_files
+from selftuning.studies.report import page
+from selftuning.studies.report.pictures import Drawn
+from selftuning.studies.summary import Study
+from selftuning.training import report
 
 _COLUMNS = (
     "Interquartile means: {score} in the last tenth of a run, with its 95% interval, and over the "

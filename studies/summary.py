@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.self_tuning import bijector
-from configs import files, studies
-from configs.studies import StudySettings
-from envs import registry
-from studies import statistics, study_files
-from studies.answers import answer, notes, question
-from studies.contestants import (
+from selftuning.agents.self_tuning import bijector
+from selftuning.configs import files, studies
+from selftuning.configs.studies import StudySettings
+from selftuning.envs import registry
+from selftuning.studies import statistics, study_files
+from selftuning.studies.answers import answer, notes, question
+from selftuning.studies.contestants import (
     RETURN,
     Contestant,
     best_fixed_start,
     contestants,
     measure_of,
 )
-from studies.intervals import better, interval
-from studies.statistics import Scores
-from studies.study_files import Measured
+from selftuning.studies.intervals import better, interval
+from selftuning.studies.statistics import Scores
+from selftuning.studies.study_files import Measured
 
 CONVERGED = 0.25  # of the spread of the starts that is left at the end
 _RUNS_OF_CURVES = {RETURN: "return", "reward": "reward a step"}

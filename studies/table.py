@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
-from configs import studies
-from configs.studies import StudySettings
-from studies.execute import Result
-from studies.plan import Unit
+from selftuning.configs import studies
+from selftuning.configs.studies import StudySettings
+from selftuning.studies.execute import Result
+from selftuning.studies.plan import Unit
 
 START = "start_"
 _WHOLE = ("env_steps", "episodes", "solved_at")

@@ -2,7 +2,7 @@
 
 import os
 
-from studies import execute
+from selftuning.studies import execute
 
 
 def execute_job(job, tell):

@@ -4,7 +4,7 @@ import time
 
 import ray
 
-from studies import execute
+from selftuning.studies import execute
 
 
 def run_job(job, tell):

@@ -8,10 +8,10 @@ import sys
 import jax
 import numpy as np
 
-from agents import self_tuning
-from configs.settings import AgentSettings, RunSettings, TuningSettings
-from envs import registry
-from training.runner import make_runner
+from selftuning.agents import self_tuning
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.envs import registry
+from selftuning.training.runner import make_runner
 
 CYCLES = 3
 

@@ -1,6 +1,6 @@
 """An extension, as a user would write it."""
 
-from configs.extensions import hyperparameter, loss_term, reward_term
+from selftuning.configs.extensions import hyperparameter, loss_term, reward_term
 
 temperature = hyperparameter("temperature", start=0.4, low=0.1, high=0.9, scale="unit", outer=0.6)
 

@@ -20,8 +20,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
-from envs.functional import graph_task
-from envs.task import GraphTask
+from selftuning.envs.functional import graph_task
+from selftuning.envs.task import GraphTask
 
 
 class Probe(NamedTuple):

@@ -6,7 +6,7 @@ Usage: python -m tests.sharded_population OUT.npz [one device a core].
 import sys
 
 if len(sys.argv) > 2:
-    from training import host_devices
+    from selftuning.training import host_devices
 
     host_devices.enable()
 
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from benchmarks.cartpole import settings_for
-from studies import population
+from selftuning.studies import population
 
 if __name__ == "__main__":
     settings = settings_for("bmg", steps=2000)

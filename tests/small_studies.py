@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from configs import cli
-from configs.study_cli import Study
+from selftuning.configs import cli
+from selftuning.configs.study_cli import Study
 
 DEFAULTS = {
     "--env": "CartPole",

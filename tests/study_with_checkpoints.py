@@ -6,7 +6,7 @@ Usage: python -m tests.study_with_checkpoints study [flags].
 import sys
 
 import run
-from studies import execute
+from selftuning.studies import execute
 
 execute._SECONDS_BETWEEN_CHECKPOINTS = 0.0
 

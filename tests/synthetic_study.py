@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from configs import studies
-from configs.studies import StudySettings
-from studies import plan, summary, table
-from studies.execute import Result
-from studies.plan import Unit
-from studies.study_files import Measured
-from studies.summary import Study
+from selftuning.configs import studies
+from selftuning.configs.studies import StudySettings
+from selftuning.studies import plan, summary, table
+from selftuning.studies.execute import Result
+from selftuning.studies.plan import Unit
+from selftuning.studies.study_files import Measured
+from selftuning.studies.summary import Study
 
 GRID = {"gamma": (0.7, 0.9, 0.99), "entropy": (0.003, 0.03, 0.3)}
 STEPS = 200_000

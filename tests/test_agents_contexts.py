@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import contexts
+from selftuning.agents import contexts
 
 T, B = 5, 3
 

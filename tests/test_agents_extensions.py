@@ -15,11 +15,12 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import run
-from agents import actor_critic, inner, self_tuning
-from configs import extensions
-from configs.extensions import Own, extended
-from configs.settings import Hyperparameter
-from metagrad import hyperparams as hp
+from selftuning.agents import actor_critic, inner, self_tuning
+from selftuning.configs import extensions
+from selftuning.configs.extensions import Own, extended
+from selftuning.configs.settings import Hyperparameter
+from selftuning.metagrad import hyperparams as hp
+from selftuning.training import compilation_cache
 from tests import by_hand, own_terms
 from tests.own_terms import smoothness, surprise, temperature
 from tests.quick_jit import quick_jit
@@ -34,7 +35,6 @@ from tests.test_agents_finite_differences import (
     start_of,
 )
 from tests.test_agents_self_tuning import stack
-from training import compilation_cache
 
 ROOT = Path(__file__).parent.parent
 MODULE = "tests.own_terms"
@@ -224,7 +224,7 @@ def here(tmp_path, monkeypatch):
 
 
 def term(kind, name):
-    return f"""from configs.extensions import {kind}
+    return f"""from selftuning.configs.extensions import {kind}
 @{kind}(start=0.1, low=0.01, high=1.0)
 def {name}(seen):
     return seen.value.sum()
@@ -250,7 +250,7 @@ def {name}(seen):
     ],
 )
 def test_mistakes_cost_one_line_and_leave_nothing(names, text, said, here, monkeypatch, capsys):
-    monkeypatch.setattr("training.compilation_cache.enable", lambda: None)
+    monkeypatch.setattr("selftuning.training.compilation_cache.enable", lambda: None)
     if text is not None:
         (here / f"{names.split()[-1]}.py").write_text(text)
     before = sorted(here.iterdir())
@@ -287,7 +287,7 @@ def python_run(directory, *arguments):
 
 @pytest.mark.slow
 def test_a_run_tunes_own_weights_and_its_settings_alone_repeat_it(here, monkeypatch, capsys):
-    monkeypatch.setattr("training.compilation_cache.enable", lambda: None)
+    monkeypatch.setattr("selftuning.training.compilation_cache.enable", lambda: None)
     (here / "my_terms.py").write_text(Path(own_terms.__file__).read_text())
     flags = "--env CartPole --meta mg --steps 480 --hidden 4 --rollout-length 4 --eval-episodes 2"
     python_run(here, *flags.split(), "--extension", "my_terms", "--out", "one")

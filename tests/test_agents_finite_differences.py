@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from agents import actor_critic, inner, self_tuning
-from agents.inner import Experience
-from metagrad.meta_network import NETWORK
+from selftuning.agents import actor_critic, inner, self_tuning
+from selftuning.agents.inner import Experience
+from selftuning.metagrad.meta_network import NETWORK
 from tests import by_hand
 from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import ACTIONS, OBSERVATIONS, make_settings, stack, trajectory

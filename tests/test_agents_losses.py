@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rlax
 
-from agents import losses
+from selftuning.agents import losses
 
 T = 6
 

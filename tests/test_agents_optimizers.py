@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import inner, self_tuning
-from agents.inner import Experience
-from configs.settings import (
+from selftuning.agents import inner, self_tuning
+from selftuning.agents.inner import Experience
+from selftuning.configs.settings import (
     READ_BY,
     AgentSettings,
     InnerOptimizer,
@@ -21,7 +21,7 @@ from configs.settings import (
     TuningSettings,
     default_hyperparameters,
 )
-from metagrad import hyperparams as hp
+from selftuning.metagrad import hyperparams as hp
 from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import trajectory
 

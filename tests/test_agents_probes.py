@@ -7,10 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import actor_critic, self_tuning
-from configs.settings import AgentSettings, RunSettings, TuningSettings, default_hyperparameters
+from selftuning.agents import actor_critic, self_tuning
+from selftuning.configs.settings import (
+    AgentSettings,
+    RunSettings,
+    TuningSettings,
+    default_hyperparameters,
+)
+from selftuning.training.runner import make_runner
 from tests import probes
-from training.runner import make_runner
 
 GAMMA = 0.9
 

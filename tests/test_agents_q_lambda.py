@@ -8,15 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import inner, q_lambda, self_tuning
-from agents.inner import Experience
-from configs.errors import ConfigError
-from configs.settings import AgentSettings, RunSettings, TuningSettings, default_hyperparameters
-from configs.validate import validate
+from selftuning.agents import inner, q_lambda, self_tuning
+from selftuning.agents.inner import Experience
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import (
+    AgentSettings,
+    RunSettings,
+    TuningSettings,
+    default_hyperparameters,
+)
+from selftuning.configs.validate import validate
+from selftuning.training.runner import make_runner
 from tests import probes
 from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import ACTIONS, OBSERVATIONS, stack, trajectory
-from training.runner import make_runner
 
 GAMMA = 0.9
 SPACES = OBSERVATIONS, ACTIONS["discrete"]

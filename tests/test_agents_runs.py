@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import self_tuning
-from configs.validate import validate
+from selftuning.agents import self_tuning
+from selftuning.configs.validate import validate
 from tests.test_agents_self_tuning import (
     ACTIONS,
     OBSERVATIONS,

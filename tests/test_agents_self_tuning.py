@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import actor_critic, inner, self_tuning
-from agents.actor_critic import Trajectory
-from agents.inner import Experience
-from configs.settings import (
+from selftuning.agents import actor_critic, inner, self_tuning
+from selftuning.agents.actor_critic import Trajectory
+from selftuning.agents.inner import Experience
+from selftuning.configs.settings import (
     AgentSettings,
     Hyperparameter,
     RunSettings,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from agents import actor_critic, inner, self_tuning
-from agents.inner import Experience
+from selftuning.agents import actor_critic, inner, self_tuning
+from selftuning.agents.inner import Experience
 from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import ACTIONS, OBSERVATIONS, make_settings, stack, trajectory
 

@@ -14,9 +14,9 @@ import numpy as np
 import optax
 import pytest
 
-from agents import losses
-from metagrad import core, targets, update_rules
-from metagrad import hyperparams as hp
+from selftuning.agents import losses
+from selftuning.metagrad import core, targets, update_rules
+from selftuning.metagrad import hyperparams as hp
 
 GAMMA = 0.9  # of the outer objective
 STATES, ACTIONS = 3, 2

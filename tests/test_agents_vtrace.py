@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rlax
 
-from agents import losses
+from selftuning.agents import losses
 
 T = 7
 AT = {"gamma": 0.9, "lambda_": 0.7, "alpha_rho": 0.6, "alpha_c": 0.3}

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import digits, digits_picture
 from benchmarks.record import RESULTS
-from metagrad import hints
+from selftuning.metagrad import hints
 
 pytestmark = pytest.mark.slow
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import self_tuning
 from benchmarks import memory
-from envs import registry
-from training.rollout import collect_in_graph
+from selftuning.agents import self_tuning
+from selftuning.envs import registry
+from selftuning.training.rollout import collect_in_graph
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,12 @@ import pytest
 
 from benchmarks import lunar_lander, methods, record, tables, two_colors_speed
 from benchmarks.cartpole import FIXED
-from configs.settings import RunSettings
-from configs.validate import validate
-from studies import population
-from studies.population import BINS, Outcome
-from studies.searches import search_results
-from studies.searches.search_results import Result
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.validate import validate
+from selftuning.studies import population
+from selftuning.studies.population import BINS, Outcome
+from selftuning.studies.searches import search_results
+from selftuning.studies.searches.search_results import Result
 
 
 def steady(returns):

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import startup
 from benchmarks.cartpole import settings_for
-from studies import population
+from selftuning.studies import population
 
 
 def test_a_log_says_when_a_run_is_solved(tmp_path):

@@ -6,10 +6,15 @@ import re
 import pytest
 
 import run
-from configs import cli, files, presets
-from configs.errors import ConfigError
-from configs.settings import AgentSettings, RunSettings, TuningSettings, default_hyperparameters
-from configs.validate import validate
+from selftuning.configs import cli, files, presets
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import (
+    AgentSettings,
+    RunSettings,
+    TuningSettings,
+    default_hyperparameters,
+)
+from selftuning.configs.validate import validate
 
 
 def settings_of(*arguments: str) -> RunSettings:
@@ -160,7 +165,7 @@ BAD = {
 @pytest.mark.parametrize("arguments", BAD)
 def test_a_mistake_gets_one_line_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("training.compilation_cache.enable", lambda: None)
+    monkeypatch.setattr("selftuning.training.compilation_cache.enable", lambda: None)
     assert run.main(arguments.split()) == 2
     output = capsys.readouterr()
     assert output.out == ""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.settings import RunSettings
+from selftuning.configs.settings import RunSettings
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 SUMMARY_KEYS = [

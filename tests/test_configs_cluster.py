@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 
-from configs import cli
-from configs.cluster import Cluster, cluster
-from configs.errors import ConfigError
-from configs.settings import RunSettings
-from configs.validate import validate
+from selftuning.configs import cli
+from selftuning.configs.cluster import Cluster, cluster
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.validate import validate
 
 
 def test_a_cluster_is_what_the_flags_or_the_scheduler_say():

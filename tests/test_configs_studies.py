@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 import run
-from configs import cli, files, presets, studies
-from configs.errors import ConfigError
-from configs.searches import SearchSettings
-from configs.settings import AgentSettings, RunSettings, TuningSettings
-from configs.study_cli import Study, StudyCompare, StudyReport, Where
+from selftuning.configs import cli, files, presets, studies
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.configs.study_cli import Study, StudyCompare, StudyReport, Where
 
 
 def study(*arguments: str) -> Study:

@@ -6,9 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from configs.errors import ConfigError
-from configs.settings import AgentSettings, RunSettings, TuningSettings, default_hyperparameters
-from configs.validate import validate
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import (
+    AgentSettings,
+    RunSettings,
+    TuningSettings,
+    default_hyperparameters,
+)
+from selftuning.configs.validate import validate
 
 Q_LAMBDA = {"algorithm": "q_lambda"}
 EXPLORING = {"inner_steps": 0, "matching": "kl"}

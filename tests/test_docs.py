@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from configs import cli
+from selftuning.configs import cli
 
 ROOT = Path(__file__).parent.parent
 TUTORIAL = "docs/tutorial.md"

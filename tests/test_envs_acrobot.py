@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs import registry
-from envs.acrobot import START_RANGE
-from envs.functional import GraphState
-from envs.task import GraphTask, Timestep
+from selftuning.envs import registry
+from selftuning.envs.acrobot import START_RANGE
+from selftuning.envs.functional import GraphState
+from selftuning.envs.task import GraphTask, Timestep
 
 TOLERANCE = 1e-5
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs import registry
-from envs.cartpole import START_RANGE, THETA_LIMIT, X_LIMIT
-from envs.functional import GraphState
-from envs.task import GraphTask, Timestep
+from selftuning.envs import registry
+from selftuning.envs.cartpole import START_RANGE, THETA_LIMIT, X_LIMIT
+from selftuning.envs.functional import GraphState
+from selftuning.envs.task import GraphTask, Timestep
 
 TOLERANCE = 1e-5
 EPISODES = 1000

@@ -11,10 +11,10 @@ import pytest
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
-from configs.errors import ConfigError
-from envs.cartpole import CartPole
-from envs.functional import graph_task
-from envs.task import GraphTask, Timestep
+from selftuning.configs.errors import ConfigError
+from selftuning.envs.cartpole import CartPole
+from selftuning.envs.functional import graph_task
+from selftuning.envs.task import GraphTask, Timestep
 from tests import probes
 
 

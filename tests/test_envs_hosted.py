@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from configs.errors import ConfigError
-from envs import registry
-from envs.hosted import HostedEnv
-from envs.switching_mdp import SwitchingMDP
-from envs.task import GraphTask, HostTask
-from envs.two_colors import TwoColors
+from selftuning.configs.errors import ConfigError
+from selftuning.envs import registry
+from selftuning.envs.hosted import HostedEnv
+from selftuning.envs.switching_mdp import SwitchingMDP
+from selftuning.envs.task import GraphTask, HostTask
+from selftuning.envs.two_colors import TwoColors
 
 IDS = {"TwoColors-v0": TwoColors, "SwitchingMDP-v0": SwitchingMDP}
 SETTINGS = {"switch_every": 7}
@@ -112,7 +112,7 @@ def test_tasks_of_both_backends(env_id):
 
 def test_an_id_with_settings_of_its_own(own_registry):
     spec = {"kwargs": {"switch_every": 2, "step_reward": -1.0}, "max_episode_steps": 5}
-    gym.register("Hasty-v0", "envs.hosted:TwoColorsEnv", **spec)
+    gym.register("Hasty-v0", "selftuning.envs.hosted:TwoColorsEnv", **spec)
     task = registry.make("Hasty", 2, "jax")
     assert isinstance(task, GraphTask) and task.spec.max_episode_steps == 5
     state, step = jax.jit(task.init)(jax.random.key(0))[0], jax.jit(task.step)
@@ -122,7 +122,9 @@ def test_an_id_with_settings_of_its_own(own_registry):
     assert np.all(state.env.clock == 0)
     assert step(state, jnp.zeros(2, jnp.int32))[1].truncated.all()
     wrapper = gym.envs.registration.WrapperSpec("Any", "module:Any", {})
-    gym.register("Wrapped-v0", "envs.hosted:TwoColorsEnv", additional_wrappers=(wrapper,))
+    gym.register(
+        "Wrapped-v0", "selftuning.envs.hosted:TwoColorsEnv", additional_wrappers=(wrapper,)
+    )
     with pytest.raises(ConfigError, match=r"'Wrapped-v0'.*TwoColors-v0, SwitchingMDP-v0"):
         registry.make("Wrapped", 1, "jax")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from configs.errors import ConfigError
-from envs import registry
-from envs.task import GraphTask, HostTask
+from selftuning.configs.errors import ConfigError
+from selftuning.envs import registry
+from selftuning.envs.task import GraphTask, HostTask
 
 
 class Still(gym.Env):

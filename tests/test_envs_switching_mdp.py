@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs.errors import ConfigError
-from envs.functional import graph_task
-from envs.switching_mdp import SwitchingMDP, SwitchingMDPState
+from selftuning.configs.errors import ConfigError
+from selftuning.envs.functional import graph_task
+from selftuning.envs.switching_mdp import SwitchingMDP, SwitchingMDPState
 
 
 def random_walk(env: SwitchingMDP, num_envs: int, num_steps: int) -> Any:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs.errors import ConfigError
-from envs import two_colors
-from envs.functional import graph_task
-from envs.two_colors import TwoColors, TwoColorsState, optimal_reward, random_reward
+from selftuning.configs.errors import ConfigError
+from selftuning.envs import two_colors
+from selftuning.envs.functional import graph_task
+from selftuning.envs.two_colors import TwoColors, TwoColorsState, optimal_reward, random_reward
 
 UP, DOWN, LEFT, RIGHT = range(4)
 

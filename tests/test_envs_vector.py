@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from configs.errors import ConfigError
-from envs import registry
-from envs.task import HostTask
-from envs.vector import host_task
+from selftuning.configs.errors import ConfigError
+from selftuning.envs import registry
+from selftuning.envs.task import HostTask
+from selftuning.envs.vector import host_task
 
 
 class Counting(gym.Env):

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from metagrad import (
+from selftuning.metagrad import (
     averaging,
     constraints,
     convex,
@@ -19,7 +19,7 @@ from metagrad import (
     targets,
     update_rules,
 )
-from metagrad import hyperparams as hp
+from selftuning.metagrad import hyperparams as hp
 
 DRAWS = 20
 

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from metagrad import core, matching, targets, update_rules
-from metagrad import hyperparams as hp
+from selftuning.metagrad import core, matching, targets, update_rules
+from selftuning.metagrad import hyperparams as hp
 from tests.quick_jit import quick_jit
 
 SPACE = {

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from metagrad import core, differentiation, matching, targets, update_rules
-from metagrad import hyperparams as hp
-from metagrad.update_rules import InnerState
+from selftuning.metagrad import core, differentiation, matching, targets, update_rules
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad.update_rules import InnerState
 from tests import test_metagrad_core as network
 from tests.quick_jit import quick_jit
 from tests.test_metagrad_core import float64  # noqa: F401

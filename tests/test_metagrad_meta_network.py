@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from metagrad import core, matching, meta_network, targets, trust_region, update_rules
-from metagrad import hyperparams as hp
-from metagrad.meta_network import NETWORK
+from selftuning.metagrad import core, matching, meta_network, targets, trust_region, update_rules
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad.meta_network import NETWORK
 from tests.quick_jit import quick_jit
 
 SPACE = {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from metagrad import averaging, constraints, hints, online, schedules
+from selftuning.metagrad import averaging, constraints, hints, online, schedules
 
 LEARNERS = {
     "ogd": online.ogd,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagrad import hyperparams as hp
-from metagrad import matching
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad import matching
 
 BIJECTORS = {
     "identity": (hp.IDENTITY, st.floats(-10, 10)),

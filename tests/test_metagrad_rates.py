@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metagrad import convex, online, problems, schedules, update_rules
+from selftuning.metagrad import convex, online, problems, schedules, update_rules
 from tests.test_metagrad_convex import PROBLEMS, at_start
 
 DRAWS = 20

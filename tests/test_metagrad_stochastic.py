@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metagrad import convex, online, problems, targets, update_rules
+from selftuning.metagrad import convex, online, problems, targets, update_rules
 
 KEY = jax.random.PRNGKey(0)
 SUMS = {

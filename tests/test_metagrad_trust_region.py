@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagrad import core, matching, targets, trust_region, update_rules
-from metagrad import hyperparams as hp
-from metagrad.trust_region import TrustRegion
+from selftuning.metagrad import core, matching, targets, trust_region, update_rules
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad.trust_region import TrustRegion
 
 LIMIT = 0.01
 

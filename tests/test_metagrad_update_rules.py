@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from metagrad import averaging, convex, hints, online, problems, schedules, update_rules
+from selftuning.metagrad import averaging, convex, hints, online, problems, schedules, update_rules
 
 W = {"learning_rate": 0.1, "momentum": 0.9, "hint_weight": 1.0}
 RULES = {

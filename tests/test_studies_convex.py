@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 import run
-from configs import cli
-from configs import convex as names
-from studies import convex
-from studies.convex import methods as convex_methods
-from studies.convex import problems, report
-from studies.convex.methods import METHODS
-from studies.convex.results import RATES, Outcome
+from selftuning.configs import cli
+from selftuning.configs import convex as names
+from selftuning.studies import convex
+from selftuning.studies.convex import methods as convex_methods
+from selftuning.studies.convex import problems, report
+from selftuning.studies.convex.methods import METHODS
+from selftuning.studies.convex.results import RATES, Outcome
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 CERTIFIED = ("gradient_descent", "nesterov", "standard", "optimistic")
@@ -121,7 +121,7 @@ def test_a_problem_without_its_library_gets_one_line_and_no_directory(
         raise ModuleNotFoundError(name)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("training.compilation_cache.enable", lambda: None)
+    monkeypatch.setattr("selftuning.training.compilation_cache.enable", lambda: None)
     monkeypatch.setattr(importlib, "import_module", missing)
     assert run.main(["convex", "--problem", "breast_cancer"]) == 2
     assert capsys.readouterr().err.count("pip install scikit-learn\n") == 1
@@ -366,7 +366,7 @@ def test_nothing_is_overwritten(finished, capsys):
 
 
 def test_sampled_gradients_in_more_dimensions(tmp_path, monkeypatch):
-    monkeypatch.setattr("training.compilation_cache.enable", lambda: None)
+    monkeypatch.setattr("selftuning.training.compilation_cache.enable", lambda: None)
     out = tmp_path / "sampled"
     flags = "--problem logistic --methods standard --steps 20 --draws 1 --seed 3 --stochastic"
     assert run.main(["convex", *flags.split(), "--out", str(out)]) == 0

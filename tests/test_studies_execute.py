@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs import registry
-from studies import execute, measures, plan, population
-from studies.measures import Cycles
+from selftuning.envs import registry
+from selftuning.studies import execute, measures, plan, population
+from selftuning.studies.measures import Cycles
 from tests.small_studies import small
 
 

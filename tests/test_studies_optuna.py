@@ -6,11 +6,11 @@ import numpy as np
 import optuna
 import pytest
 
-from configs.errors import ConfigError
-from studies import plan, programs
-from studies.searches import optuna_trials, optuna_turns
-from studies.searches.optuna_trials import COMPLETE, PRUNED, RUNNING, Rules
-from studies.searches.optuna_turns import Course
+from selftuning.configs.errors import ConfigError
+from selftuning.studies import plan, programs
+from selftuning.studies.searches import optuna_trials, optuna_turns
+from selftuning.studies.searches.optuna_trials import COMPLETE, PRUNED, RUNNING, Rules
+from selftuning.studies.searches.optuna_turns import Course
 from tests.small_studies import small
 
 SPACE = {"entropy": (-10.0, 0.0), "gamma": (-6.0, -1.0)}
@@ -152,9 +152,11 @@ def test_optuna_says_nothing(found, capfd):
 
 def test_without_optuna_it_is_said_what_to_install(monkeypatch):
     (unit,) = plan.units_of(small("--methods", "optuna").settings)
-    for name in [name for name in sys.modules if name.startswith("studies.searches.optuna")]:
+    for name in [
+        name for name in sys.modules if name.startswith("selftuning.studies.searches.optuna")
+    ]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("studies.searches.optuna_search", raising=False)
+    monkeypatch.delattr("selftuning.studies.searches.optuna_search", raising=False)
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"^optuna: .*not installed; pip install optuna"):
         programs.make(unit)

@@ -7,9 +7,9 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from configs import cli
-from configs.errors import ConfigError
-from studies import plan
+from selftuning.configs import cli
+from selftuning.configs.errors import ConfigError
+from selftuning.studies import plan
 from tests.small_studies import small
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks import cartpole, tables
-from studies import population
-from studies.population import Outcome
-from training import host_devices
+from selftuning.studies import population
+from selftuning.studies.population import Outcome
+from selftuning.training import host_devices
 
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 EIGHT_DEVICES = "--xla_force_host_platform_device_count=8"

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from studies import study_progress
-from studies.study_progress import StudyProgress, duration
+from selftuning.studies import study_progress
+from selftuning.studies.study_progress import StudyProgress, duration
 
 
 @pytest.fixture

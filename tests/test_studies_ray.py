@@ -9,9 +9,9 @@ import ray
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from configs.errors import ConfigError
-from studies import execute, study, study_files
-from studies.launchers import open_launcher
+from selftuning.configs.errors import ConfigError
+from selftuning.studies import execute, study, study_files
+from selftuning.studies.launchers import open_launcher
 from tests import logged_work
 from tests.small_studies import small
 

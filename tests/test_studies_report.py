@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studies import statistics, summary
-from studies.contestants import in_words
-from studies.intervals import number
-from studies.report import page as report_page
-from studies.report import scales as report_scales
-from studies.report import style as report_style
-from studies.report.style import interval_said
+from selftuning.studies import statistics, summary
+from selftuning.studies.contestants import in_words
+from selftuning.studies.intervals import number
+from selftuning.studies.report import page as report_page
+from selftuning.studies.report import scales as report_scales
+from selftuning.studies.report import style as report_style
+from selftuning.studies.report.style import interval_said
 from tests import synthetic_study
 
 SECTIONS = ["curves", "paths", "starts", "profiles", "better", "numbers", "origin"]

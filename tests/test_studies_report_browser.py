@@ -9,10 +9,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
-from studies import statistics, summary
-from studies.intervals import number
-from studies.report import page as report_page
-from studies.report.style import interval_said
+from selftuning.studies import statistics, summary
+from selftuning.studies.intervals import number
+from selftuning.studies.report import page as report_page
+from selftuning.studies.report.style import interval_said
 from tests import synthetic_study
 
 BROWSER = next(

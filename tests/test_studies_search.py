@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs import presets
-from configs.errors import ConfigError
-from configs.searches import SearchSettings
-from configs.settings import AgentSettings, RunSettings, TuningSettings
-from envs.task import GraphTask
-from studies import population
-from studies.searches import search, search_results, stages
-from studies.searches.ranges import Range, at, draw, ends, perturb, position, ranges_of
+from selftuning.configs import presets
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.envs.task import GraphTask
+from selftuning.studies import population
+from selftuning.studies.searches import search, search_results, stages
+from selftuning.studies.searches.ranges import Range, at, draw, ends, perturb, position, ranges_of
 from tests import probes
 
 pytestmark = pytest.mark.slow

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from configs import presets
-from configs.errors import ConfigError
-from configs.searches import SearchSettings
-from studies import plan, population
-from studies.searches import search_plan
-from studies.searches.search_plan import Part, Stage
+from selftuning.configs import presets
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.searches import SearchSettings
+from selftuning.studies import plan, population
+from selftuning.studies.searches import search_plan
+from selftuning.studies.searches.search_plan import Part, Stage
 from tests.small_studies import small
 
 CARTPOLE = presets.for_env("CartPole-v1")

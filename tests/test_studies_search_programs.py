@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.settings import AgentSettings, RunSettings
-from envs.task import GraphTask
-from studies import measures, plan, population, programs
-from studies.measures import Cycles
-from studies.searches import search_plan, search_programs, search_results
-from studies.searches import values as search_values
-from studies.searches.fitness import fitness_of
-from studies.searches.optuna_trials import COMPLETE
-from studies.searches.search import Row
+from selftuning.configs.settings import AgentSettings, RunSettings
+from selftuning.envs.task import GraphTask
+from selftuning.studies import measures, plan, population, programs
+from selftuning.studies.measures import Cycles
+from selftuning.studies.searches import search_plan, search_programs, search_results
+from selftuning.studies.searches import values as search_values
+from selftuning.studies.searches.fitness import fitness_of
+from selftuning.studies.searches.optuna_trials import COMPLETE
+from selftuning.studies.searches.search import Row
+from selftuning.training import checkpoints
 from tests import probes
 from tests.small_studies import small
-from training import checkpoints
 
 SMALL = ("--seeds", "2", "--members", "3", "--steps", "2400", "--points", "7", "--hidden", "4")
 SMALL += ("--period", "1", "--rollout-length", "16")

@@ -5,13 +5,13 @@ import json
 import pytest
 from rich.console import Console
 
-from configs import bench as bench_settings
-from configs import cli
-from configs.bench import BenchSettings
-from configs.errors import ConfigError
-from configs.validate import validate
-from studies import bench, speed, speed_contestants
-from studies.speed import Contestant
+from selftuning.configs import bench as bench_settings
+from selftuning.configs import cli
+from selftuning.configs.bench import BenchSettings
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.validate import validate
+from selftuning.studies import bench, speed, speed_contestants
+from selftuning.studies.speed import Contestant
 
 
 class Clock:

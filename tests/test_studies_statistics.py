@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from studies import statistics
+from selftuning.studies import statistics
 
 # Six runs of one method and five of another on four tasks.
 X = np.array(

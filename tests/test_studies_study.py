@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 
 import run
-from configs import files, studies
-from configs.errors import ConfigError
-from studies import execute, plan, study, study_files, study_report
+from selftuning.configs import files, studies
+from selftuning.configs.errors import ConfigError
+from selftuning.studies import execute, plan, study, study_files, study_report
 from tests.small_studies import again, arguments, small
 
 pytestmark = pytest.mark.slow

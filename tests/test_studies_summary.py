@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from configs import studies
-from studies import answers, compare, contestants, summary
-from studies.study_files import Measured
+from selftuning.configs import studies
+from selftuning.studies import answers, compare, contestants, summary
+from selftuning.studies.study_files import Measured
 from tests.small_studies import small
 
 POINTS = 20

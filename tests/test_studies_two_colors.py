@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from configs import studies
-from envs import two_colors as env
-from studies import execute, plan, population, study, study_files, two_colors
-from studies.execute import Result
-from studies.two_colors import answers as two_colors_answers
-from studies.two_colors import report, results, series
-from studies.two_colors.results import Row
-from studies.two_colors.style import styles
+from selftuning.configs import studies
+from selftuning.envs import two_colors as env
+from selftuning.studies import execute, plan, population, study, study_files, two_colors
+from selftuning.studies.execute import Result
+from selftuning.studies.two_colors import answers as two_colors_answers
+from selftuning.studies.two_colors import report, results, series
+from selftuning.studies.two_colors.results import Row
+from selftuning.studies.two_colors.style import styles
 
 ENV, PHASE, STEPS = "TwoColorsShort-v0", 512, 3_008
 PICTURES = ("reward.png", "swap.png", "totals.png")
@@ -278,7 +278,9 @@ def summary_of(out):
 def task():
     """A task whose signs change every 512 steps."""
     gymnasium.register(
-        ENV, "envs.hosted:TwoColorsEnv", kwargs={"switch_every": PHASE, "step_reward": 0.1}
+        ENV,
+        "selftuning.envs.hosted:TwoColorsEnv",
+        kwargs={"switch_every": PHASE, "step_reward": 0.1},
     )
     yield ENV
     del gymnasium.registry[ENV]

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from configs.errors import ConfigError
-from configs.settings import RunSettings
-from training import checkpoints, compilation_cache, run_directory
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
+from selftuning.training import checkpoints, compilation_cache, run_directory
 
 
 class State(NamedTuple):

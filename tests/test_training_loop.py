@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from configs.settings import RunSettings
-from envs import registry
-from training import evaluation, loop, report
-from training.progress import Snapshot
-from training.runner import Runner
+from selftuning.configs.settings import RunSettings
+from selftuning.envs import registry
+from selftuning.training import evaluation, loop, report
+from selftuning.training.progress import Snapshot
+from selftuning.training.runner import Runner
 
 
 @settings(max_examples=200, deadline=None)

@@ -12,19 +12,19 @@ from PIL import Image
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
-from configs.settings import RunSettings, default_hyperparameters
-from envs.task import TaskSpec
-from training import plots
-from training.metrics import (
+from selftuning.configs.settings import RunSettings, default_hyperparameters
+from selftuning.envs.task import TaskSpec
+from selftuning.training import plots
+from selftuning.training.metrics import (
     Episodes,
     EpisodeStatistics,
     Log,
     RewardStatistics,
     finished_episodes,
 )
-from training.progress import PlainProgress, Snapshot, describe, make_progress
-from training.recorder import Recorder
-from training.runner import CycleMetrics
+from selftuning.training.progress import PlainProgress, Snapshot, describe, make_progress
+from selftuning.training.recorder import Recorder
+from selftuning.training.runner import CycleMetrics
 
 SETTINGS = RunSettings()
 

@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 from safetensors import numpy as safetensors_numpy
 
-from configs.errors import ConfigError
-from configs.settings import RunSettings
-from training import loop, parallel
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
+from selftuning.training import loop, parallel
 
 pytestmark = pytest.mark.slow
 

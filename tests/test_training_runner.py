@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import self_tuning
-from configs.settings import AgentSettings, RunSettings, TuningSettings
-from envs import registry
-from training.rollout import collect_in_graph, collect_on_host
-from training.runner import graph_cycle, make_runner
+from selftuning.agents import self_tuning
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.envs import registry
+from selftuning.training.rollout import collect_in_graph, collect_on_host
+from selftuning.training.runner import graph_cycle, make_runner
 
 SETTINGS = RunSettings(
     num_envs=3,
@@ -151,7 +151,7 @@ def test_a_step_after_an_end_belongs_to_the_new_episode(backend):
 
 
 def agent_log_prob(task, params, trajectory):
-    from agents import actor_critic
+    from selftuning.agents import actor_critic
 
     ac = actor_critic.make(task.spec.observation_space, task.spec.action_space, SETTINGS.agent)
     return ac.policy(params, trajectory.observation).log_prob(trajectory.action)

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import self_tuning
-from configs.settings import AgentSettings, RunSettings, TuningSettings
-from envs import registry
+from selftuning.agents import self_tuning
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.envs import registry
+from selftuning.training.runner import make_runner
 from tests.compiled import products
-from training.runner import make_runner
 
 WIDTH, LENGTH, NUM_ENVS, CYCLES = 24, 5, 6, 4
 # Products with a hidden layer as result. An update makes 9: in policy and value two forwards and

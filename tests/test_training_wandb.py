@@ -13,11 +13,11 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 import run
-from configs import files
-from configs.settings import RunSettings
+from selftuning.configs import files
+from selftuning.configs.settings import RunSettings
+from selftuning.training import wandb_sink
+from selftuning.training.metrics import Log
 from tests.test_training_metrics import read_events
-from training import wandb_sink
-from training.metrics import Log
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 FLAGS = "--env CartPole --meta none --steps 480 --period 1 --hidden 4 --rollout-length 4"
@@ -130,7 +130,7 @@ def test_a_process_may_have_several_runs_at_once(tmp_path, clean):
 @pytest.fixture
 def here(tmp_path, monkeypatch, clean):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("training.compilation_cache.enable", lambda: None)
+    monkeypatch.setattr("selftuning.training.compilation_cache.enable", lambda: None)
     return tmp_path
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
-from configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError
 
 _HEADER = "env_steps and sha256"
 

@@ -10,13 +10,13 @@ import gymnasium as gym
 import jax
 from rich.console import Console
 
-from agents import self_tuning
-from agents.self_tuning import SelfTuningAgent
-from configs.settings import RunSettings
-from envs import registry
-from envs.task import HostTask
-from training import checkpoints, evaluation, report, run_directory
-from training.evaluation import Greedy
+from selftuning.agents import self_tuning
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.settings import RunSettings
+from selftuning.envs import registry
+from selftuning.envs.task import HostTask
+from selftuning.training import checkpoints, evaluation, report, run_directory
+from selftuning.training.evaluation import Greedy
 
 
 def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console) -> Path:

@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image
 from scipy import special
 
-from agents.self_tuning import SelfTuningAgent
-from envs import registry
-from envs.task import GraphTask, HostTask, TaskSpec
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.envs import registry
+from selftuning.envs.task import GraphTask, HostTask, TaskSpec
 
 # Where the environment has no time limit of its own, an episode is cut off
 STEP_LIMIT = 27_000  # here,

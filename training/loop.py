@@ -17,16 +17,16 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-from agents import self_tuning
-from configs import files
-from configs.settings import RunSettings, WandbMode
-from envs import registry
-from envs.task import HostTask
-from training import checkpoints, evaluation, parallel, report, run_directory, wandb_sink
-from training.metrics import Log
-from training.progress import make_progress
-from training.recorder import Recorder
-from training.runner import CycleMetrics, Runner, TrainState, make_runner
+from selftuning.agents import self_tuning
+from selftuning.configs import files
+from selftuning.configs.settings import RunSettings, WandbMode
+from selftuning.envs import registry
+from selftuning.envs.task import HostTask
+from selftuning.training import checkpoints, evaluation, parallel, report, run_directory, wandb_sink
+from selftuning.training.metrics import Log
+from selftuning.training.progress import make_progress
+from selftuning.training.recorder import Recorder
+from selftuning.training.runner import CycleMetrics, Runner, TrainState, make_runner
 
 _FEWEST_CHUNKS = 40  # of a run, each of which is a line in the log
 _LARGEST_CHUNK = 2**20  # environment steps, so that the metrics of one stay small in memory

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from training import run_directory
+from selftuning.training import run_directory
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter

@@ -20,10 +20,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from configs.cluster import Cluster
-from configs.errors import ConfigError
-from configs.settings import RunSettings
-from configs.validate import validate
+from selftuning.configs.cluster import Cluster
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.validate import validate
 
 _AXIS = "environments"
 

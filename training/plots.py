@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from configs.settings import IN_LOSS, Hyperparameter
-from training.metrics import WINDOW, Episodes
+from selftuning.configs.settings import IN_LOSS, Hyperparameter
+from selftuning.training.metrics import WINDOW, Episodes
 
 _DPI = 150
 _POINTS = 2000  # a line needs no more

@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from configs.settings import RunSettings
-from envs.task import TaskSpec
-from training.metrics import EpisodeStatistics, Log, RewardStatistics, finished_episodes
-from training.progress import Snapshot
-from training.runner import CycleMetrics
+from selftuning.configs.settings import RunSettings
+from selftuning.envs.task import TaskSpec
+from selftuning.training.metrics import EpisodeStatistics, Log, RewardStatistics, finished_episodes
+from selftuning.training.progress import Snapshot
+from selftuning.training.runner import CycleMetrics
 
 Value = float | list[float]  # of a hyperparameter: one, or one a head
 
@@ -93,7 +93,7 @@ class Recorder:
 
         The learning curve is one of returns, or of rewards if no episode has ended.
         """
-        from training import plots  # Matplotlib, which training need not wait for
+        from selftuning.training import plots  # Matplotlib, which training need not wait for
 
         directory.mkdir(exist_ok=True)
         settings, spec = self._settings, self._spec

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from training.evaluation import Greedy, summarise
-from training.metrics import finite
+from selftuning.training.evaluation import Greedy, summarise
+from selftuning.training.metrics import finite
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from agents.actor_critic import Trajectory
-from envs.task import GraphTask, HostTask
+from selftuning.agents.actor_critic import Trajectory
+from selftuning.envs.task import GraphTask, HostTask
 
 Act = Callable[[Any, Any, Any], tuple[jax.Array, jax.Array]]
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.errors import ConfigError
-from configs.settings import RunSettings
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
 
 DEFAULT_PARENT = Path("runs")
 SUMMARY = "summary.json"

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.actor_critic import empty_trajectory
-from agents.self_tuning import AgentState, SelfTuningAgent, kept
-from configs.settings import RunSettings
-from envs.task import GraphTask, HostTask, Task, Timestep
-from training import parallel
-from training.rollout import collect_in_graph, collect_on_host
+from selftuning.agents.actor_critic import empty_trajectory
+from selftuning.agents.self_tuning import AgentState, SelfTuningAgent, kept
+from selftuning.configs.settings import RunSettings
+from selftuning.envs.task import GraphTask, HostTask, Task, Timestep
+from selftuning.training import parallel
+from selftuning.training.rollout import collect_in_graph, collect_on_host
 
 # Updates in one piece of straight code. A meta-step evaluates networks where updates have done so
 # already, at the same parameters and data: there XLA sees it, and does it once.

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from configs import files
-from configs.errors import ConfigError
-from configs.settings import RunSettings, WandbMode
-from training.metrics import Sink
+from selftuning.configs import files
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings, WandbMode
+from selftuning.training.metrics import Sink
 
 PROJECT = "self-tuning-actor-critic"  # unless WANDB_PROJECT names another
 FOLDER = "wandb"  # of a run directory

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from configs.convex import ConvexSettings
-from metagrad.problems import ConvexProblem
-from studies.convex import problems, report
-from studies.convex.methods import METHODS, Curve, Method
-from studies.convex.results import RATES, Landscape, Outcome, Study
-from training import run_directory
+from selftuning.configs.convex import ConvexSettings
+from selftuning.metagrad.problems import ConvexProblem
+from selftuning.studies.convex import problems, report
+from selftuning.studies.convex.methods import METHODS, Curve, Method
+from selftuning.studies.convex.results import RATES, Landscape, Outcome, Study
+from selftuning.training import run_directory
 
 
 def run(settings: ConvexSettings, out: Path | None, console: Console) -> Path:

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metagrad import constraints, convex, hints, online, schedules, update_rules
-from metagrad import hyperparams as hp
-from metagrad.problems import ConvexProblem
-from metagrad.update_rules import UpdateRule
+from selftuning.metagrad import constraints, convex, hints, online, schedules, update_rules
+from selftuning.metagrad import hyperparams as hp
+from selftuning.metagrad.problems import ConvexProblem
+from selftuning.metagrad.update_rules import UpdateRule
 
 MOMENTUM = 0.9
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from configs.errors import ConfigError
-from metagrad import problems
-from metagrad.problems import ConvexProblem
+from selftuning.configs.errors import ConfigError
+from selftuning.metagrad import problems
+from selftuning.metagrad.problems import ConvexProblem
 
 
 def _quadratic(seed: int) -> ConvexProblem:

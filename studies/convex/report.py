@@ -10,11 +10,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from configs.convex import ConvexSettings
-from studies.convex import plots
-from studies.convex.results import FLOOR, RATES, Outcome, Study
-from training import report, run_directory
-from training.metrics import finite
+from selftuning.configs.convex import ConvexSettings
+from selftuning.studies.convex import plots
+from selftuning.studies.convex.results import FLOOR, RATES, Outcome, Study
+from selftuning.training import report, run_directory
+from selftuning.training.metrics import finite
 
 GAPS = "gaps.npz"
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.convex import ConvexSettings
+from selftuning.configs.convex import ConvexSettings
 
 RATES = np.logspace(-3, 2, 26)  # multiples of 1 / L; the paper's are 0.8 to 40 on its quadratic
 FLOOR = 1e-16  # of the gap at the start: below it float64 has nothing more to say

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.errors import ConfigError
-from configs.study_cli import Where
-from studies.plan import Unit
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.study_cli import Where
+from selftuning.studies.plan import Unit
 
 
 class Told(NamedTuple):
@@ -93,11 +93,11 @@ def open_launcher(where: Where) -> AbstractContextManager[Launcher]:
       ConfigError: if its packages are not installed, or the cluster cannot be reached.
     """
     if where.launcher == "local":
-        from studies.launchers import local
+        from selftuning.studies.launchers import local
 
         return local.launcher(where.workers)
     try:
-        from studies.launchers import ray_cluster
+        from selftuning.studies.launchers import ray_cluster
     except ImportError as error:
         raise ConfigError(
             f"launcher: ray needs another package: pip install ray ({error})"

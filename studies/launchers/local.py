@@ -16,8 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from studies.launchers import Done, Event, Job, Launcher, Told, Work, WorkersLostError, failed
-from training import host_devices
+from selftuning.studies.launchers import (
+    Done,
+    Event,
+    Job,
+    Launcher,
+    Told,
+    Work,
+    WorkersLostError,
+    failed,
+)
+from selftuning.training import host_devices
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _GPU = "CUDA_VISIBLE_DEVICES"

@@ -13,20 +13,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from configs.errors import ConfigError
-from studies.launchers import Done, Event, Job, Launcher, Told, Work, failed
-from training import host_devices
+from selftuning.configs.errors import ConfigError
+from selftuning.studies.launchers import Done, Event, Job, Launcher, Told, Work, failed
+from selftuning.training import host_devices, provenance
 
 _RETRIES = 10  # of a task whose worker is lost; one that always kills its worker ends some day
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_CONNECT = 10.0
-_ROOT = Path(__file__).parents[2]
 # What workers have to know of JAX before they import it.
 _VARIABLES = (
     "JAX_COMPILATION_CACHE_DIR",
@@ -79,7 +77,7 @@ def _check_reached(address: str | None) -> None:
 
 def _environment() -> dict[str, Any]:
     """Of the workers: where modules are, and one thread for each."""
-    path = [str(_ROOT), os.getcwd(), *(entry for entry in sys.path if entry)]
+    path = [os.getcwd(), str(provenance.ROOT), *(entry for entry in sys.path if entry)]
     variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     variables["XLA_FLAGS"] = host_devices.flags_for_one()
     return {"env_vars": variables | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}}

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from studies import statistics
-from studies.contestants import Contestant, curve_of
-from studies.intervals import number
-from studies.report.parts import Chart, Key, Picture, Table
-from studies.report.style import (
+from selftuning.studies import statistics
+from selftuning.studies.contestants import Contestant, curve_of
+from selftuning.studies.intervals import number
+from selftuning.studies.report.parts import Chart, Key, Picture, Table
+from selftuning.studies.report.style import (
     BAND,
     MUTED,
     Look,
@@ -24,8 +24,8 @@ from studies.report.style import (
     text,
     wrapped,
 )
-from studies.statistics import Estimate
-from studies.summary import Study
+from selftuning.studies.statistics import Estimate
+from selftuning.studies.summary import Study
 
 Looks = Mapping[str, Look]
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from studies import statistics
-from studies.intervals import number
-from studies.report.parts import Section
-from studies.study_progress import duration
-from studies.summary import CONVERGED, Study
+from selftuning.studies import statistics
+from selftuning.studies.intervals import number
+from selftuning.studies.report.parts import Section
+from selftuning.studies.study_progress import duration
+from selftuning.studies.summary import CONVERGED, Study
 
 _SOURCE = (
     "Agarwal, Schwarzer, Castro, Courville and Bellemare (2021), “Deep Reinforcement Learning at "

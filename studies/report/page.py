@@ -15,14 +15,14 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from configs import files
-from envs import registry
-from studies import study_files
-from studies.report import figures, origin, paths, starts, style, tables
-from studies.report import pictures as report_pictures
-from studies.report.parts import Section, data_script, section_html
-from studies.report.pictures import Drawn
-from studies.summary import Study
+from selftuning.configs import files
+from selftuning.envs import registry
+from selftuning.studies import study_files
+from selftuning.studies.report import figures, origin, paths, starts, style, tables
+from selftuning.studies.report import pictures as report_pictures
+from selftuning.studies.report.parts import Section, data_script, section_html
+from selftuning.studies.report.pictures import Drawn
+from selftuning.studies.summary import Study
 
 _AFTER_STARTS = 3  # place of the pictures that were drawn elsewhere
 _MOST_LETTERS = 32  # of a verdict, with which an answer may begin
@@ -120,7 +120,9 @@ def sections_of(
 
 
 def _asset(kind: str) -> str:
-    return (resources.files("studies.report") / f"page.{kind}").read_text(encoding="utf-8")
+    return (resources.files("selftuning.studies.report") / f"page.{kind}").read_text(
+        encoding="utf-8"
+    )
 
 
 def _answer(sentence: str) -> str:

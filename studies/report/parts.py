@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from studies.report.style import SYMBOLS, Look, data_of
+from selftuning.studies.report.style import SYMBOLS, Look, data_of
 
 
 class Cell(NamedTuple):

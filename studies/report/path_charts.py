@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from configs.settings import Hyperparameter
-from configs.studies import Start
-from studies.contestants import Contestant, in_words
-from studies.report.parts import Chart
-from studies.report.scales import Scale, value_said
-from studies.report.style import MUTED, SINGLE, Look, figure, steps_axis, wrapped
+from selftuning.configs.settings import Hyperparameter
+from selftuning.configs.studies import Start
+from selftuning.studies.contestants import Contestant, in_words
+from selftuning.studies.report.parts import Chart
+from selftuning.studies.report.scales import Scale, value_said
+from selftuning.studies.report.style import MUTED, SINGLE, Look, figure, steps_axis, wrapped
 
 OUTER = Look(MUTED, "#9da7b3", "2px,3px", "circle")
 _HEIGHT = 250

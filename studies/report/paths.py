@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from configs import studies
-from studies.contestants import Contestant, thinned
-from studies.report.parts import Key, Picture, Section, Table
-from studies.report.path_charts import OUTER, Panel, chart, drawn_seeds, seeds, start_name
-from studies.report.scales import Scale, scale_of, value_said
-from studies.report.style import Look, listed, of_starts
-from studies.summary import CONVERGED, Study
+from selftuning.configs import studies
+from selftuning.studies.contestants import Contestant, thinned
+from selftuning.studies.report.parts import Key, Picture, Section, Table
+from selftuning.studies.report.path_charts import (
+    OUTER,
+    Panel,
+    chart,
+    drawn_seeds,
+    seeds,
+    start_name,
+)
+from selftuning.studies.report.scales import Scale, scale_of, value_said
+from selftuning.studies.report.style import Look, listed, of_starts
+from selftuning.studies.summary import CONVERGED, Study
 
 _LIMIT = f"{CONVERGED:.0%}"
 

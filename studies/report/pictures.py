@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from studies.report.parts import Section
+from selftuning.studies.report.parts import Section
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SIZE = slice(16, 24)  # of a PNG file: width and height, four bytes each

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from configs.validate import domain
-from studies.report.style import number
+from selftuning.configs.validate import domain
+from selftuning.studies.report.style import number
 
 _ROOM = 0.07  # of the axis, at both ends
 _SHORTEST = 0.3  # axis, a factor of two: what hardly moves must not look as if it did

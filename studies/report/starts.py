@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from configs.studies import Start
-from studies.contestants import Contestant, in_words
-from studies.intervals import number
-from studies.report.parts import Bar, Chart, Key, Picture, Section, Table
-from studies.report.style import (
+from selftuning.configs.studies import Start
+from selftuning.studies.contestants import Contestant, in_words
+from selftuning.studies.intervals import number
+from selftuning.studies.report.parts import Bar, Chart, Key, Picture, Section, Table
+from selftuning.studies.report.style import (
     HEAT,
     SINGLE,
     Look,
@@ -24,7 +24,7 @@ from studies.report.style import (
     text,
     wrapped,
 )
-from studies.summary import Study
+from selftuning.studies.summary import Study
 
 _ROW, _AROUND = 46, 76  # pixels: height of a row of cells, and of all that is around them
 _FEWEST_ROWS = 3  # that an axis with its title needs room for

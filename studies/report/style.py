@@ -19,8 +19,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale, unlabel_rgb
 
-from studies.contestants import Contestant
-from studies.intervals import Interval, number
+from selftuning.studies.contestants import Contestant
+from selftuning.studies.intervals import Interval, number
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d9dee3", "#ffffff"
 DARK = {INK: "#e6edf3", MUTED: "#9da7b3", GRID: "#353c45", PAPER: "#1c2128"}

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from studies.contestants import in_words
-from studies.report.parts import Cell, Table, cell_html, scrolling, table_html
-from studies.report.style import interval_said, said
+from selftuning.studies.contestants import in_words
+from selftuning.studies.report.parts import Cell, Table, cell_html, scrolling, table_html
+from selftuning.studies.report.style import interval_said, said
 
 _STRONGEST = 45  # per cent of the colour of a certain win
 

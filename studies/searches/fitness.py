@@ -5,10 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from agents.self_tuning import SelfTuningAgent
-from configs.searches import Fitness
-from envs.task import GraphTask
-from training.evaluation import HORIZON
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.searches import Fitness
+from selftuning.envs.task import GraphTask
+from selftuning.training.evaluation import HORIZON
 
 
 def fitness_of(task: GraphTask, agent: SelfTuningAgent) -> Fitness:

@@ -21,23 +21,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.self_tuning import SelfTuningAgent
-from configs.searches import SearchSettings
-from configs.settings import RunSettings
-from envs.task import GraphTask
-from studies import measures, population
-from studies.measures import Cycles, Solving, Values
-from studies.plan import Run, Unit
-from studies.programs import Program, all_finite, columns_of, judge_in_graph
-from studies.searches import optuna_trials, optuna_turns, ranges, search_plan
-from studies.searches import stages as search_stages
-from studies.searches.fitness import fitness_of
-from studies.searches.optuna_turns import Course, Progress, Turn
-from studies.searches.ranges import Ranges
-from studies.searches.search_plan import Stage
-from studies.searches.search_programs import seeds_of
-from studies.searches.values import ALL
-from training.runner import TrainState, graph_cycle
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings import RunSettings
+from selftuning.envs.task import GraphTask
+from selftuning.studies import measures, population
+from selftuning.studies.measures import Cycles, Solving, Values
+from selftuning.studies.plan import Run, Unit
+from selftuning.studies.programs import Program, all_finite, columns_of, judge_in_graph
+from selftuning.studies.searches import optuna_trials, optuna_turns, ranges, search_plan
+from selftuning.studies.searches import stages as search_stages
+from selftuning.studies.searches.fitness import fitness_of
+from selftuning.studies.searches.optuna_turns import Course, Progress, Turn
+from selftuning.studies.searches.ranges import Ranges
+from selftuning.studies.searches.search_plan import Stage
+from selftuning.studies.searches.search_programs import seeds_of
+from selftuning.studies.searches.values import ALL
+from selftuning.training.runner import TrainState, graph_cycle
 
 
 class State(NamedTuple):

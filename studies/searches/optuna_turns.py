@@ -7,9 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from studies.searches import optuna_trials
-from studies.searches.optuna_trials import COMPLETE, PRUNED, RUNNING, Rules, Space, Trials
-from studies.searches.values import mean
+from selftuning.studies.searches import optuna_trials
+from selftuning.studies.searches.optuna_trials import (
+    COMPLETE,
+    PRUNED,
+    RUNNING,
+    Rules,
+    Space,
+    Trials,
+)
+from selftuning.studies.searches.values import mean
 
 
 class Course(NamedTuple):

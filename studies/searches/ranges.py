@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from configs import extensions
-from configs.errors import ConfigError
-from configs.settings import RunSettings
-from configs.validate import domain
+from selftuning.configs import extensions
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.validate import domain
 
 Scale = Literal["log", "one_minus", "odds", "linear"]
 

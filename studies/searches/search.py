@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from agents.self_tuning import SelfTuningAgent
-from configs.searches import SearchSettings
-from configs.settings import RunSettings
-from envs.task import GraphTask
-from studies import measures
-from studies.measures import Cycles
-from studies.searches.ranges import Ranges, draw, perturb
-from training.runner import TrainState, graph_cycle
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings import RunSettings
+from selftuning.envs.task import GraphTask
+from selftuning.studies import measures
+from selftuning.studies.measures import Cycles
+from selftuning.studies.searches.ranges import Ranges, draw, perturb
+from selftuning.training.runner import TrainState, graph_cycle
 
 
 class SearchState(NamedTuple):

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.errors import ConfigError
-from configs.searches import SearchSettings
-from configs.settings import RunSettings
-from configs.studies import Kind
-from studies import population
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.studies import Kind
+from selftuning.studies import population
 
 _INTERVALS = 10  # in the life of a member of a study, at least
 

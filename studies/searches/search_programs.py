@@ -14,16 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.self_tuning import SelfTuningAgent
-from studies import measures, population
-from studies.measures import Cycles, Solving, Values
-from studies.plan import Run, Unit
-from studies.programs import Program, all_finite, judge_in_graph
-from studies.searches import search_plan
-from studies.searches import stages as search_stages
-from studies.searches import values as search_values
-from studies.searches.fitness import fitness_of
-from studies.searches.search import Row, SearchState
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.studies import measures, population
+from selftuning.studies.measures import Cycles, Solving, Values
+from selftuning.studies.plan import Run, Unit
+from selftuning.studies.programs import Program, all_finite, judge_in_graph
+from selftuning.studies.searches import search_plan
+from selftuning.studies.searches import stages as search_stages
+from selftuning.studies.searches import values as search_values
+from selftuning.studies.searches.fitness import fitness_of
+from selftuning.studies.searches.search import Row, SearchState
 
 
 class State(NamedTuple):

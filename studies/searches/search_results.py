@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from configs.errors import ConfigError
-from configs.searches import Fitness, SearchSettings
-from configs.settings import RunSettings
-from studies import population
-from studies.population import BINS, Progress
-from studies.searches import search_plan
-from studies.searches import stages as search_stages
-from studies.searches.ranges import Ranges
-from studies.searches.search import Row, SearchState
-from studies.searches.search_plan import Stage
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.searches import Fitness, SearchSettings
+from selftuning.configs.settings import RunSettings
+from selftuning.studies import population
+from selftuning.studies.population import BINS, Progress
+from selftuning.studies.searches import search_plan
+from selftuning.studies.searches import stages as search_stages
+from selftuning.studies.searches.ranges import Ranges
+from selftuning.studies.searches.search import Row, SearchState
+from selftuning.studies.searches.search_plan import Stage
 
 
 class Result(NamedTuple):

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from configs.errors import ConfigError
-from configs.searches import SearchSettings
-from configs.settings import RunSettings
-from studies import population
-from studies.searches.ranges import Ranges, check_ranges, draw, ranges_of
-from studies.searches.search import Row, SearchState, keep_best, make_search
-from studies.searches.search_plan import Stage
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings import RunSettings
+from selftuning.studies import population
+from selftuning.studies.searches.ranges import Ranges, check_ranges, draw, ranges_of
+from selftuning.studies.searches.search import Row, SearchState, keep_best, make_search
+from selftuning.studies.searches.search_plan import Stage
 
 
 class Engine(NamedTuple):

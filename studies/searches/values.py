@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from studies import measures
-from studies.measures import Values
-from studies.searches.search import Row
+from selftuning.studies import measures
+from selftuning.studies.measures import Values
+from selftuning.studies.searches.search import Row
 
 ALL = "return_all"  # column: mean over the members that run
 _LEAVES = ("total", "episodes", "reward")

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import gymnasium as gym
 
-from configs.settings import RunSettings
-from envs import registry
-from envs.hosted import functional_env
-from envs.two_colors import TwoColors
-from studies.report.pictures import Drawn
-from studies.study_files import Measured
+from selftuning.configs.settings import RunSettings
+from selftuning.envs import registry
+from selftuning.envs.hosted import functional_env
+from selftuning.envs.two_colors import TwoColors
+from selftuning.studies.report.pictures import Drawn
+from selftuning.studies.study_files import Measured
 
 FOLDER = "two-colors"  # in the directory of a study
 TITLE = "Two Colors: rewards that change sign"
@@ -51,7 +51,7 @@ def extra(directory: Path, measured: Measured) -> Extra | None:
     if task is None:
         return None
     # Matplotlib is imported where something is drawn, and by no worker of a study.
-    from studies.two_colors import plots, report, results
+    from selftuning.studies.two_colors import plots, report, results
 
     study = results.study_of(measured, task)
     if study is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from studies.contestants import in_words
-from studies.intervals import Interval
-from studies.two_colors.results import Row, Study, best_fixed, mean_interval
-from studies.two_colors.series import resolved
+from selftuning.studies.contestants import in_words
+from selftuning.studies.intervals import Interval
+from selftuning.studies.two_colors.results import Row, Study, best_fixed, mean_interval
+from selftuning.studies.two_colors.series import resolved
 
 _TUNED, _Q_TUNED = ("mg", "bmg", "heads"), ("q_mg", "q_bmg")
 

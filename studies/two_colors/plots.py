@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from studies import study_files
-from studies.report.pictures import Drawn
-from studies.two_colors.published import STEPS
-from studies.two_colors.results import (
+from selftuning.studies import study_files
+from selftuning.studies.report.pictures import Drawn
+from selftuning.studies.two_colors.published import STEPS
+from selftuning.studies.two_colors.results import (
     Row,
     Study,
     band,
@@ -24,8 +24,8 @@ from studies.two_colors.results import (
     mean_interval,
     published,
 )
-from studies.two_colors.series import aligned, curve_edges, means, offset_edges, resolved
-from studies.two_colors.style import CEILING, MARKERS, Style, styles
+from selftuning.studies.two_colors.series import aligned, curve_edges, means, offset_edges, resolved
+from selftuning.studies.two_colors.style import CEILING, MARKERS, Style, styles
 
 _DPI = 150
 _MOST_LINES = 6  # in one panel; more rows than this get a panel for each family

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from configs import files, studies
-from configs.settings import RunSettings
-from studies import study_files
-from studies.answers import FEW
-from studies.two_colors import series as two_colors_series
-from studies.two_colors.answers import answers, in_digits, sentences
-from studies.two_colors.published import SOURCE
-from studies.two_colors.results import (
+from selftuning.configs import files, studies
+from selftuning.configs.settings import RunSettings
+from selftuning.studies import study_files
+from selftuning.studies.answers import FEW
+from selftuning.studies.two_colors import series as two_colors_series
+from selftuning.studies.two_colors.answers import answers, in_digits, sentences
+from selftuning.studies.two_colors.published import SOURCE
+from selftuning.studies.two_colors.results import (
     Row,
     Study,
     baseline,

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from configs import studies
-from configs.settings import RunSettings
-from configs.studies import Start, StudyMethod
-from envs.two_colors import TwoColors, optimal_reward
-from studies import statistics
-from studies.contestants import in_words
-from studies.intervals import Interval, interval
-from studies.study_files import Measured
-from studies.two_colors.published import PHASE, PUBLISHED, Published
+from selftuning.configs import studies
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.studies import Start, StudyMethod
+from selftuning.envs.two_colors import TwoColors, optimal_reward
+from selftuning.studies import statistics
+from selftuning.studies.contestants import in_words
+from selftuning.studies.intervals import Interval, interval
+from selftuning.studies.study_files import Measured
+from selftuning.studies.two_colors.published import PHASE, PUBLISHED, Published
 
 
 class Row(NamedTuple):

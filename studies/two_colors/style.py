@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from studies.two_colors.results import Row
+from selftuning.studies.two_colors.results import Row
 
 # Okabe & Ito's colours for methods, dashes for contexts, greys and markers for fixed values.
 _COLOURS = {

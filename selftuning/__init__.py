@@ -1,0 +1,3 @@
+"""Reinforcement-learning agents that tune their own hyperparameters while they learn."""
+
+__version__ = "0.2.0"

@@ -1,0 +1,86 @@
+"""The command line: `selftuning [flags]` trains, `selftuning COMMAND` does something else.
+
+See `selftuning --help`; in a checkout `python run.py` is the same. Bad input gives one line on
+standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from selftuning.configs import cli
+from selftuning.configs.errors import ConfigError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns the exit code."""
+    try:
+        command = cli.parse(sys.argv[1:] if arguments is None else arguments)
+        return 0 if command is None else _run(command)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(command: cli.Command) -> int:
+    # JAX is imported only now: help and mistakes need not wait for it, and it reads the
+    # settings of its cache from the environment when it is imported.
+    from selftuning.training import compilation_cache, host_devices, run_directory
+
+    compilation_cache.enable()
+    compilation_cache.tell_jax()
+    if isinstance(command, cli.Train) and command.settings.devices > 1:
+        host_devices.enable(command.settings.devices)
+    if isinstance(command, (cli.Train, cli.Convex, cli.Bench, cli.StudyCompare)):
+        run_directory.check(command.out)
+    from rich.console import Console
+
+    console = Console()
+    if isinstance(command, cli.Evaluate):
+        from selftuning.training.evaluate_run import evaluate_run
+
+        evaluate_run(*command, console)
+        return 0
+    if isinstance(command, cli.Convex):
+        from selftuning.studies import convex
+
+        convex.run(*command, console)
+        return 0
+    if isinstance(command, cli.Study):
+        from selftuning.studies import study
+
+        return study.run(command, console)
+    if isinstance(command, cli.StudyReport):
+        from selftuning.studies import study
+
+        study.report(command.directory, console)
+        return 0
+    if isinstance(command, cli.Bench):
+        from selftuning.studies import bench
+
+        bench.run(*command, console)
+        return 0
+    if isinstance(command, cli.StudyCompare):
+        from selftuning.studies import compare
+
+        compare.run(*command, console)
+        return 0
+    from selftuning.training import loop, parallel, report
+
+    def train(settings, out, shown):
+        where = Console(quiet=not shown)
+        # Of several processes that train one agent, the one that shows it logs it.
+        result = loop.train(settings, out, where, command.wandb if shown else "off")
+        report.print_run(where, result.directory, result.summary, result.evaluation)
+        if result.summary["diverged"]:
+            return 1
+        return 0 if result.evaluation else 130
+
+    if command.cluster is None:
+        return train(command.settings, command.out, True)
+    parallel.join(command.cluster)
+    return parallel.train_together(command.settings, command.out, train)

@@ -1,0 +1,34 @@
+"""Which version of this project made a result."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import selftuning
+
+ROOT = Path(selftuning.__file__).parents[1]  # of the checkout, or where packages are installed
+
+
+def code_version() -> str:
+    """The version of the package, with the commit where it runs from a checkout of its own.
+
+    An installed package may lie inside of a checkout of its user's. Their commit says nothing
+    about this code, so it is asked for only where this package is what the checkout holds.
+    """
+    number = selftuning.__version__
+    try:
+        top = _git("rev-parse", "--show-toplevel")
+        _git("ls-files", "--error-unmatch", "selftuning/__init__.py")
+        if not ROOT.samefile(top):
+            return number
+        return f"{number}, commit {_git('describe', '--always', '--dirty', '--abbrev=12')}"
+    except (OSError, subprocess.SubprocessError):
+        return number
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
