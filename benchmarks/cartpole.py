@@ -22,8 +22,8 @@ from typing import Any, NamedTuple, get_args
 import jax
 import numpy as np
 
-from benchmarks.record import write
 from selftuning.agents import self_tuning
+from selftuning.benchmarks.record import write
 from selftuning.configs import presets
 from selftuning.configs.settings import MetaOptimizer, Method, RunSettings
 from selftuning.envs import registry

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.record import write
+from selftuning.benchmarks.record import write
 from selftuning.configs import convex as names
 from selftuning.metagrad import constraints, convex, hints, online, schedules, update_rules
 from selftuning.metagrad.problems import ConvexProblem

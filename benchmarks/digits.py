@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import digits_picture, record
-from benchmarks.tables import DOCS
+from selftuning.benchmarks import digits_picture, record
+from selftuning.benchmarks.tables import DOCS
 from selftuning.metagrad import constraints, core, hints, matching, online, targets, update_rules
 from selftuning.metagrad import hyperparams as hp
 from selftuning.studies import population

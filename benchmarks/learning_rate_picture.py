@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from benchmarks.learning_rate import GUARDS, STARTS, STEPS
+from selftuning.benchmarks.learning_rate import GUARDS, STARTS, STEPS
 from selftuning.studies import population
 
 SEEDS = range(10)

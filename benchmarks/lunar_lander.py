@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks import record
-from benchmarks.cartpole import FIXED
 from selftuning.agents import self_tuning
+from selftuning.benchmarks import record
+from selftuning.benchmarks.cartpole import FIXED
 from selftuning.configs import presets
 from selftuning.configs.settings import Method, RunSettings
 from selftuning.envs import registry

@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.record import write
 from selftuning.agents import actor_critic, inner, self_tuning
+from selftuning.benchmarks.record import write
 from selftuning.configs import presets
 from selftuning.configs.settings import RunSettings
 from selftuning.metagrad import hyperparams as hp

@@ -21,8 +21,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from benchmarks import record
-from benchmarks.cartpole import FIXED
+from selftuning.benchmarks import record
+from selftuning.benchmarks.cartpole import FIXED
 from selftuning.configs import presets
 from selftuning.configs.searches import Budget, SearchSettings
 from selftuning.configs.settings import RunSettings

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.record import write
+from selftuning.benchmarks.record import write
 from selftuning.metagrad import averaging, constraints, hints, online
 
 SIZE = 1_000_000

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from benchmarks.record import write
+from selftuning.benchmarks.record import write
 from selftuning.configs import presets
 from selftuning.studies import population, roofline, speed
 from selftuning.studies.speed import Contestant

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cartpole import settings_for
-from benchmarks.record import write
+from selftuning.benchmarks.cartpole import settings_for
+from selftuning.benchmarks.record import write
 from selftuning.configs.settings import Method, RunSettings
 from selftuning.studies import population
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import write
+from selftuning.benchmarks.record import write
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 THRESHOLD = 475.0

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cartpole import FIXED
-from benchmarks.record import RESULTS
+from selftuning.benchmarks.cartpole import FIXED
+from selftuning.benchmarks.record import RESULTS
 
 PAGES = (
     "benchmarks.md",

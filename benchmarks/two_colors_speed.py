@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from benchmarks.record import write
+from selftuning.benchmarks.record import write
 from selftuning.configs import presets
 from selftuning.configs.settings import RunSettings
 from selftuning.studies import population, roofline, speed

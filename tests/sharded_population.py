@@ -13,7 +13,7 @@ if len(sys.argv) > 2:
 import jax
 import numpy as np
 
-from benchmarks.cartpole import settings_for
+from selftuning.benchmarks.cartpole import settings_for
 from selftuning.studies import population
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import digits, digits_picture
-from benchmarks.record import RESULTS
+from selftuning.benchmarks import digits, digits_picture
+from selftuning.benchmarks.record import RESULTS
 from selftuning.metagrad import hints
 
 pytestmark = pytest.mark.slow

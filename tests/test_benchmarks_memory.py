@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import memory
 from selftuning.agents import self_tuning
+from selftuning.benchmarks import memory
 from selftuning.envs import registry
 from selftuning.training.rollout import collect_in_graph
 

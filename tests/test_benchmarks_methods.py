@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import lunar_lander, methods, record, tables, two_colors_speed
-from benchmarks.cartpole import FIXED
+from selftuning.benchmarks import lunar_lander, methods, record, tables, two_colors_speed
+from selftuning.benchmarks.cartpole import FIXED
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
 from selftuning.studies import population

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import startup
-from benchmarks.cartpole import settings_for
+from selftuning.benchmarks import startup
+from selftuning.benchmarks.cartpole import settings_for
 from selftuning.studies import population
 
 

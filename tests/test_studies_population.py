@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import cartpole, tables
+from selftuning.benchmarks import cartpole, tables
 from selftuning.studies import population
 from selftuning.studies.population import Outcome
 from selftuning.training import host_devices
