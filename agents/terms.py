@@ -1,6 +1,6 @@
 """Terms of a user's own in the loss and in the rewards, and what they are made of.
 
-`selftuning.configs.extensions` says how a module adds them. A loss is a semi-gradient loss: its gradient is
+`configs.extensions` says how a module adds them. A loss is a semi-gradient loss: its gradient is
 taken in the parameters that learn, and what is to count as a constant in it is made from a frozen
 copy of them. Terms follow the same rule by the choice of what they read. A `stop_gradient` would
 falsify meta-gradients over several updates (docs/tuning.md).
