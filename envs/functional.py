@@ -102,6 +102,7 @@ def graph_task(
         max_episode_steps=max_episode_steps,
         reward_threshold=reward_threshold,
         backend="jax",
+        own_spaces=(env.observation_space, env.action_space),
     )
     return GraphTask(spec, num_envs, init, step)
 

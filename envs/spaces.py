@@ -9,6 +9,7 @@ holds them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -128,6 +129,25 @@ def graph_action(space: gym.Space, action: Any) -> jnp.ndarray:
     return action + start if start != 0 else action
 
 
+def to_agent(space: gym.Space) -> Callable[[Any], np.ndarray]:
+    """Returns the function from an observation of a space to what agents see, a new array."""
+    dtype, start = array_dtype(space) if space.dtype else np.dtype(np.float32), start_of(space)
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return lambda observation: np.array(spaces.flatten(space, observation), np.float32)
+    if np.any(start != 0):
+        return lambda observation: np.array(np.asarray(observation) - start, dtype)
+    return lambda observation: np.array(observation, dtype)
+
+
+def to_env(space: gym.Space) -> Callable[[Any], Any]:
+    """Returns the function from an action of an agent to one that is in the space."""
+    if isinstance(space, spaces.Discrete):
+        return lambda action: space.dtype.type(int(action) + space.start)
+    assert isinstance(space, spaces.Box)
+    # The bounds are compared in the space's own type: float32 may round across them.
+    return lambda action: np.clip(np.asarray(action, space.dtype), space.low, space.high)
+
+
 class AgentView(gym.Wrapper):
     """A Gymnasium environment with the spaces that agents see.
 
@@ -147,32 +167,15 @@ class AgentView(gym.Wrapper):
         except ConfigError:
             env.close()
             raise
-        self._observation_dtype = np.dtype(self.observation_space.dtype)
-        self._composite = isinstance(env.observation_space, spaces.Dict | spaces.Tuple)
-        self._observation_start = start_of(env.observation_space)
-        self._shift_observation = bool(np.any(self._observation_start != 0))
+        self._to_agent = to_agent(env.observation_space)
+        self._to_env = to_env(env.action_space)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """As `gymnasium.Env.reset`."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return self._observation(observation), info
+        return self._to_agent(observation), info
 
     def step(self, action: Any):
         """As `gymnasium.Env.step`, with an action of the agents' space."""
-        observation, reward, terminated, truncated, info = self.env.step(self._action(action))
-        return self._observation(observation), reward, terminated, truncated, info
-
-    def _observation(self, observation: Any) -> np.ndarray:
-        if self._composite:
-            observation = spaces.flatten(self.env.observation_space, observation)
-        elif self._shift_observation:
-            observation = np.asarray(observation) - self._observation_start
-        return np.array(observation, self._observation_dtype)
-
-    def _action(self, action: Any) -> Any:
-        space = self.env.action_space
-        if isinstance(space, spaces.Discrete):
-            return space.dtype.type(int(action) + space.start)
-        assert isinstance(space, spaces.Box)
-        # The bounds are compared in the space's own type: float32 may round across them.
-        return np.clip(np.asarray(action, space.dtype), space.low, space.high)
+        observation, reward, terminated, truncated, info = self.env.step(self._to_env(action))
+        return self._to_agent(observation), reward, terminated, truncated, info

@@ -32,6 +32,7 @@ class TaskSpec(NamedTuple):
     max_episode_steps: int | None
     reward_threshold: float | None
     backend: str  # "jax" (in-graph) or "host"
+    own_spaces: tuple[gym.Space, gym.Space] | None = None  # observation and action, as they are
 
 
 class Timestep(NamedTuple):

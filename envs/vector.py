@@ -79,6 +79,7 @@ def host_task(env: str | EnvSpec, num_envs: int) -> HostTask:
         max_episode_steps=spec.max_episode_steps,
         reward_threshold=spec.reward_threshold,
         backend="host",
+        own_spaces=_own_spaces(vector_env.envs[0]),
     )
     return HostTask(task_spec, num_envs, reset, step, vector_env.close)
 
@@ -98,6 +99,11 @@ def _make_vector_env(spec: EnvSpec, num_envs: int) -> SyncVectorEnv:
         raise ConfigError(f"env: {spec.id!r} cannot be created: {error}") from error
     assert isinstance(vector_env, SyncVectorEnv)
     return vector_env
+
+
+def _own_spaces(env: gym.Env) -> tuple[gym.Space, gym.Space]:
+    assert isinstance(env, AgentView)
+    return env.env.observation_space, env.env.action_space
 
 
 def _successors(observation: np.ndarray, end: np.ndarray, info: dict) -> np.ndarray:

@@ -158,7 +158,7 @@ def test_a_task_without_end_is_judged_by_its_reward_a_step(backend, monkeypatch)
     label, text = report.describe(greedy)
     assert label == "evaluation reward" and "a step" in text and "3 streams of 60 steps" in text
     assert "nan" not in text and "return" not in text
-    single = evaluation.Greedy(np.asarray([3.0]), np.asarray([60]), np.asarray([False]))
+    single = evaluation.Evaluation(np.asarray([3.0]), np.asarray([60]), np.asarray([False]))
     assert report.describe(single)[1] == "0.05 a step (1 stream of 60 steps)"
 
 

@@ -16,7 +16,7 @@ from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
 from selftuning.envs.task import HostTask
 from selftuning.training import checkpoints, evaluation, report, run_directory
-from selftuning.training.evaluation import Greedy
+from selftuning.training.evaluation import Evaluation
 
 
 def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console) -> Path:
@@ -66,7 +66,7 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
 
 
 def _animation(
-    run: Path, env: gym.Env, agent: SelfTuningAgent, params: Any, seed: int, result: Greedy
+    run: Path, env: gym.Env, agent: SelfTuningAgent, params: Any, seed: int, result: Evaluation
 ) -> tuple[str, str]:
     """Writes the animation, and returns the row that says so."""
     path = run_directory.next_free(run / run_directory.VIDEOS, "episode", ".gif")
@@ -79,7 +79,7 @@ def _animation(
     return "animation", f"{path} ({success})"
 
 
-def _content(env_id: str, env_steps: int, seed: int, result: Greedy) -> dict[str, Any]:
+def _content(env_id: str, env_steps: int, seed: int, result: Evaluation) -> dict[str, Any]:
     """Of eval-N.json: of returns, or of rewards a step where no episode has ended."""
     name, plural, values, *_ = report.measure(result)
     mean = evaluation.summarise(values)
@@ -99,7 +99,7 @@ def _content(env_id: str, env_steps: int, seed: int, result: Greedy) -> dict[str
     }
 
 
-def _spread(result: Greedy) -> list[tuple[str, str]]:
+def _spread(result: Evaluation) -> list[tuple[str, str]]:
     _, _, values, digits, *_ = report.measure(result)
     return [
         ("standard deviation", f"{values.std():{digits}}"),

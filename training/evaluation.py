@@ -1,4 +1,4 @@
-"""Greedy evaluation: returns of whole episodes, and an animation of one.
+"""Evaluation evaluation: returns of whole episodes, and an animation of one.
 
 An episode may last as long as the task's time limit says. Of tasks that have none, some end
 episodes all the same (Atari games), and some never do (continuing tasks). Nobody need say
@@ -23,7 +23,7 @@ from scipy import special
 
 from selftuning.agents.self_tuning import SelfTuningAgent
 from selftuning.envs import registry
-from selftuning.envs.task import GraphTask, HostTask, TaskSpec
+from selftuning.envs.task import GraphTask, HostTask, Task, TaskSpec
 
 # Where the environment has no time limit of its own, an episode is cut off
 STEP_LIMIT = 27_000  # here,
@@ -34,7 +34,7 @@ _IMAGE_WIDTH = 320
 _LARGEST_GIF = 2_000_000  # bytes
 
 
-class Greedy(NamedTuple):
+class Evaluation(NamedTuple):
     """Episodes of the greedy policy.
 
     Attributes:
@@ -56,6 +56,21 @@ class Greedy(NamedTuple):
     def reward_per_step(self) -> float:
         """Mean over all steps."""
         return float(self.rewards.sum() / self.steps.sum())
+
+    @property
+    def mean(self) -> float:
+        """Mean return; where no episode ends, mean reward a step."""
+        return float(self._judged.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Student's 95% interval of the mean; NaN from a single episode."""
+        described = summarise(self._judged)
+        return described.low, described.high
+
+    @property
+    def _judged(self) -> np.ndarray:
+        return self.rewards / self.steps if self.returns is None else self.returns
 
 
 class Interval(NamedTuple):
@@ -80,7 +95,7 @@ def summarise(values: np.ndarray) -> Interval:
 
 def evaluate(
     env_id: str, backend: str, agent: SelfTuningAgent, params: Any, episodes: int, seed: int
-) -> Greedy:
+) -> Evaluation:
     """Runs episodes of the greedy policy.
 
     They run side by side, one an environment (on the host at most 16 at a time). The same
@@ -95,26 +110,30 @@ def evaluate(
       episodes: how many.
       seed: of the episodes, which are none of those of training with that seed.
     """
-    seeds = np.random.SeedSequence([seed, 1]).generate_state(episodes)
     task = registry.make(env_id, _batch(episodes, backend), backend)
-    if isinstance(task, GraphTask):
-        key = jax.random.PRNGKey(seeds[0])
-        return _greedy([jax.jit(episodes_in_graph(task, agent))(params, key)], episodes)
     try:
-        mode = jax.jit(agent.mode)
-        batches = math.ceil(episodes / task.num_envs)
-        rows = [_on_host(task, mode, params, int(seed)) for seed in seeds[:batches]]
+        return on_task(task, agent, params, episodes, seed)
     finally:
-        task.close()
-    return _greedy(rows, episodes)
+        if isinstance(task, HostTask):
+            task.close()
 
 
-def _greedy(rows: list[tuple[Any, Any, Any]], episodes: int) -> Greedy:
-    """The first of the episodes of some batches; a row is (rewards, steps, ended), each [B]."""
+def on_task(
+    task: Task, agent: SelfTuningAgent, params: Any, episodes: int, seed: int
+) -> Evaluation:
+    """As `evaluate`, on a task that is there already; its B environments run batch after batch."""
+    seeds = np.random.SeedSequence([seed, 1]).generate_state(episodes)
+    batches = math.ceil(episodes / task.num_envs)
+    if isinstance(task, GraphTask):
+        run = jax.jit(episodes_in_graph(task, agent))
+        rows = [run(params, jax.random.PRNGKey(seed)) for seed in seeds[:batches]]
+    else:
+        mode = jax.jit(agent.mode)
+        rows = [_on_host(task, mode, params, int(seed)) for seed in seeds[:batches]]
     rewards, steps, ended = (
         np.concatenate(column)[:episodes] for column in zip(*rows, strict=True)
     )
-    return Greedy(rewards.astype(np.float64), steps, ended)
+    return Evaluation(rewards.astype(np.float64), steps, ended)
 
 
 def drawable(env_id: str) -> gym.Env:
@@ -135,7 +154,7 @@ def record(
     path: Path,
     seed: int,
     limit: int = STEP_LIMIT,
-) -> Greedy:
+) -> Evaluation:
     """Writes a GIF of one greedy episode, and returns it.
 
     Long episodes are thinned to at most 150 images and 2 MB, shown at the speed of the
@@ -166,7 +185,7 @@ def record(
     frames.append(np.asarray(env.render()))
     fps = env.metadata.get("render_fps") or 30
     _write_gif(path, frames, milliseconds=1000 * stride / fps)
-    return Greedy(np.asarray([total]), np.asarray([step]), np.asarray([ended]))
+    return Evaluation(np.asarray([total]), np.asarray([step]), np.asarray([ended]))
 
 
 def _batch(episodes: int, backend: str) -> int:

@@ -67,7 +67,7 @@ class Result(NamedTuple):
 
     directory: Path
     summary: dict[str, Any]
-    evaluation: evaluation.Greedy | None
+    evaluation: evaluation.Evaluation | None
 
 
 def train(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from selftuning.training.evaluation import Greedy, summarise
+from selftuning.training.evaluation import Evaluation, summarise
 from selftuning.training.metrics import finite
 
 
@@ -25,7 +25,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def print_run(
-    console: Console, run: Path, summary: Mapping[str, Any], result: Greedy | None
+    console: Console, run: Path, summary: Mapping[str, Any], result: Evaluation | None
 ) -> None:
     """Prints the table at the end of a run; `result` is of its evaluation, if there was one."""
     rows = [describe(result)] if result is not None else []
@@ -80,7 +80,7 @@ class Measure(NamedTuple):
     of: str
 
 
-def measure(result: Greedy) -> Measure:
+def measure(result: Evaluation) -> Measure:
     """Returns of episodes, or rewards a step of what has been cut out of streams without end."""
     count, s = len(result.steps), "s" if len(result.steps) > 1 else ""
     if result.returns is not None:
@@ -90,7 +90,7 @@ def measure(result: Greedy) -> Measure:
     return Measure("reward_per_step", "rewards_per_step", values, ".4g", " a step", of)
 
 
-def describe(result: Greedy) -> tuple[str, str]:
+def describe(result: Evaluation) -> tuple[str, str]:
     """A row: mean return with its 95% interval, or reward a step where no episode has ended."""
     what = measure(result)
     mean, digits = summarise(what.values), what.digits

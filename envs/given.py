@@ -1,0 +1,90 @@
+"""Environments that are given as objects in Python, under an id like all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.experimental.functional import FuncEnv
+
+from selftuning.configs.errors import ConfigError
+from selftuning.envs.hosted import HostedEnv
+
+NAMESPACE = "given"  # of their ids, which mean something in this process alone
+
+_given: list[tuple[Any, str]] = []  # objects and their ids
+
+
+def register(env: Callable[[], gym.Env] | FuncEnv) -> str:
+    """Registers an environment with Gymnasium for this process, and returns its id.
+
+    The same object has one id, however often it is given.
+
+    Args:
+      env: a function or class that makes a `gymnasium.Env` and takes no arguments that it needs, or
+        a functional environment, which is stepped inside jit.
+
+    Raises:
+      ConfigError: if it is neither. An environment itself is no way to have several of it.
+    """
+    if isinstance(env, gym.Env):
+        raise ConfigError(
+            f"env: {env} is not allowed; it must be a function that makes such environments, "
+            "as lambda: MyEnv() does"
+        )
+    if not (isinstance(env, FuncEnv) or callable(env)):
+        raise ConfigError(
+            f"env: {env!r} is not allowed; it must be a Gymnasium id, a function that makes a "
+            "gymnasium.Env, a FuncEnv or a task"
+        )
+    for known, env_id in _given:
+        if known is env:
+            return env_id
+    env_id = _free_id(env)
+    if isinstance(env, FuncEnv):
+        gym.register(env_id, _hosted(env))
+    else:
+        make = _maker(env)
+        probe = make()
+        limit = probe.spec and probe.spec.max_episode_steps
+        threshold = probe.spec and probe.spec.reward_threshold
+        probe.close()
+        gym.register(env_id, make, threshold, max_episode_steps=limit)
+    _given.append((env, env_id))
+    return env_id
+
+
+def _hosted(env: FuncEnv) -> type[HostedEnv]:
+    class Given(HostedEnv):
+        """A functional environment of the user's."""
+
+        functional = staticmethod(lambda: env)
+
+    if type(env).render_image is FuncEnv.render_image:  # it cannot be drawn
+        Given.metadata = {"render_modes": []}
+    return Given
+
+
+def _maker(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
+    """The function, told to draw images where that is wanted and it takes the argument."""
+
+    def maker(render_mode: str | None = None) -> gym.Env:
+        env = make() if render_mode is None else make(render_mode=render_mode)
+        if not isinstance(env, gym.Env):
+            raise ConfigError(f"env: {_name(make)} has made {env!r}, which is no gymnasium.Env")
+        return env
+
+    return maker
+
+
+def _free_id(env: Any) -> str:
+    name = "".join(letter if letter.isalnum() else "_" for letter in _name(env)).strip("_")
+    stem, number = f"{NAMESPACE}/{name or 'env'}", 1
+    while f"{stem}{'' if number == 1 else number}-v0" in gym.registry:
+        number += 1
+    return f"{stem}{'' if number == 1 else number}-v0"
+
+
+def _name(env: Any) -> str:
+    return getattr(env, "__name__", None) or type(env).__name__

@@ -1,0 +1,201 @@
+"""A trained agent that acts: NumPy in and out, and nothing of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import gymnasium as gym
+import jax
+import numpy as np
+from gymnasium import spaces
+
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.settings import RunSettings
+from selftuning.envs import registry
+from selftuning.envs.spaces import agent_spaces, to_agent, to_env
+from selftuning.envs.task import Task
+from selftuning.training import evaluation
+
+State = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Agent:
+    """A trained agent.
+
+    ```python
+    agent = st.load("runs/CartPole-v1-bmg-seed0-1")
+    env = gym.make("CartPole-v1")
+    observation, _ = env.reset(seed=0)
+    action, state = agent.act(observation)
+    ```
+
+    Attributes:
+      settings: of the run that trained it.
+      observation_space: of its environment.
+      action_space: of its environment.
+      hyperparameters: values at the end of training by name; with several heads arrays [H].
+      env_steps: environment steps that it was trained for.
+      functions: the pure functions of the agent, for loops of your own.
+      params: all that acting depends on.
+      task: that it was trained on, where it is not one that the settings name.
+    """
+
+    settings: RunSettings
+    observation_space: gym.Space
+    action_space: gym.Space
+    hyperparameters: Mapping[str, float | np.ndarray]
+    env_steps: int
+    functions: SelfTuningAgent
+    params: Any
+    task: Task | None = None
+
+    def initial_state(self, seed: int = 0) -> State:
+        """What `act` needs to begin with.
+
+        Args:
+          seed: of the actions that are drawn.
+        """
+        return jax.random.PRNGKey(seed)
+
+    def act(
+        self, observation: Any, state: State | None = None, *, greedy: bool = True
+    ) -> tuple[Any, State]:
+        """Chooses an action for an observation, or one for each of a batch.
+
+        Args:
+          observation: of the environment's own observation space, or a batch of them as
+            `gymnasium.vector` has it: arrays with one more axis in front.
+          state: that the call before this one returned; None at the beginning.
+          greedy: the most probable action, or one that is drawn from the policy.
+
+        Returns:
+          The action in the environment's own action space (for a batch an array [B, ...]), and the
+          state for the next call.
+
+        Raises:
+          ConfigError: if the observation does not have the shape that the space says.
+        """
+        state = self.initial_state() if state is None else state
+        seen, single = self._seen(observation)
+        if greedy:
+            actions = self._mode(self.params, seen)
+        else:
+            key, state = jax.random.split(state)
+            actions, _ = self._sample(self.params, seen, key)
+        chosen = [self._to_env(action) for action in np.asarray(actions)]
+        return (chosen[0] if single else np.stack(chosen)), state
+
+    def evaluate(
+        self, episodes: int | None = None, *, seed: int | None = None
+    ) -> evaluation.Evaluation:
+        """Runs greedy episodes in the environment that it was trained in.
+
+        Args:
+          episodes: how many; as many as at the end of its run if None.
+          seed: of the episodes; that of its run if None, whose episodes these then are.
+
+        Raises:
+          ConfigError: if the environment cannot be made here, or a number is not allowed.
+        """
+        episodes = self.settings.eval_episodes if episodes is None else episodes
+        seed = self.settings.seed if seed is None else seed
+        if episodes < 1:
+            raise ConfigError(f"episodes: {episodes} is not allowed; it must be at least 1")
+        if self.task is not None:
+            return evaluation.on_task(self.task, self.functions, self.params, episodes, seed)
+        env_id = self.settings.env
+        backend = "jax" if registry.in_graph(env_id, self.settings.backend) else "host"
+        return evaluation.evaluate(env_id, backend, self.functions, self.params, episodes, seed)
+
+    def _seen(self, observation: Any) -> tuple[np.ndarray, bool]:
+        """The observation as agents see it, [B, ...], and whether it was a single one."""
+        space, view = self.observation_space, self._view
+        if isinstance(space, spaces.Dict | spaces.Tuple):
+            first, shape = _first_leaf(space, observation)
+            if np.shape(first) == shape:
+                return self._to_agent(observation)[None], True
+            many = gym.vector.utils.batch_space(space, len(first))
+            rows = gym.vector.utils.iterate(many, observation)
+            return np.stack([self._to_agent(row) for row in rows]), False
+        shape = np.shape(observation)
+        if shape == view.shape:
+            return self._to_agent(observation)[None], True
+        if shape[1:] == view.shape and len(shape) == 1 + len(view.shape) and shape[0]:
+            return self._to_agent(observation), False
+        raise ConfigError(
+            f"observation: shape {shape} is not allowed; it must be {view.shape}, or (B, ...) for "
+            "a batch"
+        )
+
+    @cached_property
+    def _view(self) -> Any:
+        both = _Spaces(self.observation_space, self.action_space)
+        return agent_spaces(self.settings.env, both)[0]
+
+    @cached_property
+    def _to_agent(self):
+        return to_agent(self.observation_space)
+
+    @cached_property
+    def _to_env(self):
+        return to_env(self.action_space)
+
+    @cached_property
+    def _mode(self):
+        return jax.jit(self.functions.mode)
+
+    @cached_property
+    def _sample(self):
+        return jax.jit(self.functions.act)
+
+
+@dataclass(frozen=True)
+class _Spaces:
+    observation_space: gym.Space
+    action_space: gym.Space
+
+
+def _first_leaf(space: gym.Space, observation: Any) -> tuple[Any, tuple[int, ...]]:
+    """The first array in a composite observation, and the shape of one such."""
+    while isinstance(space, spaces.Dict | spaces.Tuple):
+        key: Any = next(iter(space.spaces)) if isinstance(space, spaces.Dict) else 0
+        space, observation = space[key], observation[key]
+    return observation, space.shape or ()
+
+
+def of_task(
+    task: Task,
+    settings: RunSettings,
+    functions: SelfTuningAgent,
+    state: Any,
+    env_steps: int,
+    *,
+    given: bool = False,
+) -> Agent:
+    """The agent that a training state holds.
+
+    Args:
+      task: that it was trained on.
+      settings: of its run.
+      functions: the agent as pure functions.
+      state: of type `agents.self_tuning.AgentState`.
+      env_steps: that it was trained for.
+      given: whether the task itself was given, and is no environment that the settings name.
+    """
+    spec = task.spec
+    own = spec.own_spaces or (spec.observation_space, spec.action_space)
+    values = jax.device_get(functions.hyperparameters(state))
+    return Agent(
+        settings,
+        *own,
+        {name: x if np.ndim(x) else float(x) for name, x in values.items()},
+        env_steps,
+        functions,
+        jax.device_get(functions.params(state)),
+        task if given else None,
+    )
