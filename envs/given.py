@@ -47,8 +47,8 @@ def register(env: Callable[[], gym.Env] | FuncEnv) -> str:
     else:
         make = _maker(env)
         probe = make()
-        limit = probe.spec and probe.spec.max_episode_steps
-        threshold = probe.spec and probe.spec.reward_threshold
+        limit = probe.spec.max_episode_steps if probe.spec else None
+        threshold = probe.spec.reward_threshold if probe.spec else None
         probe.close()
         gym.register(env_id, make, threshold, max_episode_steps=limit)
     _given.append((env, env_id))
