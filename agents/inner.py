@@ -34,16 +34,29 @@ class Experience(NamedTuple):
     context: jax.Array
 
 
-class InnerAgent(NamedTuple):
-    """An agent whose hyperparameters are given; batches are `Experience`.
+class Packing(NamedTuple):
+    """How parameters are handed to the engine, and the way back.
 
     The parameters of a small network are one vector. Updates, records and meta-gradients are
     then a few long loops instead of several short ones for each of a dozen small tensors, whose
     dispatch would dominate on a CPU; those of a large one would have to be copied in and out.
 
     Attributes:
-      init: key -> parameters.
-      acting: (params, hyperparams) -> all that behaviour depends on.
+      pack: parameters by network and layer -> as the engine has them.
+      unpack: the inverse.
+    """
+
+    pack: Callable[[Params], Any]
+    unpack: Callable[[Any], Params]
+
+
+class InnerAgent(NamedTuple):
+    """An agent whose hyperparameters are given; batches are `Experience`.
+
+    Attributes:
+      init: key -> parameters, packed.
+      packing: of the parameters.
+      acting: (parameters by network and layer, hyperparams) -> all that behaviour depends on.
       act: (acting, observation [B, ...], key) -> (action [B, ...], log-probability [B]).
       mode: (acting, observation [B, ...]) -> greedy action [B, ...].
       value: (params, observation [..., *obs]) -> value [...].
@@ -53,6 +66,7 @@ class InnerAgent(NamedTuple):
     """
 
     init: Callable[[jax.Array], Params]
+    packing: Packing
     acting: Callable[[Params, Mapping[str, jax.Array]], Any]
     act: Callable[[Any, Any, jax.Array], tuple[jax.Array, jax.Array]]
     mode: Callable[[Any, Any], jax.Array]
@@ -78,7 +92,8 @@ def _actor_critic(
     ac = actor_critic.make(observation_space, action_space, settings.agent, outer, added)
     if added:
         _try_once(ac, observation_space, action_space, outer)
-    pack, unpack = _packing(ac.init)
+    packing = _packing(ac.init)
+    unpack = packing.unpack
     # Values carry most of what is to be known of gamma (docs/tuning.md): they weigh more in
     # the judgement of a student than in the steps of its target.
     value_weight = outer["critic"] * tuning.value_weight
@@ -112,8 +127,9 @@ def _actor_critic(
         ]
 
     return InnerAgent(
-        init=lambda key: pack(ac.init(key)),
-        acting=lambda params, hyperparams: unpack(params),
+        init=lambda key: packing.pack(ac.init(key)),
+        packing=packing,
+        acting=lambda parameters, hyperparams: parameters,
         act=ac.act,
         mode=ac.mode,
         value=lambda params, observation: ac.value(unpack(params), observation),
@@ -140,7 +156,8 @@ def _q_lambda(
     observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
 ) -> InnerAgent:
     ql = q_lambda.make(observation_space, action_space, settings.agent)
-    pack, unpack = _packing(ql.init)
+    packing = _packing(ql.init)
+    unpack = packing.unpack
     outer = {name: settings.hyperparameters[name].outer for name in ("gamma", "lambda")}
 
     def inner_loss(params, frozen, hyperparams, batch):
@@ -154,8 +171,9 @@ def _q_lambda(
         raise NotImplementedError("Q(lambda) does not tune its learning rate")
 
     return InnerAgent(
-        init=lambda key: pack(ql.init(key)),
-        acting=lambda params, hyperparams: (unpack(params), hyperparams["epsilon"]),
+        init=lambda key: packing.pack(ql.init(key)),
+        packing=packing,
+        acting=lambda parameters, hyperparams: (parameters, hyperparams["epsilon"]),
         act=ql.act,
         mode=ql.mode,
         value=lambda params, observation: ql.value(unpack(params), observation),
@@ -169,12 +187,9 @@ def _q_lambda(
     )
 
 
-def _packing(
-    init: Callable[[jax.Array], Params],
-) -> tuple[Callable[[Params], Any], Callable[[Any], Params]]:
-    """How parameters are handed to the engine, and the way back."""
+def _packing(init: Callable[[jax.Array], Params]) -> Packing:
     example = jax.eval_shape(init, jax.random.PRNGKey(0))
     if sum(math.prod(x.shape) for x in jax.tree.leaves(example)) > _LARGEST_VECTOR:
-        return lambda params: params, lambda params: params
+        return Packing(lambda params: params, lambda params: params)
     unravel = ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example))[1]
-    return lambda params: ravel_pytree(params)[0], unravel
+    return Packing(lambda params: ravel_pytree(params)[0], unravel)

@@ -109,6 +109,8 @@ class SelfTuningAgent(NamedTuple):
         `kept` has for every stretch what it keeps, stacked [updates, ...].
       params: state -> all that `act` and `mode` read.
       hyperparameters: state -> values by name, scalars or a number for each head [H].
+      packing: of the parameters of a state, `state.learner.inner.params`.
+      acting: (parameters by network and layer, hyperparameters) -> all that `act` and `mode` read.
     """
 
     init: Callable[..., AgentState]
@@ -119,6 +121,8 @@ class SelfTuningAgent(NamedTuple):
     meta_step: Callable[[AgentState, Sequence[Any]], tuple[AgentState, dict[str, jax.Array]]]
     params: Callable[[AgentState], Params]
     hyperparameters: Callable[[AgentState], dict[str, jax.Array]]
+    packing: inner.Packing
+    acting: Callable[[Params, Mapping[str, jax.Array]], Params]
 
 
 def space(settings: RunSettings) -> dict[str, hp.Hyperparameter]:
@@ -309,10 +313,20 @@ def make(
         return engine.hyperparams(state.learner, Experience(None, seen.features(state.context)))
 
     def params(state):
-        return agent.acting(state.learner.inner.params, hyperparameters(state))
+        parameters = agent.packing.unpack(state.learner.inner.params)
+        return agent.acting(parameters, hyperparameters(state))
 
     return SelfTuningAgent(
-        init, agent.act, agent.mode, inner_step, stretches, meta_step, params, hyperparameters
+        init,
+        agent.act,
+        agent.mode,
+        inner_step,
+        stretches,
+        meta_step,
+        params,
+        hyperparameters,
+        agent.packing,
+        agent.acting,
     )
 
 
