@@ -1,4 +1,4 @@
-"""What the README claims of CartPole-v1, measured: `python -m benchmarks.cartpole PART`.
+"""What the README claims of CartPole-v1, measured: `python -m selftuning.benchmarks.cartpole PART`.
 
 Parts are `learning` (20 seeds with the defaults), `starts` (12 starts x 10 seeds, with and
 without tuning), `meta-optimizers` (the same with each of them), `speed` (steps a second, in

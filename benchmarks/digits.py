@@ -1,4 +1,4 @@
-"""Learning rates learned online on handwritten digits: `python -m benchmarks.digits`.
+"""Learning rates learned online on handwritten digits: `python -m selftuning.benchmarks.digits`.
 
 A small network on real data and no convexity, in the place of the ImageNet figure of Optimistic
 Meta-Gradients (arXiv 2301.03236): gradient descent, its element-wise learning rate learned by
@@ -26,10 +26,9 @@ import numpy as np
 import optax
 
 from selftuning.benchmarks import digits_picture, record
-from selftuning.benchmarks.tables import DOCS
 from selftuning.metagrad import constraints, core, hints, matching, online, targets, update_rules
 from selftuning.metagrad import hyperparams as hp
-from selftuning.studies import population
+from selftuning.studies import statistics
 
 SEEDS, TUNING = range(10), range(1000, 1006)
 STEPS, BATCH = 660, 64  # 30 epochs
@@ -325,9 +324,9 @@ def noise() -> dict[str, Any]:
             "chosen": {name: (r, m) for name, (r, m, _) in tuned.items()},
             "by_meta_rate": {name: grid[0].tolist() for name, (_, _, grid) in tuned.items()},
             "losses": {name: x.tolist() for name, x in losses.items()},
-            "standard": population.median_interval(losses["standard"]),
+            "standard": _median_interval(losses["standard"]),
             "against standard": {
-                name: population.median_interval(100 * (losses[name] / losses["standard"] - 1))
+                name: _median_interval(100 * (losses[name] / losses["standard"] - 1))
                 for name in NOISE_METHODS[1:]
             },
             "surprise": {
@@ -370,7 +369,7 @@ def main() -> None:
     result |= {"rows": contest(), "short": SHORT, "noise": noise()}
     result |= {"noise_rates": NOISE_RATES, "noise_meta_rates": NOISE_META_RATES}
     record.write("digits", result)
-    digits_picture.draw(result, DOCS / "images" / "digits.png")
+    digits_picture.draw(result, record.DOCS / "images" / "digits.png")
 
 
 def _flat(tree):
@@ -381,11 +380,15 @@ def _capped(losses):
     return jnp.where(jnp.isfinite(losses), jnp.minimum(losses, HIGHEST), HIGHEST)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float, float]:
-    return population.interval(values[None])
+def _interval(values: np.ndarray) -> list[float]:
+    return [float(x) for x in statistics.estimate([values], statistics.mean)]
 
 
-def _percent(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
+def _median_interval(values: np.ndarray) -> list[float]:
+    return [float(x) for x in statistics.estimate([values], np.median)]
+
+
+def _percent(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
     """Difference in percent, with the interval of pairs: seed by seed on the same samples."""
     return _interval(100 * (ours - theirs) / theirs.mean())
 

@@ -1,4 +1,4 @@
-"""Tuning the learning rate from bad starts: `python -m benchmarks.learning_rate`.
+"""Tuning the learning rate from bad starts: `python -m selftuning.benchmarks.learning_rate`.
 
 CartPole-v1, 300,000 steps, 10 seeds each. Only the learning rate is tuned unless a row says
 otherwise. `guards` are what was tried to make that safe and useful, `optimizers` are other inner

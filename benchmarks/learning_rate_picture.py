@@ -1,8 +1,7 @@
-"""The picture of docs/learning-rate.md: `python -m benchmarks.learning_rate_picture`."""
+"""The picture of docs/learning-rate.md: `python -m selftuning.benchmarks.learning_rate_picture`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from selftuning.benchmarks.learning_rate import GUARDS, STARTS, STEPS
+from selftuning.benchmarks.record import DOCS
 from selftuning.studies import population
 
 SEEDS = range(10)
-PATH = Path(__file__).parent.parent / "docs" / "images" / "learning-rate.png"
+PATH = DOCS / "images" / "learning-rate.png"
 # Okabe and Ito's colours, with line styles for those who see none.
 STYLES = (("#0072B2", "-"), ("#009E73", "--"), ("#E69F00", "-."), ("#D55E00", ":"))
 

@@ -1,4 +1,4 @@
-"""Tuning on a task that is stepped on the host: `python -m benchmarks.lunar_lander`.
+"""Tuning on a task that is stepped on the host: `python -m selftuning.benchmarks.lunar_lander`.
 
 LunarLander-v3 (`pip install -e '.[box2d]'`) through gymnasium.vector: two discounts x two entropy
 weights x 3 seeds, fixed and tuned, 300,000 steps each. A run is a serial program, so several

@@ -1,4 +1,4 @@
-"""What K updates cost in memory: `python -m benchmarks.memory`.
+"""What K updates cost in memory: `python -m selftuning.benchmarks.memory`.
 
 Bytes that compiled programs ask for, as XLA reports them: of the meta-gradient of mg through K
 updates of the default agent on CartPole, from records in mixed mode and by reverse mode through
@@ -19,9 +19,9 @@ from selftuning.agents import actor_critic, inner, self_tuning
 from selftuning.benchmarks.record import write
 from selftuning.configs import presets
 from selftuning.configs.settings import RunSettings
+from selftuning.envs import registry
 from selftuning.metagrad import hyperparams as hp
 from selftuning.metagrad.trust_region import advance
-from selftuning.studies import population
 
 HORIZONS = (1, 4, 16, 64)
 NUM_ENVS = 256
@@ -40,7 +40,8 @@ def programs(settings: RunSettings):
     The meta-gradient from the records `steps`, and that of reverse mode, which reads of them the
     data and the first state alone; the arguments are shapes.
     """
-    task, agent = population.task_and_agent(settings)
+    task = registry.make(settings.env, settings.num_envs, "jax")
+    agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     learned = inner.make(task.spec.observation_space, task.spec.action_space, settings)
     engine, source = self_tuning.learner(learned, settings), self_tuning.source(settings)
     rule = self_tuning.update_rule(settings)

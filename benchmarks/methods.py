@@ -1,4 +1,4 @@
-"""Self-tuning and its alternatives on equal environment steps: `python -m benchmarks.methods TASK`.
+"""Self-tuning and its alternatives on equal steps: `python -m selftuning.benchmarks.methods TASK`.
 
 Tasks are CartPole and Acrobot. Eight starts, a good one among them and bad ones, are eight runs
 of a self-tuning agent, or the eight members of a random search or of population-based training.

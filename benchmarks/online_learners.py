@@ -1,4 +1,4 @@
-"""What a step of an online learner costs beside Adam's: `python -m benchmarks.online_learners`.
+"""The cost of a step of an online learner: `python -m selftuning.benchmarks.online_learners`.
 
 A step is the update and `optax.apply_updates` on a million float32 parameters, compiled, with
 the parameters and the state donated, as a training loop has it: as one vector, as the tensors

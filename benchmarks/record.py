@@ -5,25 +5,46 @@ from __future__ import annotations
 import json
 import platform
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
-RESULTS = Path(__file__).parent / "results"
+from selftuning.training import host_devices, provenance
+
+# Of the checkout; an installed package has none and takes the working directory.
+_ROOT = provenance.ROOT if (provenance.ROOT / "run.py").is_file() else Path()
+RESULTS = _ROOT / "benchmarks" / "results"
+DOCS = _ROOT / "docs"
+
+_VERSIONS_OF = ("jax", "dm-haiku", "optax", "gymnasium", "numpy", "rejax", "stable-baselines3")
 _BEGUN = time.perf_counter()
+
+
+def machine() -> dict[str, Any]:
+    """Processor, devices and versions, as plain data."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": host_devices.cores(),
+        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+        "python": platform.python_version(),
+        **{name: found for name in _VERSIONS_OF if (found := _version(name))},
+    }
 
 
 def write(name: str, result: dict[str, Any]) -> None:
     """Writes benchmarks/results/NAME.json, with the machine and the minutes since the start."""
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "devices": [str(device) for device in jax.devices()],
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-    }
     minutes = round((time.perf_counter() - _BEGUN) / 60, 1)
-    content = json.dumps(result | {"minutes": minutes, "machine": machine}, indent=1)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(content + "\n", encoding="utf-8")
-    print(f"wrote benchmarks/results/{name}.json")
+    content = json.dumps(result | {"minutes": minutes, "machine": machine()}, indent=1)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(content + "\n", encoding="utf-8")
+    print(f"wrote {path}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

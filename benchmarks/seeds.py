@@ -1,4 +1,4 @@
-"""Many seeds in one program and one after the other: `python -m benchmarks.seeds`.
+"""Many seeds in one program and one after the other: `python -m selftuning.benchmarks.seeds`.
 
 The default agent on CartPole, after compilation: a run alone, as `run.py` makes it, and 64 runs as
 one vmapped program on as many devices as there are cores. They take turns, in one process.
@@ -9,15 +9,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from selftuning.benchmarks.record import write
+from selftuning.benchmarks.speed import agents, roofline, turns
+from selftuning.benchmarks.speed.turns import Contestant
 from selftuning.configs import presets
-from selftuning.studies import population, roofline, speed
-from selftuning.studies.speed import Contestant
-from selftuning.studies.speed_contestants import training
 from selftuning.training import host_devices
 
 SEEDS = 64
@@ -27,20 +25,22 @@ REPEATS = 7
 
 def measure(seeds: int = SEEDS, steps: int = STEPS, repeats: int = REPEATS) -> dict[str, Any]:
     """Rates of both, and the time of all seeds together as a part of that one by one."""
-    settings = replace(presets.for_env("CartPole-v1"), steps=steps)
+    settings = presets.for_env("CartPole-v1")
     group = f"CartPole-v1, {settings.num_envs} environments"
     contestants = [
-        Contestant(group, "one seed", partial(training, settings, steps)),
-        Contestant(group, f"{seeds} seeds", partial(population.timed_turn, settings, range(seeds))),
+        Contestant(group, "one seed", partial(agents.training, settings, steps)),
+        Contestant(
+            group, f"{seeds} seeds", partial(agents.training_many, settings, range(seeds), steps)
+        ),
     ]
-    results = speed.measure(contestants, repeats, roofline.matrix_product(), print)
+    results = turns.measure(contestants, repeats, roofline.matrix_product(), print)
     one, many = results
     return {
         "seeds": seeds,
         "steps": steps,
         "repeats": repeats,
-        "one": speed.rate(one),
-        "together": speed.rate(many),
+        "one": turns.rate(one),
+        "together": turns.rate(many),
         "time_of_one_by_one": statistics.median(
             a / b for a, b in zip(one.steps_per_second, many.steps_per_second, strict=True)
         ),

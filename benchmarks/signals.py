@@ -1,4 +1,4 @@
-"""How much signal is in a meta-gradient, and which way it pulls: `python -m benchmarks.signals`.
+"""The signal in a meta-gradient, and which way it pulls: `python -m selftuning.benchmarks.signals`.
 
 The numbers behind docs/tuning.md. `signals` leaves all hyperparameters where they start
 (discount 0.7, lambda 0.7, entropy 0.1: away from their outer values) and records the

@@ -1,6 +1,6 @@
-"""From the start of the process to a solved task: `python -m benchmarks.startup`.
+"""From the start of the process to a solved task: `python -m selftuning.benchmarks.startup`.
 
-`run.py --env CartPole` with the defaults, seeds 0 to 4, first with an empty cache of compiled
+`selftuning --env CartPole` with the defaults, seeds 0 to 4, first with an empty cache of compiled
 programs and then with the one that this left. Solved is a mean return of 475 over 100 episodes in
 the log of the run; ended is when the process is.
 """
@@ -20,7 +20,6 @@ from typing import Any
 
 from selftuning.benchmarks.record import write
 
-RUN_PY = Path(__file__).parents[1] / "run.py"
 THRESHOLD = 475.0
 SEEDS = 5
 
@@ -28,7 +27,7 @@ SEEDS = 5
 def timed(seed: int, out: Path, cache: Path) -> dict[str, float]:
     """Seconds of one run from the start of its process."""
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
-    command = [sys.executable, str(RUN_PY), "--env", "CartPole", "--seed", str(seed)]
+    command = [sys.executable, "-m", "selftuning", "--env", "CartPole", "--seed", str(seed)]
     begun, solved = time.perf_counter(), None
     process = subprocess.Popen(
         [*command, "--out", str(out)], env=environment, stdout=subprocess.DEVNULL

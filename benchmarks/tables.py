@@ -1,4 +1,4 @@
-"""Writes the results of the benchmarks into the tables of docs/: `python -m benchmarks.tables`.
+"""Writes results of benchmarks into the tables of docs/: `python -m selftuning.benchmarks.tables`.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; NAME says which result it shows.
 Numbers in docs/ are typed by nobody, and a test compares the two.
@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from selftuning.benchmarks.cartpole import FIXED
-from selftuning.benchmarks.record import RESULTS
+from selftuning.benchmarks.record import DOCS, RESULTS
 
 PAGES = (
     "benchmarks.md",
@@ -25,7 +24,6 @@ PAGES = (
     "tuning.md",
     "two-colors.md",
 )
-DOCS = Path(__file__).parent.parent / "docs"
 _TABLE = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

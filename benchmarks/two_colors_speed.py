@@ -1,4 +1,4 @@
-"""How quick tuning is on Two Colors, and of what: `python -m benchmarks.two_colors_speed`.
+"""How quick tuning is on Two Colors: `python -m selftuning.benchmarks.two_colors_speed`.
 
 Ten seeds in one program, after compilation: environment steps a second of all of them, and how
 much of the speed of matrix products in the same process that is. The contestants take turns;
@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any
 
 from selftuning.benchmarks.record import write
+from selftuning.benchmarks.speed import agents, roofline, turns
 from selftuning.configs import presets
 from selftuning.configs.settings import RunSettings
-from selftuning.studies import population, roofline, speed
+from selftuning.envs import registry
 from selftuning.training import host_devices
 
 SEEDS = 10
@@ -48,24 +49,24 @@ def contestants() -> dict[str, RunSettings]:
 
 def flops_of(settings: RunSettings) -> dict[str, float]:
     """Floating point operations of an environment step, by part."""
-    return roofline.flops(settings, *roofline.ends(population.task_and_agent(settings)[0].spec))
+    return roofline.flops(settings, *roofline.ends(registry.make(settings.env, 1, "jax").spec))
 
 
-def contestant(name: str, settings: RunSettings, seeds: int, steps: int) -> speed.Contestant:
+def contestant(name: str, settings: RunSettings, seeds: int, steps: int) -> turns.Contestant:
     """All seeds in one program; a turn makes `steps` environment steps of each."""
-    prepare = partial(population.timed_turn, replace(settings, steps=steps), range(seeds))
-    return speed.Contestant(_GROUP, name, prepare, sum(flops_of(settings).values()))
+    prepare = partial(agents.training_many, settings, range(seeds), steps)
+    return turns.Contestant(_GROUP, name, prepare, sum(flops_of(settings).values()))
 
 
 def measure(seeds: int = SEEDS, steps: int = STEPS, repeats: int = REPEATS) -> dict[str, Any]:
     """Rates, operations and the part of the peak of each contestant."""
     settings = contestants()
     programs = [contestant(name, each, seeds, steps) for name, each in settings.items()]
-    results = speed.measure(programs, repeats, roofline.matrix_product(), print)
+    results = turns.measure(programs, repeats, roofline.matrix_product(), print)
     rows = {
         name: {
-            "steps_per_second": speed.rate(result),
-            "of_plain": speed.ratio(result, results[0]),
+            "steps_per_second": turns.rate(result),
+            "of_plain": turns.ratio(result, results[0]),
             "flops": flops_of(settings[name]),
             "flops_per_step": program.flops,
             "of_peak": statistics.median(result.of_peak),

@@ -1,6 +1,6 @@
 """What `run.py convex` can be asked for: names as plain data, and the first complaint.
 
-`studies.convex.problems` and `studies.convex.methods` make the things; tests hold the names equal.
+`benchmarks.convex.problems` and `.methods` make the things; tests hold the names equal.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def _run(command: cli.Command) -> int:
         evaluate_run(*command, console)
         return 0
     if isinstance(command, cli.Convex):
-        from selftuning.studies import convex
+        from selftuning.benchmarks import convex
 
         convex.run(*command, console)
         return 0
@@ -60,7 +60,7 @@ def _run(command: cli.Command) -> int:
         study.report(command.directory, console)
         return 0
     if isinstance(command, cli.Bench):
-        from selftuning.studies import bench
+        from selftuning.benchmarks.speed import bench
 
         bench.run(*command, console)
         return 0

@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from selftuning.benchmarks import lunar_lander, methods, record, tables, two_colors_speed
+from selftuning.benchmarks import lunar_lander, methods, record, tables
 from selftuning.benchmarks.cartpole import FIXED
-from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
 from selftuning.studies import population
 from selftuning.studies.population import BINS, Outcome
@@ -226,14 +225,3 @@ def test_the_lander_goes_on_only_where_the_settings_are_the_same(tmp_path, monke
     record.write(lunar_lander.NAME, {"settings": settings, "runs": runs})
     assert lunar_lander._done_before(settings) == json.loads(json.dumps(runs))
     assert lunar_lander._done_before(settings | {"seeds": 4}) == {}
-
-
-# Operations
-
-
-def test_the_speed_contestants_are_allowed_and_take_whole_cycles():
-    for settings in two_colors_speed.contestants().values():
-        validate(settings)
-        assert isinstance(settings, RunSettings)
-        assert two_colors_speed.STEPS % population.steps_per_cycle(settings) == 0
-        assert sum(two_colors_speed.flops_of(settings).values()) > 1e6

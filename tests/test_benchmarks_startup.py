@@ -1,13 +1,12 @@
 """When a run counts as solved in the benchmark of starting up, and many seeds in one program."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from selftuning.benchmarks import startup
-from selftuning.benchmarks.cartpole import settings_for
-from selftuning.studies import population
+from selftuning.benchmarks.speed import agents
+from selftuning.configs import presets
 
 
 def test_a_log_says_when_a_run_is_solved(tmp_path):
@@ -24,8 +23,7 @@ def test_a_log_says_when_a_run_is_solved(tmp_path):
 
 @pytest.mark.slow
 def test_a_timed_turn_goes_on_for_all_seeds():
-    settings = replace(settings_for("none"), steps=1000)
-    turn, steps = population.timed_turn(settings, range(3))
+    turn, steps = agents.training_many(presets.for_env("CartPole-v1"), range(3), 1000)
     assert steps == 3 * 1024
     turn()
     turn()

@@ -72,7 +72,9 @@ def test_tables_of_the_docs_are_the_results():
     for page in tables.PAGES:
         text = (tables.DOCS / page).read_text(encoding="utf-8")
         assert "<!-- end -->" in text
-        assert tables.render(text) == text, f"{page} is out of date: python -m benchmarks.tables"
+        assert tables.render(text) == text, (
+            f"{page} is out of date: python -m selftuning.benchmarks.tables"
+        )
 
 
 @pytest.mark.slow

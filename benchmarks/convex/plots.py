@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from selftuning.studies.convex.results import FLOOR, RATES, Study
+from selftuning.benchmarks.convex.results import FLOOR, RATES, Study
 
 _DPI = 110
 _POINTS = 300  # of a line, evenly spaced on the log scale

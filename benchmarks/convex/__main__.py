@@ -1,9 +1,9 @@
-"""What docs/meta-gradients.md claims of convex problems: `python -m benchmarks.convex [PART ...]`.
+"""The tables of docs/meta-gradients.md: `python -m selftuning.benchmarks.convex [PART ...]`.
 
 Parts are `quadratic`, `pseudo_huber` and `worst_case` (what accelerates, on 20 draws and for five
 horizons), `sensitivity` (how far learning rates may be off) and, on draws from 1000, what was tried
-before the defaults of studies.convex.methods were chosen: `forms` and `meta_rates`. Each writes a
-table of numbers to benchmarks/results/.
+before the defaults of `benchmarks.convex.methods` were chosen: `forms` and `meta_rates`. Each
+writes a table of numbers to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from selftuning.benchmarks import convex as study
+from selftuning.benchmarks.convex import methods as convex_methods
+from selftuning.benchmarks.convex import problems, report
+from selftuning.benchmarks.convex.methods import METHODS, Run
+from selftuning.benchmarks.convex.results import RATES
 from selftuning.benchmarks.record import write
 from selftuning.configs import convex as names
 from selftuning.metagrad import constraints, convex, hints, online, schedules, update_rules
 from selftuning.metagrad.problems import ConvexProblem
-from selftuning.studies import convex as study
-from selftuning.studies.convex import methods as convex_methods
-from selftuning.studies.convex import problems, report
-from selftuning.studies.convex.methods import METHODS, Run
-from selftuning.studies.convex.results import RATES
 
 DIVERGED = 10.0  # as in the plots: a mean gap of ten times that at the start, or worse
 META_RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

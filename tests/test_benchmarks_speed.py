@@ -5,13 +5,14 @@ import json
 import pytest
 from rich.console import Console
 
+from selftuning.benchmarks import two_colors_speed
+from selftuning.benchmarks.speed import agents, bench, turns
+from selftuning.benchmarks.speed.turns import Contestant
 from selftuning.configs import bench as bench_settings
 from selftuning.configs import cli
 from selftuning.configs.bench import BenchSettings
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.validate import validate
-from selftuning.studies import bench, speed, speed_contestants
-from selftuning.studies.speed import Contestant
 
 
 class Clock:
@@ -37,7 +38,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: clock.now)
     return clock
 
 
@@ -45,12 +46,12 @@ def test_contestants_take_turns_and_the_first_round_does_not_count(clock):
     # The machine is ten times slower in the second round, for both.
     one = clock.contestant("one", [99.0, 1.0, 10.0, 2.0], flops=3.0)
     two = clock.contestant("two", [99.0, 2.0, 20.0, 2.0], steps=50)
-    results = speed.measure([one, two], 3, lambda: 600.0)
+    results = turns.measure([one, two], 3, lambda: 600.0)
     assert clock.log == ["one", "two"] * 4
     assert results[0].steps_per_second == [100.0, 10.0, 50.0]
     assert results[1].steps_per_second == [25.0, 2.5, 25.0]
-    assert speed.rate(results[0]) == 50.0
-    assert speed.ratio(results[1], results[0]) == 0.25  # not 25 / 50
+    assert turns.rate(results[0]) == 50.0
+    assert turns.ratio(results[1], results[0]) == 0.25  # not 25 / 50
     assert results[0].of_peak == [0.5, 0.05, 0.25] and results[0].peak == [600.0] * 3
     assert [result.compile_seconds for result in results] == [7.0, 7.0]
 
@@ -59,11 +60,11 @@ def test_a_report_compares_within_groups_and_with_others(clock):
     ours = [
         clock.contestant(name, [1.0, seconds, seconds], group=group)
         for group in ("small", "large")
-        for name, seconds in ((speed_contestants.A2C, 1.0), (speed_contestants.SELF_TUNING, 2.0))
+        for name, seconds in ((agents.A2C, 1.0), (agents.SELF_TUNING, 2.0))
     ]
-    other = clock.contestant("PPO", [1.0, 4.0, 4.0], group=speed_contestants.OTHERS)
+    other = clock.contestant("PPO", [1.0, 4.0, 4.0], group=agents.OTHERS)
     contestants = [*ours, other]
-    results = speed.measure(contestants, 2, lambda: 1.0)
+    results = turns.measure(contestants, 2, lambda: 1.0)
     report = bench.report(BenchSettings(), contestants, results)
     assert [row["of_a2c"] for row in report["rows"]] == [1.0, 0.5, 1.0, 0.5, None]
     assert report["rows"][-1]["self_tuning_to"] == {"small": 2.0, "large": 2.0}
@@ -72,12 +73,12 @@ def test_a_report_compares_within_groups_and_with_others(clock):
     assert [table.title for table in bench.tables(report["rows"])] == [
         "small",
         "large",
-        speed_contestants.OTHERS,
+        agents.OTHERS,
     ]
 
 
 def test_ours_differ_from_the_preset_in_what_their_names_say():
-    names = speed_contestants
+    names = agents
     for name in (names.A2C, names.MG, names.BMG, names.SELF_TUNING):
         settings = names.settings_of(name, 256, 64, "jax")
         validate(settings)
@@ -94,7 +95,7 @@ def test_the_whole_bench(tmp_path):
     console = Console(record=True, width=100)
     out = bench.run(tiny, tmp_path / "out", console)
     result = json.loads((out / bench.RESULT).read_text())
-    names = [row["name"] for row in result["rows"] if row["group"] != speed_contestants.OTHERS]
+    names = [row["name"] for row in result["rows"] if row["group"] != agents.OTHERS]
     assert len(names) == 12 and names[:6] == names[6:]
     for row in result["rows"]:
         assert row["steps_per_second"] > 0 and row["compile_seconds"] > 0
@@ -122,3 +123,11 @@ def test_bench_flags():
 def test_what_cannot_be_measured_is_an_error(changes, message):
     with pytest.raises(ConfigError, match=message):
         bench_settings.settings(**changes)
+
+
+def test_the_contestants_of_two_colors_are_allowed_and_take_whole_cycles():
+    for settings in two_colors_speed.contestants().values():
+        validate(settings)
+        cycle = settings.tuning.period * settings.agent.rollout_length * settings.num_envs
+        assert two_colors_speed.STEPS % cycle == 0
+        assert sum(two_colors_speed.flops_of(settings).values()) > 1e6

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from selftuning.benchmarks.convex import problems, report
+from selftuning.benchmarks.convex.methods import METHODS, Curve, Method
+from selftuning.benchmarks.convex.results import RATES, Landscape, Outcome, Study
 from selftuning.configs.convex import ConvexSettings
 from selftuning.metagrad.problems import ConvexProblem
-from selftuning.studies.convex import problems, report
-from selftuning.studies.convex.methods import METHODS, Curve, Method
-from selftuning.studies.convex.results import RATES, Landscape, Outcome, Study
 from selftuning.training import run_directory
 
 

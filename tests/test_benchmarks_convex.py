@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 import run
+from selftuning.benchmarks import convex
+from selftuning.benchmarks.convex import methods as convex_methods
+from selftuning.benchmarks.convex import problems, report
+from selftuning.benchmarks.convex.methods import METHODS
+from selftuning.benchmarks.convex.results import RATES, Outcome
 from selftuning.configs import cli
 from selftuning.configs import convex as names
-from selftuning.studies import convex
-from selftuning.studies.convex import methods as convex_methods
-from selftuning.studies.convex import problems, report
-from selftuning.studies.convex.methods import METHODS
-from selftuning.studies.convex.results import RATES, Outcome
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 CERTIFIED = ("gradient_descent", "nesterov", "standard", "optimistic")

@@ -10,9 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from selftuning.benchmarks.convex import plots
+from selftuning.benchmarks.convex.results import FLOOR, RATES, Outcome, Study
 from selftuning.configs.convex import ConvexSettings
-from selftuning.studies.convex import plots
-from selftuning.studies.convex.results import FLOOR, RATES, Outcome, Study
 from selftuning.training import report, run_directory
 from selftuning.training.metrics import finite
 

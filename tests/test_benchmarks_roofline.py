@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from selftuning.benchmarks.speed import roofline
 from selftuning.configs import presets
 from selftuning.envs import registry
-from selftuning.studies import roofline
 
 
 def test_products_of_a_network_of_two_layers_by_hand():

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import itertools
 import json
-import platform
 import statistics
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 from rich.table import Table
 
+from selftuning.benchmarks import record
+from selftuning.benchmarks.speed import agents, roofline, turns
+from selftuning.benchmarks.speed.turns import Contestant, Measured
 from selftuning.configs.bench import BenchSettings
-from selftuning.studies import roofline, speed, speed_contestants
-from selftuning.studies.speed import Contestant, Measured
 from selftuning.training import run_directory
-from selftuning.training.host_devices import cores
 
 RESULT = "bench.json"
-_VERSIONS_OF = ("jax", "dm-haiku", "optax", "gymnasium", "numpy", "rejax", "stable-baselines3")
 
 
 def run(settings: BenchSettings, out: Path | None, console: Console) -> Path:
@@ -32,9 +28,9 @@ def run(settings: BenchSettings, out: Path | None, console: Console) -> Path:
       ConfigError: if the directory cannot be used.
     """
     run_directory.check(out)
-    contestants = speed_contestants.all_of(settings)
+    contestants = agents.all_of(settings)
     with console.status("") as status:
-        results = speed.measure(
+        results = turns.measure(
             contestants, settings.repeats, roofline.matrix_product(), status.update
         )
     result = report(settings, contestants, results)
@@ -58,66 +54,31 @@ def report(
     Ratios are medians over rounds: to A2C in the same group, and of the self-tuning agent to each
     of the other libraries' (`self_tuning_to`, by group of ours).
     """
-    rows = []
-    for contestant, result in zip(contestants, results, strict=True):
-        plain = _find(contestants, results, contestant.group, speed_contestants.A2C)
-        rows.append(
-            {
-                "group": contestant.group,
-                "name": contestant.name,
-                "steps_per_second": speed.rate(result),
-                "of_a2c": plain and speed.ratio(result, plain),
-                "flops_per_step": contestant.flops or None,
-                "of_peak": statistics.median(result.of_peak) if contestant.flops else None,
-                "compile_seconds": result.compile_seconds,
-                "all_steps_per_second": result.steps_per_second,
-                "self_tuning_to": _self_tuning_to(contestant, result, contestants, results),
-            }
-        )
+    pairs = list(zip(contestants, results, strict=True))
+    plain = {one.group: result for one, result in pairs if one.name == agents.A2C}
+    tuned = {one.group: result for one, result in pairs if one.name == agents.SELF_TUNING}
+    rows = [
+        {
+            "group": one.group,
+            "name": one.name,
+            "steps_per_second": turns.rate(result),
+            "of_a2c": turns.ratio(result, plain[one.group]) if one.group in plain else None,
+            "flops_per_step": one.flops or None,
+            "of_peak": statistics.median(result.of_peak) if one.flops else None,
+            "compile_seconds": result.compile_seconds,
+            "all_steps_per_second": result.steps_per_second,
+            "self_tuning_to": {group: turns.ratio(ours, result) for group, ours in tuned.items()}
+            if one.group == agents.OTHERS
+            else None,
+        }
+        for one, result in pairs
+    ]
     return {
         "settings": asdict(settings),
-        "machine": _machine(),
+        "machine": record.machine(),
         "peak": statistics.median(results[0].peak),
         "rows": rows,
     }
-
-
-def _find(
-    contestants: list[Contestant], results: list[Measured], group: str, name: str
-) -> Measured | None:
-    for contestant, result in zip(contestants, results, strict=True):
-        if (contestant.group, contestant.name) == (group, name):
-            return result
-    return None
-
-
-def _self_tuning_to(
-    other: Contestant, result: Measured, contestants: list[Contestant], results: list[Measured]
-) -> dict[str, float] | None:
-    if other.group != speed_contestants.OTHERS:
-        return None
-    return {
-        contestant.group: speed.ratio(mine, result)
-        for contestant, mine in zip(contestants, results, strict=True)
-        if contestant.name == speed_contestants.SELF_TUNING
-    }
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": cores(),
-        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
-        "python": platform.python_version(),
-        **{name: found for name in _VERSIONS_OF if (found := _version(name))},
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _says(machine: dict[str, Any]) -> str:
@@ -128,7 +89,7 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
     """A table for each group of rows."""
     result = []
     for group, members in itertools.groupby(rows, lambda row: row["group"]):
-        others = group == speed_contestants.OTHERS
+        others = group == agents.OTHERS
         table = Table(title=group, title_justify="left", title_style="bold", box=None)
         table.add_column("", no_wrap=True)
         last = "self-tuning to it" if others else "of A2C"

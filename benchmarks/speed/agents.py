@@ -8,7 +8,8 @@ part where they are installed, with their own defaults but for what is said here
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,17 +18,18 @@ import gymnasium as gym
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from selftuning.agents import self_tuning
+from selftuning.benchmarks.speed import roofline
+from selftuning.benchmarks.speed.turns import Contestant, Turn
 from selftuning.configs import presets
 from selftuning.configs.bench import BenchSettings
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
 from selftuning.envs.task import GraphTask, HostTask
-from selftuning.studies import roofline
-from selftuning.studies.speed import Contestant, Turn
 from selftuning.training.rollout import collect_in_graph, collect_on_host
-from selftuning.training.runner import make_runner
+from selftuning.training.runner import graph_cycle, make_runner
 
 ENV = "CartPole-v1"
 HOST_ENVS = 64
@@ -105,6 +107,45 @@ def training(settings: RunSettings, steps: int) -> tuple[Turn, int]:
         state = jax.block_until_ready(run(state)[0])
 
     return turn, cycles * runner.steps_per_cycle
+
+
+def training_many(settings: RunSettings, seeds: Sequence[int], steps: int) -> tuple[Turn, int]:
+    """Runs of all seeds as one program, divided over the devices -> (turn, steps of a turn).
+
+    Args:
+      settings: of each run, which is in-graph.
+      seeds: whose number the number of devices may not divide: then fewer devices take part.
+      steps: environment steps of each seed in a turn, rounded up to whole cycles.
+    """
+    task = registry.make(settings.env, settings.num_envs, "jax")
+    assert isinstance(task, GraphTask)
+    agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
+    init, cycle = graph_cycle(task, agent, settings)
+    cycle_steps = make_runner(task, agent, settings).steps_per_cycle
+    cycles = -(-steps // cycle_steps)
+
+    def run(states):
+        def step(states, _):
+            states, metrics = jax.vmap(cycle, (0, None))(states, None)
+            return states, metrics.reward
+
+        return jax.lax.scan(step, states, None, cycles)
+
+    # Runs are independent. Each device scans those that it has, and waits for no other.
+    mesh = Mesh(np.array(jax.devices()[: math.gcd(len(seeds), jax.device_count())]), ("runs",))
+    runs, rewards = PartitionSpec("runs"), PartitionSpec(None, "runs")
+    on_each = jax.shard_map(
+        run, mesh=mesh, in_specs=runs, out_specs=(runs, rewards), check_vma=False
+    )
+    keys = jnp.stack([jax.random.PRNGKey(seed) for seed in seeds])
+    state = jax.jit(jax.vmap(init), out_shardings=NamedSharding(mesh, runs))(keys, None)
+    compiled = jax.jit(on_each, donate_argnums=0).lower(state).compile()
+
+    def turn():
+        nonlocal state
+        state = jax.block_until_ready(compiled(state)[0])
+
+    return turn, len(seeds) * cycles * cycle_steps
 
 
 def _rollout(settings: RunSettings, steps: int) -> tuple[Turn, int]:

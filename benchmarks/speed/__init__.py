@@ -1,0 +1,1 @@
+"""How quick agents are: `run.py bench`, and what takes turns and is counted for it."""
