@@ -1,36 +1,54 @@
-"""Optuna's trials as arrays: what is asked, what ends, what goes on. Nothing runs here."""
+"""Optuna's trials: what is asked, what ends, what goes on. No agent runs here."""
 
 import sys
 
 import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from selftuning.configs.errors import ConfigError
 from selftuning.studies import plan, programs
-from selftuning.studies.searches import optuna_trials, optuna_turns
-from selftuning.studies.searches.optuna_trials import COMPLETE, PRUNED, RUNNING, Rules
-from selftuning.studies.searches.optuna_turns import Course
+from selftuning.studies.searches.optuna_trials import Course, Searches, course_of
 from tests.small_studies import small
 
 SPACE = {"entropy": (-10.0, 0.0), "gamma": (-6.0, -1.0)}
-RULES = Rules(random=3, warmup=1)
+COURSE = Course(SPACE, life=5, intervals=60, random=3, warmup=1)
 BEST = np.array([-4.0, -2.0])  # positions
 
 
-def searched(life=5, intervals=60, seeds=(3, 8), score=None, space=SPACE, rules=RULES):
+def by_distance(positions, age):
+    return 10 + age - np.abs(positions - BEST).sum(1)
+
+
+def searched(seeds=(3, 8), course=COURSE, score=by_distance):
     """Searches from beginning to end; a trial has the score of its positions in each interval."""
-    course = Course(space, rules, life, intervals)
-    score = score or (lambda positions, age: 10 + age - np.abs(positions - BEST).sum(1))
-    progress, turns = optuna_turns.first(seeds, course), []
-    for done in range(1, intervals + 1):
-        now = score(optuna_turns.positions(progress), progress.age)
-        known = ~np.isnan(now)
-        # As the sum over four episodes, or none.
-        progress = progress._replace(total=4 * np.nan_to_num(now), weight=4.0 * known)
-        progress, turn = optuna_turns.turn(progress, done, course, seeds)
-        turns.append((progress, turn))
-    return progress, turns
+    searches, scores, turns = Searches(course), np.zeros((len(seeds), 0)), []
+    turn, ages = searches.turn(seeds, scores), np.zeros(len(seeds), int)
+    for _ in range(course.intervals):
+        now = score(searches.positions, ages)
+        scores = np.concatenate([scores, np.where(alone(searches), -1e9, now)[:, None]], 1)
+        turn = searches.turn(seeds, scores)
+        ages = np.where(turn.begun, 0, ages + 1)
+        turns.append((turn, alone(searches), np.array([one.best for one in searches.each])))
+    return searches, turns, scores
+
+
+def alone(searches):
+    return np.array([one.alone for one in searches.each])
+
+
+def trials_of(searches, search, *states):
+    """(Trials, those of some states) of one of them."""
+    trials = searches.each[search].study.trials
+    return trials, [one for one in trials if one.state in states]
+
+
+def positions_of(searches):
+    """Of all trials, as many as each search has [R, N, D]."""
+    trials = [one.study.trials for one in searches.each]
+    least = min(map(len, trials))
+    return np.array([[[t.params[n] for n in SPACE] for t in one[:least]] for one in trials])
 
 
 @pytest.fixture(scope="module")
@@ -39,78 +57,84 @@ def found():
 
 
 def test_every_interval_is_spent_on_a_trial_or_on_the_best(found):
-    progress, turns = found
-    assert progress.alone.all()
+    searches, turns, _ = found
+    assert alone(searches).all()
     for search in range(2):
-        trials, number = progress.trials.of(search), progress.number[search]
-        ages = (~np.isnan(trials.scores)).sum(1)
-        alone = [bool(p.alone[search]) for p, _ in turns]
-        assert ages.sum() == alone.index(True) + 1
+        trials, whole = trials_of(searches, search, TrialState.COMPLETE)
+        _, pruned = trials_of(searches, search, TrialState.PRUNED)
+        ages = sum(len(one.intermediate_values) for one in trials)
+        assert ages == [bool(then[search]) for _, then, _ in turns].index(True) + 1
         # It goes on only where no whole trial fits in any more.
-        assert 60 - ages.sum() < 5
-        assert (ages[trials.state == COMPLETE] == 5).all()
-        assert (ages[trials.state == PRUNED] < 5).all()
-        assert set(trials.state[: number + 1]) <= {COMPLETE, PRUNED}
-        assert (trials.state[number + 1 :] == 0).all()
+        assert 60 - ages < 5
+        assert {len(one.intermediate_values) for one in whole} == {5}
+        assert all(len(one.intermediate_values) < 5 for one in pruned)
+        assert len(whole) + len(pruned) == len(trials)
         # Pruning has made room for more trials than there would be without.
-        assert number + 1 > 60 // 5
+        assert len(trials) > 60 // 5
 
 
 def test_nothing_is_pruned_before_there_is_something_to_compare_it_with(found):
-    progress, _ = found
-    assert (progress.trials.state[:, :3] == COMPLETE).all()
-    pruned = progress.trials.state == PRUNED
-    assert pruned.any()
-    ages = (~np.isnan(progress.trials.scores)).sum(2)
-    assert ages[pruned].min() >= RULES.warmup + 1
+    for search in range(2):
+        trials, pruned = trials_of(found[0], search, TrialState.PRUNED)
+        assert all(one.state == TrialState.COMPLETE for one in trials[:3])
+        assert pruned
+        assert min(len(one.intermediate_values) for one in pruned) >= COURSE.warmup + 1
 
 
 def test_what_is_pruned_is_below_the_median(found):
-    trials = found[0].trials.of(0)
-    for number in np.flatnonzero(trials.state == PRUNED):
-        step = (~np.isnan(trials.scores[number])).sum() - 1
-        whole = np.flatnonzero(trials.state[:number] == COMPLETE)
-        median = np.median(trials.scores[whole, step])
-        assert np.nanmax(trials.scores[number]) < median
+    trials, pruned = trials_of(found[0], 0, TrialState.PRUNED)
+    for one in pruned:
+        before = [x for x in trials[: one.number] if x.state == TrialState.COMPLETE]
+        median = np.median([x.intermediate_values[one.last_step] for x in before])
+        assert max(one.intermediate_values.values()) < median
 
 
 def test_the_best_whole_trial_goes_on_and_nothing_moves_it(found):
-    progress, turns = found
-    for search in range(2):
-        trials, best = progress.trials.of(search), progress.best[search]
-        last = np.where(trials.state == COMPLETE, trials.scores[:, -1], -np.inf)
-        assert best == last.argmax()
-        kept = [n for n, (_, turn) in enumerate(turns) if turn.kept[search]]
-        assert turns[kept[-1]][0].best[search] == best
-        resumed = [n for n, (_, turn) in enumerate(turns) if turn.resumed[search]]
+    searches, turns, _ = found
+    for search, one in enumerate(searches.each):
+        assert one.best == one.study.best_trial.number
+        kept = [n for n, (turn, _, _) in enumerate(turns) if turn.kept[search]]
+        assert turns[kept[-1]][2][search] == one.best
+        resumed = [n for n, (turn, _, _) in enumerate(turns) if turn.resumed[search]]
         assert len(resumed) == 1
-        assert not any(turn.begun[search] for _, turn in turns[resumed[0] :])
-    at_end = turns[-2][0]
-    np.testing.assert_array_equal(at_end.trials.scores, progress.trials.scores)
+        assert not any(turn.begun[search] for turn, _, _ in turns[resumed[0] :])
 
 
 def test_each_search_has_trials_of_its_own_whoever_is_beside_it(found):
-    (alone, _), both = searched(seeds=(8,)), found[0]
-    for one, two in zip(alone.trials.of(0), both.trials.of(1), strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(both.trials.positions[0], both.trials.positions[1])
+    (alone_, *_), both = searched(seeds=(8,)), found[0]
+    one, two = alone_.each[0].study.trials, both.each[1].study.trials
+    assert [x.params for x in one] == [x.params for x in two]
+    assert [x.intermediate_values for x in one] == [x.intermediate_values for x in two]
+    assert one[0].params != both.each[0].study.trials[0].params
+
+
+@pytest.mark.parametrize("done", [0, 7, 33])
+def test_searches_that_hear_their_scores_again_go_on_the_same(found, done):
+    """As after a kill, of which nothing is left but scores and seeds."""
+    searches, _, scores = found
+    other = Searches(COURSE)
+    other.turn((3, 8), scores[:, :done])
+    other.turn((3, 8), scores)
+    for one, two in zip(searches.each, other.each, strict=True):
+        assert [x.params for x in one.study.trials] == [x.params for x in two.study.trials]
+        assert [x.state for x in one.study.trials] == [x.state for x in two.study.trials]
+        assert (one.best, one.alone) == (two.best, two.alone)
+    # And so do those that had gone further, or were others.
+    other.turn((3, 8), scores[:, :done])
+    again = Searches(COURSE)
+    again.turn((4, 4), scores[:, :20])
+    again.turn((3, 8), scores[:, :done])
+    np.testing.assert_array_equal(other.positions, again.positions)
 
 
 def test_the_estimator_learns_where_the_best_is():
     """From random trials on it comes closer, in the mean over searches."""
-    progress, _ = searched(life=1, intervals=40, seeds=range(6), rules=Rules(10, 0))
-    distance = np.abs(progress.trials.positions - BEST).sum(2).mean(0)
+    course = Course(SPACE, life=1, intervals=40, random=10, warmup=0)
+    positions = positions_of(searched(seeds=range(6), course=course)[0])
+    distance = np.abs(positions - BEST).sum(2).mean(0)
     assert distance[20:].mean() < 0.6 * distance[:10].mean()
     low, high = zip(*SPACE.values(), strict=True)
-    assert ((progress.trials.positions >= low) & (progress.trials.positions <= high)).all()
-
-
-def test_a_suggestion_depends_on_arrays_seed_and_number_alone(found):
-    trials = found[0].trials.of(0)
-    asked = optuna_trials.suggest(trials, 9, SPACE, RULES, 3)
-    np.testing.assert_array_equal(asked, optuna_trials.suggest(trials, 9, SPACE, RULES, 3))
-    for other in ((10, SPACE, RULES, 3), (9, SPACE, RULES, 4)):
-        assert not np.array_equal(asked, optuna_trials.suggest(trials, *other))
+    assert ((positions >= low) & (positions <= high)).all()
 
 
 def test_trials_of_which_nothing_is_known_are_passed_over():
@@ -122,30 +146,30 @@ def test_trials_of_which_nothing_is_known_are_passed_over():
         return np.full(len(positions), np.nan if unknown else 1.0)
 
     seen = [0]
-    progress, turns = searched(score=score)
-    assert np.isnan(progress.trials.scores[:, :3]).all()
-    assert (progress.trials.state[:, :3] == COMPLETE).all()
-    assert turns[4][0].best.tolist() == [0, 0]  # for want of a better one
-    assert (progress.best == 3).all()
+    searches, turns, _ = searched(score=score)
+    for one in searches.each:
+        first = one.study.trials[:3]
+        assert [(t.state, t.intermediate_values) for t in first] == [(TrialState.FAIL, {})] * 3
+        assert one.best == 3
+    assert turns[4][2].tolist() == [0, 0]  # for want of a better one
+    assert turns[4][0].begun.all()
 
 
 def test_scores_last_until_there_are_others():
-    course = Course(SPACE, RULES, 5, 60)
-    progress = optuna_turns.first([0], course)
-    for number, (total, weight) in enumerate([(0.0, 0.0), (6.0, 3.0), (0.0, 0.0)]):
-        progress = progress._replace(total=np.array([total]), weight=np.array([weight]))
-        progress, _ = optuna_turns.turn(progress, number + 1, course, [0])
-    np.testing.assert_array_equal(progress.trials.scores[0, 0], [np.nan, 2, 2, np.nan, np.nan])
-    assert progress.trials.state[0, 0] == RUNNING
+    searches = Searches(COURSE)
+    searches.turn([0], np.array([[np.nan, 2.0, np.nan]]))
+    (trial,) = searches.each[0].study.trials
+    assert trial.intermediate_values == {1: 2.0, 2: 2.0}
+    assert trial.state == TrialState.RUNNING
 
 
 def test_half_of_the_trials_are_random_and_a_third_of_each_is_safe():
-    assert optuna_trials.rules_for(8, 10) == Rules(4, 3)
-    assert optuna_trials.rules_for(2, 1) == Rules(2, 0)
+    assert course_of(SPACE, 8, 10, 60) == Course(SPACE, 10, 60, random=4, warmup=3)
+    assert course_of(SPACE, 2, 1, 60) == Course(SPACE, 1, 60, random=2, warmup=0)
 
 
-def test_optuna_says_nothing(found, capfd):
-    searched(intervals=12)
+def test_optuna_says_nothing(capfd):
+    searched(course=COURSE._replace(intervals=12))
     assert capfd.readouterr() == ("", "")
     assert optuna.logging.get_verbosity() == optuna.logging.ERROR
 

@@ -14,7 +14,7 @@ from selftuning.studies.measures import Cycles
 from selftuning.studies.searches import search_plan, search_programs, search_results
 from selftuning.studies.searches import values as search_values
 from selftuning.studies.searches.fitness import fitness_of
-from selftuning.studies.searches.optuna_trials import COMPLETE
+from selftuning.studies.searches.optuna_trials import Searches, course_of
 from selftuning.studies.searches.search import Row
 from selftuning.training import checkpoints
 from tests import probes
@@ -157,19 +157,22 @@ def test_a_population_is_that_of_a_benchmark(walks):
 def test_optuna_goes_on_with_its_best_trial(walks):
     walk = walks("optuna")
     end, settings = walk.at(walk.program.points), walk.unit.settings
-    trials, period = end.progress.trials, settings.tuning.period
-    _, stages = search_plan.of_study("optuna", settings, walk.unit.search)
-    interval, life = stages[0].interval, trials.scores.shape[2]
-    assert end.progress.alone.all()
-    # A score is there at the end of each interval, but for the first ones of a trial.
-    last = np.where(~np.isnan(trials.scores), np.arange(1, life + 1), 0).max(2)
-    spent = np.where(trials.state == COMPLETE, life, last).sum(1) * interval
-    alone = sum(stage.cycles for stage in stages) - spent
-    assert (alone >= stages[1].cycles).all()
+    search, stages = search_plan.of_study("optuna", settings, walk.unit.search)
+    interval, period = stages[0].interval, settings.tuning.period
+    cycles = population.cycles_for(settings, settings.steps)
+    life = search_plan.life(settings, search, cycles) // interval
+    searches = Searches(course_of({"any": (0, 1)}, search.members, life, end.scores.shape[1]))
+    alone = []
+    for done in range(1, end.scores.shape[1] + 1):
+        searches.turn(end.seeds, end.scores[:, :done])
+        alone.append([one.alone for one in searches.each])
+    assert all(alone[-1])
+    left = sum(stage.cycles for stage in stages) - (np.argmax(alone, 0) + 1) * interval
+    assert (left >= stages[1].cycles).all()
     # Not a cycle is lost: all updates of the best trial are in its state.
-    np.testing.assert_array_equal(end.best.agent.updates, [life * interval * period] * 2)
-    updates = (life * interval + alone) * period
-    np.testing.assert_array_equal(end.running.agent.updates, updates)
+    np.testing.assert_array_equal(end.best.train.agent.updates, [life * interval * period] * 2)
+    updates = (life * interval + left) * period
+    np.testing.assert_array_equal(end.running.train.agent.updates, updates)
 
 
 # By hand

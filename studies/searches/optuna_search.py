@@ -21,66 +21,50 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selftuning.agents.self_tuning import SelfTuningAgent
-from selftuning.configs.searches import SearchSettings
-from selftuning.configs.settings import RunSettings
-from selftuning.envs.task import GraphTask
+from selftuning.configs.searches import Fitness
 from selftuning.studies import measures, population
-from selftuning.studies.measures import Cycles, Solving, Values
+from selftuning.studies.measures import Cycles, Values
 from selftuning.studies.plan import Run, Unit
 from selftuning.studies.programs import Program, all_finite, columns_of, judge_in_graph
-from selftuning.studies.searches import optuna_trials, optuna_turns, ranges, search_plan
+from selftuning.studies.searches import ranges, search_plan
 from selftuning.studies.searches import stages as search_stages
 from selftuning.studies.searches.fitness import fitness_of
-from selftuning.studies.searches.optuna_turns import Course, Progress, Turn
-from selftuning.studies.searches.ranges import Ranges
-from selftuning.studies.searches.search_plan import Stage
+from selftuning.studies.searches.optuna_trials import Searches, Turn, course_of
 from selftuning.studies.searches.search_programs import seeds_of
-from selftuning.studies.searches.values import ALL
+from selftuning.studies.searches.values import ALL, mean
 from selftuning.training.runner import TrainState, graph_cycle
+
+
+class Trial(NamedTuple):
+    """Trials side by side and their last episodes (see `measures.Solving`), leaves [R, ...]."""
+
+    train: TrainState
+    total: np.ndarray
+    episodes: np.ndarray
 
 
 class State(NamedTuple):
     """What R searches carry from point to point.
 
     Attributes:
-      running: what runs, leaves [R, ...].
-      best: the best trial at its end, leaves [R, ...]; anything before there is one.
-      solving: of what runs [R], but for `at`, which is of any trial.
-      best_solving: of the best trial, but for `at` [R].
-      progress: of the searches.
+      running: the trials that run.
+      best: the best ones at their ends; anything before there are any.
+      solved_at: environment steps at which some trial had solved the task [R]; NaN for none.
+      scores: in each interval that is over, NaN where no episode has ended [R, I].
+      total: sum of what a score is the mean of, in the interval that is running [R].
+      weight: the number of its terms [R].
       seeds: of the searches, int64 [R].
       keys: likewise, uint32 [R, 2].
     """
 
-    running: TrainState
-    best: TrainState
-    solving: Solving
-    best_solving: Solving
-    progress: Progress
+    running: Trial
+    best: Trial
+    solved_at: np.ndarray
+    scores: np.ndarray
+    total: np.ndarray
+    weight: np.ndarray
     seeds: np.ndarray
     keys: np.ndarray
-
-
-class Machine(NamedTuple):
-    """What runs on a device.
-
-    Attributes:
-      shapes: of what runs, leaves [R, ...].
-      columns: names of what is measured of it.
-      begin: (keys [R, 2], numbers of trials [R], positions [R, D]) -> what runs.
-      advance: (what runs, first cycle, count) -> (what runs, rows); it consumes the former.
-      switch: (what runs, best trials, trials that begin, what becomes of which) -> (what runs,
-        best trials).
-      shown: (what runs, best trials, which of them [R]) -> (agents, whether they are finite [R]).
-    """
-
-    shapes: TrainState
-    columns: tuple[str, ...]
-    begin: Callable[..., TrainState]
-    advance: Callable[..., Any]
-    switch: Callable[..., tuple[TrainState, TrainState]]
-    shown: Callable[..., tuple[Any, jax.Array]]
 
 
 def make(unit: Unit) -> Program:
@@ -92,85 +76,27 @@ def make(unit: Unit) -> Program:
     settings, spaces = search_stages.prepared(unit.settings)
     task, agent = population.task_and_agent(settings)
     search, stages = search_plan.of_study(unit.kind, settings, unit.search)
-    by_return = fitness_of(task, agent) == "return"
-    course = _course(settings, search, spaces, stages[0])
+    fitness = fitness_of(task, agent)
     searched, interval = stages[0].cycles, stages[0].interval
     ends = search_plan.points_of(stages, unit.points)
     begins, size = [0, *ends[:-1]], population.steps_per_cycle(settings)
     longest = max(end - begin for begin, end in zip(begins, ends, strict=True))
-    machine = _machine(settings, task, agent, spaces, unit.size, longest)
-    judge = judge_in_graph(unit, agent, len(ends))
-
-    def begin(runs: Sequence[Run]) -> State:
-        seeds, keys = seeds_of(runs, unit.size)
-        progress = optuna_turns.first(seeds, course)
-        unsolved = measures.unsolved(unit.size)
-        what = keys, *_what(progress)
-        running, best = machine.begin(*what), machine.begin(*what)  # in memory of its own
-        return State(running, best, unsolved, unsolved, progress, np.array(seeds), keys)
-
-    def advance(state: State, point: int) -> tuple[State, Values]:
-        rows, now = [], begins[point]
-        while now < ends[point]:
-            until = min(ends[point], _next_end(now, interval, searched))
-            running, chunk = machine.advance(population.sharded(state.running), now, until - now)
-            row: Cycles = jax.tree.map(lambda *x: np.concatenate(x), *chunk)
-            steps = np.arange(now + 1, until + 1) * size
-            state = state._replace(
-                running=running,
-                solving=measures.solve(state.solving, row, steps, task.spec.reward_threshold),
-                progress=_counted(state.progress, row, by_return),
-            )
-            if until <= searched and until % interval == 0:
-                state = _turned(state, until // interval, course, machine)
-            rows.append(row)
-            now = until
-        which = (state.progress.best >= 0) & ~state.progress.alone
-        agents, finite = machine.shown(state.running, state.best, which)
-        values = measures.measured(
-            jax.tree.map(lambda *x: np.concatenate(x), *rows),
-            steps=now * size,
-            solving=state.solving,
-            greedy=judge(agents, state.keys, point),
-            finite=np.asarray(finite, np.float64),
-        )
-        return state, values | {ALL: values["return"]}
-
-    def shapes(_point: int) -> State:
-        train, unsolved = machine.shapes, measures.unsolved(unit.size)
-        progress = optuna_turns.nothing(unit.size, course)
-        seeds = np.zeros(unit.size, int)
-        keys = np.zeros((unit.size, 2), np.uint32)
-        return State(train, train, unsolved, unsolved, progress, seeds, keys)
-
-    return Program(len(ends), begin, advance, shapes, (*machine.columns, ALL))
-
-
-def _course(settings: RunSettings, search: SearchSettings, spaces: Ranges, stage: Stage) -> Course:
-    """What is searched, and for how long."""
-    cycles = population.cycles_for(settings, settings.steps)
-    life = search_plan.life(settings, search, cycles) // stage.interval
-    space = {name: tuple(map(float, ranges.ends(spaces[name]))) for name in sorted(spaces)}
-    rules = optuna_trials.rules_for(search.members, life)
-    return Course(space, rules, life, stage.cycles // stage.interval)  # type: ignore[arg-type]
-
-
-def _machine(
-    settings: RunSettings,
-    task: GraphTask,
-    agent: SelfTuningAgent,
-    spaces: Ranges,
-    searches: int,
-    longest: int,
-) -> Machine:
-    """Compiles R searches; `longest` cycles are run at a time, at most."""
     init, cycle = graph_cycle(task, agent, settings)
-    names = sorted(spaces)
+    judge = judge_in_graph(unit, agent, len(ends))
+    finite = jax.jit(jax.vmap(lambda state: all_finite(agent.params(state))))
+    life = search_plan.life(settings, search, population.cycles_for(settings, settings.steps))
+    space = {}
+    for name in sorted(spaces):
+        low, high = map(float, ranges.ends(spaces[name]))
+        space[name] = low, high
+    course = course_of(space, search.members, life // interval, searched // interval)
+    searches = Searches(course)
 
-    def begin(keys, numbers, positions):
+    @jax.jit
+    def begin_trials(keys, numbers, positions):
         """A trial is the run of a key that its search and its number make."""
-        at = {name: ranges.at(spaces[name], positions[:, d]) for d, name in enumerate(names)}
-        starts = population.start_values(settings, searches) | at
+        at = {name: ranges.at(spaces[name], positions[:, d]) for d, name in enumerate(space)}
+        starts = population.start_values(settings, unit.size) | at
         fold = jax.random.fold_in
         return jax.vmap(init)(jax.vmap(lambda k, n: fold(fold(k, 4), n))(keys, numbers), starts)
 
@@ -178,84 +104,100 @@ def _machine(
         train, metrics = jax.vmap(cycle, (0, None))(train, None)
         return train, jax.vmap(measures.summed)(metrics)
 
-    def switch(running, best, fresh, turn):
-        best = _where(turn.kept, running, best)
-        running = _where(turn.resumed, best, running)
-        return _where(turn.begun, fresh, running), best
+    def fresh(keys: np.ndarray) -> Trial:
+        train = begin_trials(keys, searches.numbers, searches.positions.astype(np.float32))
+        return Trial(train, *measures.unsolved(unit.size)[:2])
 
-    def shown(running, best, which):
-        agents = _where(which, best.agent, running.agent)
-        return agents, jax.vmap(lambda state: all_finite(agent.params(state)))(agents)
+    def begin(runs: Sequence[Run]) -> State:
+        seeds, keys = seeds_of(runs, unit.size)
+        searches.turn(seeds, np.zeros((unit.size, 0)))
+        state = shapes(0)._replace(seeds=np.array(seeds), keys=keys)
+        return state._replace(running=fresh(keys), best=fresh(keys))  # in memory of its own
 
-    shapes = jax.eval_shape(
-        begin,
-        jax.ShapeDtypeStruct((searches, 2), jnp.uint32),
-        jax.ShapeDtypeStruct((searches,), jnp.int32),
-        jax.ShapeDtypeStruct((searches, len(names)), float),
+    def advance(state: State, point: int) -> tuple[State, Values]:
+        rows, now = [], begins[point]
+        # This brings Optuna to where the state is, in case that it comes from a checkpoint.
+        searches.turn(state.seeds, state.scores[:, : min(now, searched) // interval])
+        while now < ends[point]:
+            look = (now // interval + 1) * interval if now < searched else sys.maxsize
+            until = min(ends[point], look)
+            trial = state.running
+            train, chunk = advance_all(population.sharded(trial.train), now, until - now)
+            row: Cycles = jax.tree.map(lambda *x: np.concatenate(x), *chunk)
+            solving = measures.Solving(trial.total, trial.episodes, state.solved_at)
+            steps = np.arange(now + 1, until + 1) * size
+            *last, at = measures.solve(solving, row, steps, task.spec.reward_threshold)
+            state = _counted(
+                state._replace(running=Trial(train, *last), solved_at=at), row, fitness
+            )
+            if until == look:
+                state = _scored(state, until // interval)
+                turn = searches.turn(state.seeds, state.scores[:, : until // interval])
+                state = _turned(state, turn, fresh)
+            rows.append(row)
+            now = until
+        agents = _pick(searches.wait, state.best.train.agent, state.running.train.agent)
+        values = measures.measured(
+            jax.tree.map(lambda *x: np.concatenate(x), *rows),
+            steps=now * size,
+            solving=measures.Solving(*state.running[1:], state.solved_at),
+            greedy=judge(agents, state.keys, point),
+            finite=np.asarray(finite(agents), np.float64),
+        )
+        return state, values | {ALL: values["return"]}
+
+    def shapes(_point: int) -> State:
+        total, episodes, unsolved = measures.unsolved(unit.size)
+        trial, nothing = Trial(train_shapes, total, episodes), np.zeros(unit.size)
+        scores = np.full((unit.size, course.intervals), np.nan)
+        seeds, keys = np.zeros(unit.size, int), np.zeros((unit.size, 2), np.uint32)
+        return State(trial, trial, unsolved, scores, nothing, nothing, seeds, keys)
+
+    train_shapes = jax.eval_shape(
+        begin_trials,
+        jax.ShapeDtypeStruct((unit.size, 2), jnp.uint32),
+        jax.ShapeDtypeStruct((unit.size,), jnp.int32),
+        jax.ShapeDtypeStruct((unit.size, len(space)), float),
     )
-    return Machine(
-        shapes,
-        columns_of(step, shapes),
-        jax.jit(begin),
-        population.compile_steps(step, shapes, longest),
-        jax.jit(switch),
-        jax.jit(shown),
-    )
+    advance_all = population.compile_steps(step, train_shapes, longest)
+    return Program(len(ends), begin, advance, shapes, (*columns_of(step, train_shapes), ALL))
 
 
-def _where(which: jax.Array, yes: Any, no: Any) -> Any:
-    """Leaves [R, ...] of one pytree where `which` [R] holds, of another elsewhere."""
-    return jax.tree.map(
-        lambda a, b: jnp.where(which.reshape(-1, *[1] * (a.ndim - 1)), a, b), yes, no
-    )
-
-
-def _what(progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers [R] and positions [R, D] of the trials that run."""
-    return progress.number, optuna_turns.positions(progress).astype(np.float32)
-
-
-def _next_end(now: int, interval: int, searched: int) -> int:
-    """Cycles at the end of the interval that is running; far away after the last one."""
-    return (now // interval + 1) * interval if now < searched else sys.maxsize
-
-
-def _counted(progress: Progress, row: Cycles, by_return: bool) -> Progress:
-    """Progress with cycles [N, R] of the interval that is running."""
-    if by_return:
-        total, weight = row.total, row.episodes
-    else:
+def _counted(state: State, row: Cycles, fitness: Fitness) -> State:
+    """The state with cycles [N, R] of the interval that is running."""
+    total, weight = row.total, row.episodes
+    if fitness == "reward":
         total, weight = row.reward, np.ones_like(row.reward)
-    return progress._replace(
-        total=progress.total + total.sum(0, dtype=np.float64),
-        weight=progress.weight + weight.sum(0, dtype=np.float64),
-    )
-
-
-def _turned(state: State, done: int, course: Course, machine: Machine) -> State:
-    """The state after the end of so many intervals."""
-    progress, turn = optuna_turns.turn(state.progress, done, course, state.seeds)
-    state = state._replace(progress=progress)
-    if not np.any(turn):
-        return state
-    fresh = machine.begin(state.keys, *_what(progress))
-    old = map(population.sharded, (state.running, state.best, fresh))
-    running, best = machine.switch(*old, turn)
-    return _with_last_episodes(state._replace(running=running, best=best), turn)
-
-
-def _with_last_episodes(state: State, turn: Turn) -> State:
-    """What runs now and the best trials, each with its own last episodes."""
-    now, best = state.solving, state.best_solving
-
-    def switched(x: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        kept = np.where(turn.kept[:, None], x, kept)
-        x = np.where(turn.resumed[:, None], kept, x)
-        return np.where(turn.begun[:, None], 0.0, x), kept
-
-    total, best_total = switched(now.total, best.total)
-    episodes, best_episodes = switched(now.episodes, best.episodes)
     return state._replace(
-        solving=now._replace(total=total, episodes=episodes),
-        best_solving=best._replace(total=best_total, episodes=best_episodes),
+        total=state.total + total.sum(0, dtype=np.float64),
+        weight=state.weight + weight.sum(0, dtype=np.float64),
     )
+
+
+def _scored(state: State, done: int) -> State:
+    """The state with the scores of the interval that is over, which is the last of so many."""
+    scores, nothing = state.scores.copy(), np.zeros_like(state.total)
+    scores[:, done - 1] = mean(state.total, state.weight)
+    return state._replace(scores=scores, total=nothing, weight=nothing)
+
+
+def _turned(state: State, turn: Turn, fresh: Callable[[np.ndarray], Trial]) -> State:
+    """The state after a turn: the best trials are kept, resumed, and others begun."""
+    running, best = state.running, state.best
+    if turn.kept.any():
+        best = _pick(turn.kept, running, best)
+    if turn.resumed.any():
+        running = _pick(turn.resumed, best, running)
+    if turn.begun.any():
+        running = _pick(turn.begun, fresh(state.keys), running)
+    return state._replace(running=running, best=best)
+
+
+def _pick(which: np.ndarray, yes: Any, no: Any) -> Any:
+    """Leaves [R, ...] of one pytree where `which` [R] holds, of another elsewhere."""
+
+    def pick(a, b):
+        where = np.where if isinstance(b, np.ndarray) else jnp.where
+        return where(which.reshape(-1, *[1] * (b.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, yes, no)

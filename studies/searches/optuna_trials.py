@@ -1,8 +1,4 @@
-"""What Optuna is asked: values for the next trial, and whether a trial is worth its steps.
-
-Trials are arrays of fixed shapes, from which an Optuna study is made anew for each question, with
-a sampler of a seed of its own. An answer depends on nothing else, so that a search can be stopped
-and gone on with anywhere.
+"""What Optuna is asked and told: which trials run, and what becomes of them.
 
 Values are sampled by the tree-structured Parzen estimator (Bergstra et al. 2011) where they are on
 the scale of their range (`studies.searches.ranges.position`). Trials are pruned by the median rule:
@@ -12,119 +8,172 @@ halving would need more trials than there are here: it promotes one of four.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
-
-Space = Mapping[str, tuple[float, float]]  # least and largest position by name, in sorted order
-
-RUNNING, COMPLETE, PRUNED = 1, 2, 3
-_STATES = {RUNNING: TrialState.RUNNING, COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED}
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-class Trials(NamedTuple):
-    """The trials of R searches, each of N at most, of D hyperparameters and I intervals.
+class Course(NamedTuple):
+    """What all searches have in common.
 
     Attributes:
-      positions: of their hyperparameters, in the order of their names [R, N, D].
-      scores: at the end of each interval [R, N, I]; NaN for those to come, and while no episode
-        has ended.
-      state: `RUNNING`, `COMPLETE` or `PRUNED`; 0 for those to come [R, N].
-    """
-
-    positions: np.ndarray
-    scores: np.ndarray
-    state: np.ndarray
-
-    def of(self, search: int) -> Trials:
-        """Those of one search, [N, ...]."""
-        return Trials(*(x[search] for x in self))
-
-
-class Rules(NamedTuple):
-    """How Optuna is used.
-
-    Attributes:
+      space: least and largest position of each hyperparameter, in the order of their names.
+      life: intervals of a trial that is not pruned.
+      intervals: in which trials are made; then the best one has to go on.
       random: trials that are drawn at random first, and whole ones before any is pruned.
       warmup: intervals of a trial before it may be pruned.
     """
 
+    space: Mapping[str, tuple[float, float]]
+    life: int
+    intervals: int
     random: int
     warmup: int
 
 
-def rules_for(trials: int, intervals: int) -> Rules:
+def course_of(
+    space: Mapping[str, tuple[float, float]], members: int, life: int, intervals: int
+) -> Course:
     """Half of the trials that there would be without pruning are random, at least 2.
 
     None is pruned in the first third of its life, so that slow learners have a chance.
     """
-    return Rules(max(2, trials // 2), intervals // 3)
+    return Course(space, life, intervals, max(2, members // 2), life // 3)
 
 
-def empty(searches: int, trials: int, names: int, intervals: int) -> Trials:
-    """No trials yet."""
-    return Trials(
-        np.zeros((searches, trials, names)),
-        np.full((searches, trials, intervals), np.nan),
-        np.zeros((searches, trials), np.int32),
-    )
+class Turn(NamedTuple):
+    """What becomes of the trials that run, each bool [R].
 
-
-def suggest(trials: Trials, number: int, space: Space, rules: Rules, seed: int) -> np.ndarray:
-    """Positions of the hyperparameters of the next trial of a search [D].
-
-    Args:
-      trials: of the search, [N, ...].
-      number: of the trial.
-      space: what is searched.
-      rules: see there.
-      seed: of the search.
+    Attributes:
+      kept: it is the best one now.
+      resumed: the best one goes on in its place.
+      begun: another trial begins in its place.
     """
-    seeded = np.random.SeedSequence([seed, number]).generate_state(1)[0]
-    sampler = optuna.samplers.TPESampler(seed=int(seeded), n_startup_trials=rules.random)
-    study = _study(trials, space, rules, sampler)
-    asked = study.ask(_distributions(space))
-    return np.array([asked.params[name] for name in space])
+
+    kept: np.ndarray
+    resumed: np.ndarray
+    begun: np.ndarray
 
 
-def prunes(trials: Trials, number: int, space: Space, rules: Rules) -> bool:
-    """Whether a running trial of a search, by its scores so far, is to be ended."""
-    study = _study(trials, space, rules, None)
-    return study.pruner.prune(study, _frozen(trials, number, space))
+_ON = (False, False, False)  # what a Turn has of a trial that goes on
 
 
-def _study(
-    trials: Trials, space: Space, rules: Rules, sampler: optuna.samplers.BaseSampler | None
-) -> optuna.Study:
-    """A study of all trials that have ended with a score."""
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=rules.random, n_warmup_steps=rules.warmup)
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    ended = np.flatnonzero((trials.state == COMPLETE) | (trials.state == PRUNED))
-    known = [n for n in ended if not np.isnan(trials.scores[n]).all()]
-    study.add_trials([_frozen(trials, int(n), space) for n in known])
-    return study
+class Search:
+    """One search, which makes one trial after the other.
+
+    Attributes:
+      study: Optuna's, of all trials.
+      trial: the one that runs, or was the last one.
+      best: number of the trial that goes on, or would do so now; -1 for none yet.
+      alone: whether it is going on.
+    """
+
+    def __init__(self, course: Course, seed: int) -> None:
+        self.best, self.alone = -1, False
+        self._course, self._seed = course, seed
+        self._done, self._age, self._score, self._best_score = 0, 0, math.nan, -math.inf
+        pruner = optuna.pruners.MedianPruner(course.random, course.warmup)
+        self.study = optuna.create_study(direction="maximize", pruner=pruner)
+        self._ask(0)
+
+    def turn(self, score: float) -> tuple[bool, bool, bool]:
+        """The end of an interval, and what a `Turn` says of it.
+
+        Args:
+          score: in it; NaN if no episode has ended, which leaves the trial the score that it had.
+        """
+        self._done += 1
+        if self.alone:
+            return _ON
+        trial, course = self.trial, self._course
+        self._score = score = self._score if math.isnan(score) else score
+        unknown = math.isnan(score)
+        if not unknown:
+            trial.report(score, self._age)
+        self._age += 1
+        whole = self._age == course.life
+        if not whole and not trial.should_prune():
+            return _ON
+        kept = whole and (self.best < 0 or score > self._best_score)
+        if kept:
+            self.best, self._best_score = trial.number, -math.inf if unknown else score
+        if whole and not unknown:
+            self.study.tell(trial, score)
+        else:  # nothing can be learned from a trial of which nothing is known
+            self.study.tell(trial, state=TrialState.FAIL if unknown else TrialState.PRUNED)
+        if course.intervals - self._done < course.life:
+            self.alone = True
+            return kept, True, False
+        self._ask(trial.number + 1)
+        return kept, False, True
+
+    def _ask(self, number: int) -> None:
+        """Begins a trial, for which a sampler of a seed of its own chooses."""
+        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        self.study.sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=self._course.random
+        )
+        space = {name: FloatDistribution(*ends) for name, ends in self._course.space.items()}
+        self.trial = self.study.ask(space)
+        self._age, self._score = 0, math.nan
 
 
-def _frozen(trials: Trials, number: int, space: Space) -> FrozenTrial:
-    """A trial as Optuna keeps it; the value of a whole one is its last score."""
-    scores, state = trials.scores[number], trials.state[number]
-    known = {step: float(x) for step, x in enumerate(scores) if not np.isnan(x)}
-    return optuna.trial.create_trial(
-        state=_STATES[int(state)],
-        value=float(scores[-1]) if state == COMPLETE else None,
-        params=dict(zip(space, trials.positions[number].tolist(), strict=True)),
-        distributions=_distributions(space),
-        intermediate_values=known,
-    )
+class Searches:
+    """R searches in lock-step, which are where the scores that they were told have led them.
 
+    Scores and seeds are all there is to them: told the same scores, they make the same trials. A
+    checkpoint therefore keeps those alone, and searches that begin anew listen to them again.
+    """
 
-def _distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
-    return {
-        name: optuna.distributions.FloatDistribution(low, high)
-        for name, (low, high) in space.items()
-    }
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._seeds, self._told = np.zeros(0, int), np.zeros((0, 0))
+        self.each: list[Search] = []
+
+    def turn(self, seeds: Sequence[int] | np.ndarray, scores: np.ndarray) -> Turn:
+        """Brings the searches to the end of an interval.
+
+        Args:
+          seeds: of the searches [R].
+          scores: in all intervals that are over, the last one included [R, N]; NaN where no
+            episode has ended.
+
+        Returns:
+          What becomes of the trials that ran in the last interval [R].
+        """
+        known = self._told.shape[1]
+        if not (
+            np.array_equal(seeds, self._seeds)
+            and np.array_equal(scores[:, :known], self._told, equal_nan=True)
+        ):
+            known, self._seeds = 0, np.array(seeds)
+            self.each = [Search(self._course, int(seed)) for seed in seeds]
+        self._told = scores.copy()
+        turns = [_ON] * len(self.each)
+        for column in scores.T[known:].tolist():
+            turns = [one.turn(score) for one, score in zip(self.each, column, strict=True)]
+        return Turn(*np.array(turns, bool).T)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Of the trials that run, int32 [R]."""
+        return np.array([one.trial.number for one in self.each], np.int32)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Of the hyperparameters of the trials that run [R, D]."""
+        return np.array(
+            [[one.trial.params[name] for name in self._course.space] for one in self.each]
+        )
+
+    @property
+    def wait(self) -> np.ndarray:
+        """Whether the best trial of a search waits while another one runs, bool [R]."""
+        return np.array([one.best >= 0 and not one.alone for one in self.each])
