@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from selftuning.agents import actor_critic, q_lambda
 from selftuning.configs import extensions
-from selftuning.configs.settings import IN_LOSS, RunSettings
+from selftuning.configs.settings import RunSettings
 from selftuning.metagrad import matching
 from selftuning.metagrad.targets import Loss, Problem
 
@@ -88,7 +88,7 @@ def _actor_critic(
     observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
 ) -> InnerAgent:
     tuning, added = settings.tuning, extensions.load(settings.extensions)
-    outer = {name: settings.hyperparameters[name].outer for name in (*IN_LOSS, *added)}
+    outer = settings.outer
     ac = actor_critic.make(observation_space, action_space, settings.agent, outer, added)
     if added:
         _try_once(ac, observation_space, action_space, outer)
@@ -158,7 +158,6 @@ def _q_lambda(
     ql = q_lambda.make(observation_space, action_space, settings.agent)
     packing = _packing(ql.init)
     unpack = packing.unpack
-    outer = {name: settings.hyperparameters[name].outer for name in ("gamma", "lambda")}
 
     def inner_loss(params, frozen, hyperparams, batch):
         return ql.loss(unpack(params), unpack(frozen), hyperparams, batch.trajectory)
@@ -179,7 +178,7 @@ def _q_lambda(
         value=lambda params, observation: ql.value(unpack(params), observation),
         problem=Problem(
             inner_loss,
-            lambda params, frozen, batch: inner_loss(params, frozen, outer, batch),
+            lambda params, frozen, batch: inner_loss(params, frozen, settings.outer, batch),
             match,
         ),
         last_target_loss=None,

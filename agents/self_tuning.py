@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from selftuning.agents import actor_critic, contexts, inner
+from selftuning.agents import actor_critic, contexts, inner, scales
 from selftuning.agents.actor_critic import Trajectory
 from selftuning.agents.inner import Experience
 from selftuning.configs import extensions
@@ -38,19 +38,6 @@ from selftuning.metagrad.trust_region import LEARNING_RATE, TrustRegion
 
 Params = Any
 
-BIJECTORS = {
-    "gamma": hp.UNIT_INTERVAL,
-    "lambda": hp.UNIT_INTERVAL,
-    "entropy": hp.POSITIVE,
-    "critic": hp.POSITIVE,
-    "policy": hp.POSITIVE,
-    "alpha_rho": hp.UNIT_INTERVAL,
-    "alpha_c": hp.UNIT_INTERVAL,
-    "epsilon": hp.UNIT_INTERVAL,
-    "learning_rate": hp.POSITIVE,
-    "momentum": hp.UNIT_INTERVAL,
-    "hint_weight": hp.POSITIVE,
-}
 INNER_OPTIMIZERS: dict[InnerOptimizer, Callable[[], update_rules.UpdateRule]] = {
     "sgd": update_rules.sgd,
     "momentum": update_rules.momentum,
@@ -127,36 +114,16 @@ class SelfTuningAgent(NamedTuple):
 
 def space(settings: RunSettings) -> dict[str, hp.Hyperparameter]:
     """The hyperparameters of the agent, as the engine sees them."""
-    tuning = settings.tuning
+    tuning, known = settings.tuning, extensions.definitions(settings.extensions)
     result = {}
     for name, spec in settings.in_use.items():
         tuned = spec.tuned and tuning.method != "none"
         if tuned and tuning.context != "none":
             result[name] = hp.Hyperparameter(_inside(name, spec.low, spec.high))
         else:
-            scale = bijector(name, settings.extensions)
-            result[name] = hp.Hyperparameter(scale, spec.low, spec.high, tuned)
+            bijector = scales.bijector(known[name])
+            result[name] = hp.Hyperparameter(bijector, spec.low, spec.high, tuned)
     return result
-
-
-def bijector(name: str, modules: Sequence[str] = ()) -> hp.Bijector:
-    """The scale on which tuning moves a hyperparameter.
-
-    Args:
-      name: of it.
-      modules: extensions, one of which may have added it.
-
-    Raises:
-      KeyError: if nobody has.
-    """
-    if name in BIJECTORS:
-        return BIJECTORS[name]
-    own = extensions.load(modules)[name]
-    if own.scale != "linear":
-        return {"log": hp.POSITIVE, "unit": hp.UNIT_INTERVAL}[own.scale]
-    # A meta-optimiser's steps are of one size for all: here they are parts of the declared range.
-    width = own.hyperparameter.high - own.hyperparameter.low
-    return hp.Bijector(lambda x: x * width, lambda y: y / width)
 
 
 def _inside(name: str, low: float, high: float) -> hp.Bijector:
@@ -178,7 +145,7 @@ def source(settings: RunSettings) -> hp.Source:
 
 def context(settings: RunSettings) -> contexts.Context:
     """What the meta-network sees."""
-    return contexts.make(settings.tuning.context, settings.hyperparameters["gamma"].outer)
+    return contexts.make(settings.tuning.context, settings.outer["gamma"])
 
 
 def objective(agent: inner.InnerAgent, tuning: TuningSettings) -> targets.Objective:

@@ -143,12 +143,11 @@ def _done_before(settings: dict[str, Any]) -> dict[str, Any]:
 def _as_json(settings: RunSettings) -> dict[str, Any]:
     """What the runs have in common, as it is read back."""
     agent, tuning = settings.agent, settings.tuning
-    values = {name: spec.outer for name, spec in settings.in_use.items()}
     return {
         "num_envs": settings.num_envs,
         "rollout_length": agent.rollout_length,
         "value_scale": agent.value_scale,
-        "outer_values": values,
+        "outer_values": {n: x for n, x in settings.outer.items() if n in settings.in_use},
         "period": tuning.period,
         "meta_learning_rate": tuning.learning_rate,
     }

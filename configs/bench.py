@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,9 @@ def settings(
     ):
         for value in values:
             if not 1 <= value <= high:
-                raise _error(name, value, f"a whole number between 1 and {high}")
+                raise not_allowed(name, value, f"a whole number between 1 and {high}")
         if len(set(values)) < len(values):
             raise ConfigError(f"{name}: {' '.join(map(str, values))} has one of them twice")
     if not 0 < scale <= 1000:
-        raise _error("scale", scale, "a number above 0, at most 1000")
+        raise not_allowed("scale", scale, "a number above 0, at most 1000")
     return result
-
-
-def _error(name: str, value: object, allowed: str) -> ConfigError:
-    return ConfigError(f"{name}: {value} is not allowed; it must be {allowed}")

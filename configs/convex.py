@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 
 
 class Problem(NamedTuple):
@@ -128,12 +128,14 @@ def settings(
       ConfigError: naming the setting, the value it has and the values it may have.
     """
     if problem not in PROBLEMS:
-        raise _error("problem", problem, " | ".join(PROBLEMS))
+        raise not_allowed("problem", problem, " | ".join(PROBLEMS))
     chosen = PROBLEMS[problem]
     names = chosen.methods if methods is None else tuple(methods.replace(" ", "").split(","))
     for number, name in enumerate(names):
         if name not in METHODS:
-            raise _error("methods", repr(name), f"some of {', '.join(METHODS)}, comma separated")
+            raise not_allowed(
+                "methods", repr(name), f"some of {', '.join(METHODS)}, comma separated"
+            )
         if name in names[:number]:
             raise ConfigError(f"methods: {name} is there twice")
     steps = chosen.steps if steps is None else steps
@@ -143,12 +145,12 @@ def settings(
         ("seed", seed, 0, 2**31 - 1),
     ):
         if not low <= value <= high:
-            raise _error(name, value, f"a whole number between {low} and {high}")
+            raise not_allowed(name, value, f"a whole number between {low} and {high}")
     if problem == "nesterov_worst_case" and steps > 2000:  # its Hessian has size 2 steps + 1
-        raise _error("steps", steps, f"at most 2000 for {problem}, whose size grows with them")
+        raise not_allowed("steps", steps, f"at most 2000 for {problem}, whose size grows with them")
     draws = draws if chosen.random or stochastic else 1
     if draws * steps > _MOST_STEPS:
-        raise _error("draws", draws, f"at most {_MOST_STEPS // steps} with {steps} steps")
+        raise not_allowed("draws", draws, f"at most {_MOST_STEPS // steps} with {steps} steps")
     return ConvexSettings(problem, names, steps, draws, seed, stochastic)
 
 
@@ -160,7 +162,3 @@ def help_text() -> str:
         "Meta-gradients on a convex problem with known minimiser (docs/meta-gradients.md).\n\n"
         f"Problems:{problems}\n\nMethods:{methods}"
     )
-
-
-def _error(name: str, value: object, allowed: str) -> ConfigError:
-    return ConfigError(f"{name}: {value} is not allowed; it must be {allowed}")

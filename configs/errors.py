@@ -10,3 +10,20 @@ class ConfigError(ValueError):
     def __init__(self, message: str):
         # Messages of libraries are quoted in ours and may span lines; ours never do.
         super().__init__(" ".join(str(message).split()))
+
+
+def not_allowed(field: str, value: object, allowed: str) -> ConfigError:
+    """The error for a field whose value is not allowed, to be raised.
+
+    Args:
+      field: as the user typed it.
+      value: that it has.
+      allowed: what it must be, in words that follow "it must be".
+    """
+    return ConfigError(f"{field}: {value} is not allowed; it must be {allowed}")
+
+
+def require(condition: bool, field: str, value: object, allowed: str) -> None:
+    """Raises `not_allowed` unless a condition holds."""
+    if not condition:
+        raise not_allowed(field, value, allowed)

@@ -23,20 +23,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from selftuning.configs import modules
-from selftuning.configs.errors import ConfigError
-from selftuning.configs.settings import Hyperparameter, RunSettings, default_hyperparameters
+from selftuning.configs.errors import ConfigError, not_allowed, require
+from selftuning.configs.hyperparameters import (
+    BUILT_IN,
+    DOMAINS,
+    Definition,
+    Hyperparameter,
+    Scale,
+)
+from selftuning.configs.settings import RunSettings
 
 Kind = Literal["loss", "reward", "value"]
-Scale = Literal["log", "unit", "linear"]
 
-# Values that make sense on each scale, both ends included.
-DOMAINS: dict[Scale, tuple[float, float]] = {
-    "log": (0.0, float("inf")),
-    "unit": (0.0, 1.0),
-    "linear": (-float("inf"), float("inf")),
-}
 # Also: the parameters of a meta-network, and columns of a study's table.
-TAKEN = (*default_hyperparameters(), "network", "method", "run", "seed", "point", "env_steps")
+TAKEN = (*BUILT_IN, "network", "method", "run", "seed", "point", "env_steps")
 TAKEN += ("return", "reward", "episodes", "solved_at", "greedy", "finite")
 
 
@@ -45,19 +45,20 @@ class Own:
     """A hyperparameter that an extension adds.
 
     Attributes:
-      name: of it, everywhere.
+      definition: what it is, as of those that come with the project.
       kind: "loss" weighs a term of the loss, "reward" one of the rewards, "value" is only read
         by the terms of others.
-      hyperparameter: what flags and files change.
-      scale: on which tuning moves it.
       term: what is weighed; None for a value.
     """
 
-    name: str
+    definition: Definition
     kind: Kind
-    hyperparameter: Hyperparameter
-    scale: Scale
     term: Callable[[Any], Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the hyperparameter, everywhere."""
+        return self.definition.name
 
 
 def loss_term(
@@ -68,6 +69,7 @@ def loss_term(
     tuned: bool = True,
     outer: float = 0.0,
     scale: Scale = "log",
+    label: str = "",
 ) -> Callable[[Callable[[Any], Any]], Own]:
     """Makes of `function(seen)` a term that is added to the loss of every head.
 
@@ -77,13 +79,14 @@ def loss_term(
       high: largest value that tuning may reach.
       tuned: whether meta-gradients move it, unless flags say otherwise.
       outer: weight in the outer objective, which is never tuned; 0 leaves the term out there.
-      scale: on which tuning moves it: "log" for positive values, "unit" for log-odds of values
-        between 0 and 1, "linear" for any, in units of `high - low`.
+      scale: on which it is tuned, searched and drawn: "log" for positive values, "unit" for
+        log-odds of values between 0 and 1, "linear" for any, in units of `high - low`.
+      label: in words, for help, plots and reports; the name if left out.
 
     Returns:
       A decorator of functions (`agents.terms.Seen`) -> numbers of any shape, whose mean is taken.
     """
-    return _decorator("loss", _spec(start, low, high, tuned, outer), scale)
+    return _decorator("loss", _spec(start, low, high, tuned, outer), scale, label)
 
 
 def reward_term(
@@ -94,6 +97,7 @@ def reward_term(
     tuned: bool = True,
     outer: float = 0.0,
     scale: Scale = "log",
+    label: str = "",
 ) -> Callable[[Callable[[Any], Any]], Own]:
     """Makes of `function(seen)` a term that is added to rewards before returns are made of them.
 
@@ -105,12 +109,13 @@ def reward_term(
       high: largest value.
       tuned: whether meta-gradients move it.
       outer: weight in the outer objective.
-      scale: on which tuning moves it.
+      scale: on which it is tuned, searched and drawn.
+      label: in words.
 
     Returns:
       A decorator of functions (`agents.terms.Seen`) -> numbers [T, B].
     """
-    return _decorator("reward", _spec(start, low, high, tuned, outer), scale)
+    return _decorator("reward", _spec(start, low, high, tuned, outer), scale, label)
 
 
 def hyperparameter(
@@ -122,6 +127,7 @@ def hyperparameter(
     tuned: bool = True,
     outer: float | None = None,
     scale: Scale = "log",
+    label: str = "",
 ) -> Own:
     """A hyperparameter that terms read as `seen.hyperparams[name]`, such as a temperature.
 
@@ -132,10 +138,11 @@ def hyperparameter(
       high: largest value.
       tuned: whether meta-gradients move it.
       outer: its value in the outer objective; None for `start`.
-      scale: on which tuning moves it.
+      scale: on which it is tuned, searched and drawn.
+      label: in words.
     """
     outer = start if outer is None else outer
-    return _own(name, "value", _spec(start, low, high, tuned, outer), scale, None)
+    return _own(name, "value", _spec(start, low, high, tuned, outer), scale, label, None)
 
 
 def load(names: Sequence[str]) -> dict[str, Own]:
@@ -149,7 +156,7 @@ def load(names: Sequence[str]) -> dict[str, Own]:
       ConfigError: if one is not there, cannot be imported, adds nothing, or uses a name again.
     """
     if not (isinstance(names, (list, tuple)) and all(isinstance(x, str) for x in names)):
-        raise ConfigError(f"extensions: {names!r} is not allowed; it must be a list of modules")
+        raise not_allowed("extensions", repr(names), "a list of modules")
     found: dict[str, Own] = {}
     for number, name in enumerate(names):
         if name in names[:number]:
@@ -167,6 +174,18 @@ def load(names: Sequence[str]) -> dict[str, Own]:
     return found
 
 
+def definitions(names: Sequence[str]) -> dict[str, Definition]:
+    """All hyperparameters by name: those that come with the project, then those of extensions.
+
+    Args:
+      names: of the extensions.
+
+    Raises:
+      ConfigError: as `load`.
+    """
+    return BUILT_IN | {name: own.definition for name, own in load(names).items()}
+
+
 def extended(settings: RunSettings, modules: Sequence[str]) -> RunSettings:
     """Settings with extensions and the hyperparameters these add; those there stay as they are.
 
@@ -177,7 +196,7 @@ def extended(settings: RunSettings, modules: Sequence[str]) -> RunSettings:
     Raises:
       ConfigError: as `load`.
     """
-    added = {name: own.hyperparameter for name, own in load(modules).items()}
+    added = {name: own.definition.default for name, own in load(modules).items()}
     hyperparameters = settings.hyperparameters
     hyperparameters = hyperparameters | {k: x for k, x in added.items() if k not in hyperparameters}
     return replace(settings, extensions=tuple(modules), hyperparameters=hyperparameters)
@@ -187,15 +206,13 @@ def _spec(start: float, low: float, high: float, tuned: bool, outer: float) -> H
     return Hyperparameter(float(start), float(low), float(high), tuned, float(outer))
 
 
-def _decorator(kind: Kind, spec: Hyperparameter, scale: Scale):
-    return lambda term: _own(term.__name__, kind, spec, scale, term)
+def _decorator(kind: Kind, spec: Hyperparameter, scale: Scale, label: str):
+    return lambda term: _own(term.__name__, kind, spec, scale, label, term)
 
 
-def _own(name: str, kind: Kind, spec: Hyperparameter, scale: Scale, term: Any) -> Own:
+def _own(name: str, kind: Kind, spec: Hyperparameter, scale: Scale, label: str, term: Any) -> Own:
     if name in TAKEN or not name.isidentifier():
         allowed = f"a name in Python other than {', '.join(TAKEN)}"
-        raise ConfigError(f"extensions: {name!r} is not allowed; it must be {allowed}")
-    if scale not in DOMAINS:
-        allowed = " | ".join(DOMAINS)
-        raise ConfigError(f"scale of {name}: {scale!r} is not allowed; it must be {allowed}")
-    return Own(name, kind, spec, scale, term)
+        raise not_allowed("extensions", repr(name), allowed)
+    require(scale in DOMAINS, f"scale of {name}", repr(scale), " | ".join(DOMAINS))
+    return Own(Definition(name, label or name, scale, spec, ("actor_critic",)), kind, term)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import yaml
 from cattrs.v import format_exception
 
 from selftuning.configs.errors import ConfigError
+from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter
 from selftuning.configs.settings import RunSettings
 
 Settings = TypeVar("Settings")
@@ -111,7 +112,23 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _exactly)
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
+    kind = dict[str, Hyperparameter]
+    as_written = converter.gen_structure_mapping(kind)
+    converter.register_structure_hook_func(
+        lambda other: other == kind, lambda value, kind: _without_outer(as_written(value, kind))
+    )
     return converter
+
+
+def _without_outer(names: dict[str, Hyperparameter]) -> dict[str, Hyperparameter]:
+    """Hyperparameters without values that the outer objective does not read.
+
+    Files of version 0.1 have a number there, which never counted.
+    """
+    unread = {name for name, one in BUILT_IN.items() if not one.in_outer}
+    return {
+        name: replace(spec, outer=None) if name in unread else spec for name, spec in names.items()
+    }
 
 
 def _say(error: BaseException, kind: type | None) -> str:

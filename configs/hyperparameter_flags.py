@@ -9,21 +9,25 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from selftuning.configs.errors import ConfigError
-from selftuning.configs.settings import Hyperparameter, default_hyperparameters, is_in_outer
+from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter
 
-GROUP = Group("Hyperparameters", sort_key=1)
+GROUP = Group(
+    "Hyperparameters",
+    help=", ".join(f"{name}: {one.label}" for name, one in BUILT_IN.items()),
+    sort_key=1,
+)
 
 
 def _flag(text: str, show: Callable[[Hyperparameter], str] | None = None) -> Parameter:
     if show is not None:
-        defaults = (f"{name}={show(value)}" for name, value in default_hyperparameters().items())
-        text += f" [default: {' '.join(defaults)}]"
+        defaults = {name: show(one.default) for name, one in BUILT_IN.items()}
+        shown = " ".join(f"{name}={text}" for name, text in defaults.items() if text)
+        text += f" [default: {shown}]"
     return Parameter(help=text, group=GROUP, negative_iterable=(), show_default=False)
 
 
 def _names(tuned: bool) -> str:
-    defaults = default_hyperparameters().items()
-    return ", ".join(name for name, value in defaults if value.tuned == tuned)
+    return ", ".join(name for name, one in BUILT_IN.items() if one.default.tuned == tuned)
 
 
 _START = _flag("NAME=VALUE: value at the first step.", lambda h: f"{h.start:g}")
@@ -31,7 +35,8 @@ _FIX = _flag(f"NAME: keep it at its start, as is the default for {_names(tuned=F
 _TUNE = _flag(f"NAME: tune it online, as is the default for {_names(tuned=True)}.")
 _BOUNDS = _flag("NAME=LOW:HIGH: values that tuning may reach.", lambda h: f"{h.low:g}:{h.high:g}")
 _OUTER = _flag(
-    "NAME=VALUE: its value in the outer objective, which is never tuned.", lambda h: f"{h.outer:g}"
+    "NAME=VALUE: its value in the outer objective, which is never tuned.",
+    lambda h: "" if h.outer is None else f"{h.outer:g}",
 )
 
 
@@ -66,7 +71,7 @@ def edit(base: dict[str, Hyperparameter], flags: HyperparameterFlags) -> dict[st
     for flag, texts in (("start", flags.start), ("outer", flags.outer)):
         for text in texts:
             name, value = _split(f"--{flag}", text, "NAME=VALUE")
-            if flag == "outer" and name in base and not is_in_outer(name):
+            if flag == "outer" and name in base and base[name].outer is None:
                 raise ConfigError(f"--outer: {name} is no part of the outer objective")
             change(f"--{flag}", name, **{flag: _number(f"--{flag}", value, text)})
     for text in flags.bounds:

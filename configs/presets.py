@@ -14,14 +14,9 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from selftuning.configs.errors import ConfigError
-from selftuning.configs.settings import (
-    AgentSettings,
-    Hyperparameter,
-    RunSettings,
-    TuningSettings,
-    default_hyperparameters,
-)
+from selftuning.configs.errors import not_allowed
+from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter, default_hyperparameters
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 
 _MUJOCO = (
     "Ant|HalfCheetah|Hopper|Humanoid|HumanoidStandup|InvertedDoublePendulum|InvertedPendulum"
@@ -30,9 +25,15 @@ _MUJOCO = (
 
 
 def _centred(**values: float) -> dict[str, Hyperparameter]:
-    """The default hyperparameters, but for some that start at a value and have it as outer one."""
-    names = default_hyperparameters()
-    return names | {name: replace(names[name], start=x, outer=x) for name, x in values.items()}
+    """The default hyperparameters, but for some that start at a value.
+
+    It is also their value in the outer objective, if that reads them.
+    """
+    changed = default_hyperparameters()
+    for name, x in values.items():
+        outer = x if BUILT_IN[name].in_outer else None
+        changed[name] = replace(changed[name], start=x, outer=outer)
+    return changed
 
 
 def _only(names: dict[str, Hyperparameter], *tuned: str) -> dict[str, Hyperparameter]:
@@ -158,5 +159,5 @@ def with_method(settings: RunSettings, name: str) -> RunSettings:
       ConfigError: if there is no method of that name.
     """
     if name not in METHODS:
-        raise ConfigError(f"preset: {name!r} is not allowed; it must be {' | '.join(METHODS)}")
+        raise not_allowed("preset", repr(name), " | ".join(METHODS))
     return METHODS[name](settings)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import require
 
 Budget = Literal["member", "run"]
 Fitness = Literal["return", "reward"]
@@ -51,15 +51,10 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for the first field that is not allowed."""
-        _require(2 <= self.members <= 10_000, "members", self.members, "between 2 and 10000")
-        _require(self.budget in get_args(Budget), "budget", self.budget, "member | run")
-        _require(self.fitness in get_args(Fitness), "fitness", self.fitness, "return | reward")
-        _require(self.interval >= 1, "interval", self.interval, "at least 1")
-        _require(0 < self.fraction <= 0.5, "fraction", self.fraction, "above 0 and at most 0.5")
-        _require(1 < self.factor < math.inf, "factor", self.factor, "a finite number above 1")
-        _require(0 <= self.resample <= 1, "resample", self.resample, "between 0 and 1")
-
-
-def _require(condition: bool, name: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name}: {value} is not allowed; it must be {allowed}")
+        require(2 <= self.members <= 10_000, "members", self.members, "between 2 and 10000")
+        require(self.budget in get_args(Budget), "budget", self.budget, "member | run")
+        require(self.fitness in get_args(Fitness), "fitness", self.fitness, "return | reward")
+        require(self.interval >= 1, "interval", self.interval, "at least 1")
+        require(0 < self.fraction <= 0.5, "fraction", self.fraction, "above 0 and at most 0.5")
+        require(1 < self.factor < math.inf, "factor", self.factor, "a finite number above 1")
+        require(0 <= self.resample <= 1, "resample", self.resample, "between 0 and 1")

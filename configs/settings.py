@@ -9,36 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from selftuning.configs.hyperparameters import (
+    ANY_OPTIMIZER,
+    BUILT_IN,
+    Hyperparameter,
+    default_hyperparameters,
+)
+
 Backend = Literal["auto", "jax", "host"]
 Method = Literal["none", "mg", "bmg"]
 Algorithm = Literal["actor_critic", "q_lambda"]
 InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated"]
 MetaOptimizer = Literal["adam", "ogd", "ao_ftrl", "omega"]
 WandbMode = Literal["off", "offline", "online"]  # of no influence on a run, and in no settings
-
-
-@dataclass(frozen=True)
-class Hyperparameter:
-    """One hyperparameter of the inner loss or of the inner optimiser.
-
-    Attributes:
-      start: value at the first step.
-      low: smallest value that tuning may reach.
-      high: largest value that tuning may reach.
-      tuned: whether meta-gradients move it; if not, it keeps `start`.
-      outer: its value in the outer objective, which is never tuned.
-    """
-
-    start: float
-    low: float
-    high: float
-    tuned: bool
-    outer: float
-
-
-# What the losses read. The outer objective has values of its own for all but epsilon.
-IN_LOSS = ("gamma", "lambda", "policy", "critic", "entropy", "alpha_rho", "alpha_c")
-_OFF_POLICY = ("alpha_rho", "alpha_c")
 
 
 @dataclass(frozen=True)
@@ -80,10 +63,16 @@ class AgentSettings:
     @property
     def in_loss(self) -> tuple[str, ...]:
         """The hyperparameters that the loss or the behaviour reads."""
-        if self.algorithm == "q_lambda":
-            return ("gamma", "lambda", "epsilon")
-        off_policy = self.correction == "vtrace"
-        return tuple(name for name in IN_LOSS if off_policy or name not in _OFF_POLICY)
+        return _read_by(self.algorithm, self.correction)
+
+    @property
+    def in_optimizer(self) -> tuple[str, ...]:
+        """The hyperparameters that the inner optimiser reads."""
+        return _read_by(self.inner_optimizer, ANY_OPTIMIZER)
+
+
+def _read_by(*parts: str) -> tuple[str, ...]:
+    return tuple(name for name, one in BUILT_IN.items() if not set(parts).isdisjoint(one.read_by))
 
 
 @dataclass(frozen=True)
@@ -154,35 +143,6 @@ class TuningSettings:
     trust_region_cut: float = 0.25
 
 
-def default_hyperparameters() -> dict[str, Hyperparameter]:
-    """The hyperparameters of the agent, by name: all but those that extensions add."""
-    return {
-        "gamma": Hyperparameter(0.99, 0.1, 0.9999, True, 0.99),
-        "lambda": Hyperparameter(0.95, 0.01, 0.999, True, 0.95),
-        "entropy": Hyperparameter(0.01, 1e-5, 1.0, True, 0.01),
-        "critic": Hyperparameter(0.5, 1e-3, 10.0, True, 0.5),
-        "policy": Hyperparameter(1.0, 1e-2, 10.0, False, 1.0),
-        "alpha_rho": Hyperparameter(0.99, 0.01, 0.9999, False, 1.0),
-        "alpha_c": Hyperparameter(0.99, 0.01, 0.9999, False, 1.0),
-        "epsilon": Hyperparameter(0.1, 1e-3, 0.999, False, 0.1),
-        "learning_rate": Hyperparameter(3e-3, 1e-6, 1e-1, False, 3e-3),
-        "momentum": Hyperparameter(0.9, 0.0, 0.999, False, 0.9),
-        "hint_weight": Hyperparameter(0.5, 0.0, 10.0, False, 0.5),
-    }
-
-
-# Hyperparameters of inner optimisers, and those that read them.
-READ_BY: dict[str, tuple[InnerOptimizer, ...]] = {
-    "momentum": ("momentum", "adam", "accelerated"),
-    "hint_weight": ("accelerated",),
-}
-
-
-def is_in_outer(name: str) -> bool:
-    """Whether a hyperparameter, which may be of an extension, has an outer value that counts."""
-    return name in IN_LOSS or name not in default_hyperparameters()
-
-
 @dataclass(frozen=True)
 class RunSettings:
     """One training run.
@@ -215,13 +175,17 @@ class RunSettings:
     @property
     def in_loss(self) -> tuple[str, ...]:
         """The hyperparameters that the loss or the behaviour reads, those of extensions too."""
-        known = default_hyperparameters()
-        return (*self.agent.in_loss, *(name for name in self.hyperparameters if name not in known))
+        added = (name for name in self.hyperparameters if name not in BUILT_IN)
+        return (*self.agent.in_loss, *added)
 
     @property
     def in_use(self) -> dict[str, Hyperparameter]:
         """The hyperparameters that the loss, the behaviour or the inner optimiser reads."""
-        optimizer = self.agent.inner_optimizer
-        by_rule = (name for name, readers in READ_BY.items() if optimizer in readers)
-        read = {*self.in_loss, "learning_rate", *by_rule}
+        read = {*self.in_loss, *self.agent.in_optimizer}
         return {name: spec for name, spec in self.hyperparameters.items() if name in read}
+
+    @property
+    def outer(self) -> dict[str, float]:
+        """Values in the outer objective, of those hyperparameters that have one."""
+        names = self.hyperparameters.items()
+        return {name: spec.outer for name, spec in names if spec.outer is not None}

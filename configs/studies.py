@@ -18,11 +18,11 @@ from typing import Any, Literal, get_args
 import yaml
 
 from selftuning.configs import files, presets
-from selftuning.configs.errors import ConfigError
-from selftuning.configs.extensions import extended
+from selftuning.configs.errors import ConfigError, not_allowed, require
+from selftuning.configs.extensions import definitions, extended
 from selftuning.configs.searches import SearchSettings
-from selftuning.configs.settings import IN_LOSS, RunSettings
-from selftuning.configs.validate import domain, validate
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.validate import validate
 
 NAME = "study.yaml"  # of the settings in a study's directory
 
@@ -137,7 +137,7 @@ def preset(name: str) -> dict[str, Any]:
     for path in _presets():
         if path.name == f"{name}.yaml":
             return yaml.safe_load(path.read_text(encoding="utf-8"))
-    raise error("preset", repr(name), " | ".join(preset_names()))
+    raise not_allowed("preset", repr(name), " | ".join(preset_names()))
 
 
 def about_preset(name: str) -> str:
@@ -164,7 +164,7 @@ def layered(layers: Sequence[Mapping[str, Any]]) -> StudySettings:
     known = dict(METHODS)
     for layer in layers:
         if not isinstance(layer.get("run", {}), Mapping | None):
-            raise error("run", repr(layer["run"]), "a mapping of settings")
+            raise not_allowed("run", repr(layer["run"]), "a mapping of settings")
         if layer.get("methods") is not None:
             data["methods"] = _methods(layer["methods"], known)
             known |= data["methods"]
@@ -196,7 +196,7 @@ def _methods(data: Any, known: Mapping[str, StudyMethod]) -> dict[str, StudyMeth
                 raise ConfigError(f"methods: {name} is there twice")
         data = dict.fromkeys(names)
     if not isinstance(data, Mapping):
-        raise error("methods", repr(data), f"names of {', '.join(known)}")
+        raise not_allowed("methods", repr(data), f"names of {', '.join(known)}")
     return {str(name): _method(str(name), entry, known) for name, entry in data.items()}
 
 
@@ -208,7 +208,7 @@ def _method(name: str, entry: Any, known: Mapping[str, StudyMethod]) -> StudyMet
     if not entry:
         return _known(name, known)
     if not isinstance(entry, Mapping):
-        raise error(f"methods.{name}", repr(entry), "a mapping")
+        raise not_allowed(f"methods.{name}", repr(entry), "a mapping")
     fields = {key: value for key, value in entry.items() if key != "of"}
     given = files.structure(fields, StudyMethod, f"study, methods.{name}")
     if "of" not in entry:
@@ -222,7 +222,7 @@ def _method(name: str, entry: Any, known: Mapping[str, StudyMethod]) -> StudyMet
 
 def _known(name: str, known: Mapping[str, StudyMethod]) -> StudyMethod:
     if name not in known:
-        raise error("methods", repr(name), f"some of {', '.join(known)}")
+        raise not_allowed("methods", repr(name), f"some of {', '.join(known)}")
     return known[name]
 
 
@@ -269,8 +269,8 @@ def starts(study: StudySettings, name: str) -> list[Start]:
     if method.kind != "runs":
         return [{}]
     if method.at_outer:
-        specs = run_settings(study, name).in_use
-        return [{key: spec.outer for key, spec in specs.items() if key in IN_LOSS}]
+        settings = run_settings(study, name)
+        return [{key: x for key, x in settings.outer.items() if key in settings.in_use}]
     grid = study.starts if method.starts is None else method.starts
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
@@ -290,15 +290,15 @@ def check(study: StudySettings) -> None:
         ("devices", study.run.devices, 1, 1),
         ("number of methods", len(study.methods), 1, 1000),
     ):
-        if not low <= value <= high:
-            raise error(label, value, f"a whole number between {low} and {high}")
-    if study.target is not None and not math.isfinite(study.target):
-        raise error("target", study.target, "a finite number")
+        inside = low <= value <= high
+        require(inside, label, value, f"a whole number between {low} and {high}")
+    finite = study.target is None or math.isfinite(study.target)
+    require(finite, "target", study.target, "a finite number")
     for name, method in study.methods.items():
         if not name.replace("_", "").replace("-", "").isalnum():
-            raise error("methods", repr(name), "names of letters, digits, - and _")
+            raise not_allowed("methods", repr(name), "names of letters, digits, - and _")
         if method.kind not in get_args(Kind):
-            raise error(f"methods.{name}.kind", method.kind, " | ".join(get_args(Kind)))
+            raise not_allowed(f"methods.{name}.kind", method.kind, " | ".join(get_args(Kind)))
         _check_method(study, name)
 
 
@@ -308,7 +308,7 @@ def _check_method(study: StudySettings, name: str) -> None:
         for key, value in values.items():
             if key not in settings.in_use:
                 known = ", ".join(settings.in_use)
-                raise error("start", f"{key}={value:g} of {name}", f"one of {known}")
+                raise not_allowed("start", f"{key}={value:g} of {name}", f"one of {known}")
         if study.methods[name].kind == "runs":
             validate(started(settings, values))
         else:
@@ -320,12 +320,13 @@ def _check_search(study: StudySettings, name: str, settings: RunSettings) -> Non
     validate(settings)
     searched = [key for key, spec in settings.in_use.items() if spec.tuned]
     if not searched:
-        raise error("tuned hyperparameters", f"none for {name}", "one at least to search for")
+        raise not_allowed("tuned hyperparameters", f"none for {name}", "one at least to search for")
+    known = definitions(settings.extensions)
     for key in searched:
-        spec, (least, most) = settings.in_use[key], domain(key, settings.extensions)
+        spec, (least, most) = settings.in_use[key], known[key].domain
         if spec.low <= least or spec.high >= most < math.inf:
             allowed = f"inside {least:g}:{most:g} for {name}"
-            raise error(f"bounds of {key}", f"{spec.low:g}:{spec.high:g}", allowed)
+            raise not_allowed(f"bounds of {key}", f"{spec.low:g}:{spec.high:g}", allowed)
 
 
 def started(settings: RunSettings, values: Start) -> RunSettings:
@@ -361,8 +362,3 @@ def help_text() -> str:
         "the settings of DIR. Flags of single runs hold for all of them.\n\n"
         f"Methods:{methods}\n\nPresets:{known}"
     )
-
-
-def error(name: str, value: object, allowed: str) -> ConfigError:
-    """What is said of a setting that is not allowed."""
-    return ConfigError(f"{name}: {value} is not allowed; it must be {allowed}")

@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from selftuning.configs import extensions
-from selftuning.configs.errors import ConfigError
-from selftuning.configs.settings import (
-    READ_BY,
-    Hyperparameter,
-    RunSettings,
-    default_hyperparameters,
-)
-
-NAMES = tuple(default_hyperparameters())
-
-# Values that make sense at all, both ends included. A tuned hyperparameter also has bounds inside.
-DOMAINS = {
-    "gamma": (0.0, 1.0),
-    "lambda": (0.0, 1.0),
-    "entropy": (0.0, math.inf),
-    "critic": (0.0, math.inf),
-    "policy": (0.0, math.inf),
-    "alpha_rho": (0.0, 1.0),
-    "alpha_c": (0.0, 1.0),
-    "epsilon": (0.0, 1.0),
-    "learning_rate": (0.0, math.inf),
-    "momentum": (0.0, 0.9999),  # an average that never forgets never moves
-    "hint_weight": (0.0, math.inf),
-}
+from selftuning.configs.errors import ConfigError, not_allowed, require
+from selftuning.configs.hyperparameters import BUILT_IN, Definition, Hyperparameter
+from selftuning.configs.settings import AgentSettings, Algorithm, InnerOptimizer, RunSettings
 
 # Whole numbers, both ends included; others start at 1. The upper ends are far above use: they turn
 # a slip of the keyboard into a message where there would be an exhausted memory.
@@ -75,18 +53,18 @@ def validate(settings: RunSettings) -> None:
         ("tuning.context_hidden", settings.tuning.context_hidden),
     ):
         for width in widths:
-            _require(1 <= width <= 2**16, name, width, f"widths between 1 and {2**16}")
-    names = (*NAMES, *extensions.load(settings.extensions))
-    unknown = set(settings.hyperparameters) ^ set(names)
+            require(1 <= width <= 2**16, name, width, f"widths between 1 and {2**16}")
+    known = extensions.definitions(settings.extensions)
+    unknown = set(settings.hyperparameters) ^ set(known)
     if unknown:
         name = min(unknown)
         raise ConfigError(
-            f"hyperparameters: {name!r} missing or unknown; they are {', '.join(names)}"
+            f"hyperparameters: {name!r} missing or unknown; they are {', '.join(known)}"
         )
     for name, hyperparameter in settings.hyperparameters.items():
         tuned = hyperparameter.tuned and settings.tuning.method != "none"
-        _check_hyperparameter(name, hyperparameter, tuned, domain(name, settings.extensions))
-    _require(
+        _check_hyperparameter(known[name], hyperparameter, tuned)
+    require(
         settings.num_envs % settings.devices == 0,
         "num_envs",
         settings.num_envs,
@@ -97,32 +75,20 @@ def validate(settings: RunSettings) -> None:
         _check_tuning(settings)
 
 
-def domain(name: str, modules: Sequence[str] = ()) -> tuple[float, float]:
-    """Values of a hyperparameter that make sense at all, both ends included.
-
-    Args:
-      name: of the hyperparameter.
-      modules: extensions, one of which may have added it.
-    """
-    if name in DOMAINS:
-        return DOMAINS[name]
-    return extensions.DOMAINS[extensions.load(modules)[name].scale]
-
-
 def _check_agent(settings: RunSettings) -> None:
     """What the agent cannot do, or does not read."""
     agent = settings.agent
     if agent.algorithm == "q_lambda":
         added = ", ".join(settings.extensions)
-        _require(not added, "extensions", added, "left out for q_lambda, whose loss has no terms")
+        require(not added, "extensions", added, "left out for q_lambda, whose loss has no terms")
         for name, value, only in (
             ("heads", agent.heads, 1),
             ("correction", agent.correction, "none"),
             ("outer_critic", agent.outer_critic, False),
         ):
-            _require(value == only, f"agent.{name}", value, f"{only} for q_lambda")
+            require(value == only, f"agent.{name}", value, f"{only} for q_lambda")
     if agent.heads > 1:
-        _require(
+        require(
             agent.correction == "vtrace",
             "agent.correction",
             agent.correction,
@@ -131,14 +97,26 @@ def _check_agent(settings: RunSettings) -> None:
     if settings.tuning.method == "none":
         return
     for name in sorted(_tuned(settings) - set(settings.in_use)):
-        if name in READ_BY:
-            allowed = f"{' | '.join(READ_BY[name])} to tune {name}"
-            _require(False, "agent.inner_optimizer", agent.inner_optimizer, allowed)
-        elif agent.algorithm == "q_lambda" or name == "epsilon":
-            other = "q_lambda" if name == "epsilon" else "actor_critic"
-            allowed = f"{other} to tune {name} (--preset q_lambda tunes epsilon alone)"
-            _require(False, "agent.algorithm", agent.algorithm, allowed)
-        _require(False, "agent.correction", agent.correction, f"vtrace to tune {name}")
+        raise _unread(agent, name)
+
+
+def _unread(agent: AgentSettings, name: str) -> ConfigError:
+    """What has to change in the agent for one of its parts to read a hyperparameter."""
+    parts = {
+        "inner_optimizer": get_args(InnerOptimizer),
+        "algorithm": get_args(Algorithm),
+        "correction": ("vtrace",),
+    }
+    wanted = BUILT_IN[name].read_by
+    field = next(field for field, known in parts.items() if not set(known).isdisjoint(wanted))
+    readers = [reader for reader in wanted if reader in parts[field]]
+    # Q(lambda) has no corrections to choose from.
+    if field == "correction" and agent.algorithm == "q_lambda":
+        field, readers = "algorithm", ["actor_critic"]
+    allowed = f"{' | '.join(readers)} to tune {name}"
+    if field == "algorithm":
+        allowed += " (--preset q_lambda tunes epsilon alone)"
+    return not_allowed(f"agent.{field}", getattr(agent, field), allowed)
 
 
 def _check_tuning(settings: RunSettings) -> None:
@@ -146,44 +124,44 @@ def _check_tuning(settings: RunSettings) -> None:
     tuning, tuned = settings.tuning, _tuned(settings)
     explores = settings.agent.algorithm == "q_lambda"
     if explores:
-        _require(tuning.method == "bmg", "tuning.method", tuning.method, "none | bmg for q_lambda")
-        _require(tuning.matching == "kl", "tuning.matching", tuning.matching, "kl for q_lambda")
+        require(tuning.method == "bmg", "tuning.method", tuning.method, "none | bmg for q_lambda")
+        require(tuning.matching == "kl", "tuning.matching", tuning.matching, "kl for q_lambda")
         others = ", ".join(sorted(tuned - {"epsilon"}))
-        _require(not others, "tuned hyperparameters", others, "epsilon alone for q_lambda")
+        require(not others, "tuned hyperparameters", others, "epsilon alone for q_lambda")
     steps, allowed = tuning.inner_steps, "0 for q_lambda" if explores else "at least 1"
-    _require((steps == 0) == explores, "tuning.inner_steps", steps, allowed)
+    require((steps == 0) == explores, "tuning.inner_steps", steps, allowed)
     if "learning_rate" in tuned:
         # It plays its start plus all past gradients: what the trust region lowers would come back.
         adaptive = tuning.optimizer != "ao_ftrl"
         allowed = "adam | ogd | omega to tune learning_rate"
-        _require(adaptive, "tuning.optimizer", tuning.optimizer, allowed)
+        require(adaptive, "tuning.optimizer", tuning.optimizer, allowed)
     if tuning.differentiation == "implicit":
-        by_rule = ", ".join(sorted(tuned & {"learning_rate", *READ_BY}))
+        by_rule = ", ".join(sorted(tuned - set(settings.in_loss)))
         allowed = f"unrolled to tune {by_rule}, which no minimiser depends on"
-        _require(not by_rule, "tuning.differentiation", tuning.differentiation, allowed)
+        require(not by_rule, "tuning.differentiation", tuning.differentiation, allowed)
     if tuning.method == "bmg" and tuning.matching == "none":
         # An outer critic's target does not move the values that are matched.
         by_value = 0.0 if settings.agent.outer_critic and tuning.target_by == "outer" else 1.0
-        weight = tuning.value_weight * settings.hyperparameters["critic"].outer * by_value
+        weight = tuning.value_weight * settings.outer["critic"] * by_value
         weight += tuning.parameter_weight
         allowed = "reverse_kl | kl where nothing else is matched"
-        _require(weight > 0, "tuning.matching", tuning.matching, allowed)
+        require(weight > 0, "tuning.matching", tuning.matching, allowed)
     if tuning.target_last == "policy":
         allowed = "full where target_by is learned"
-        _require(tuning.target_by != "learned", "tuning.target_last", tuning.target_last, allowed)
+        require(tuning.target_by != "learned", "tuning.target_last", tuning.target_last, allowed)
     if tuning.resume == "student":
         window = tuning.inner_steps + (tuning.target_steps if tuning.method == "bmg" else 1)
         allowed = f"at least {window} (inner_steps and those that judge) to resume from the student"
-        _require(tuning.period >= window, "tuning.period", tuning.period, allowed)
+        require(tuning.period >= window, "tuning.period", tuning.period, allowed)
     if tuning.context != "none":
         for name in sorted(tuned):
             spec = settings.hyperparameters[name]
             allowed = f"between its bounds {spec.low:g}:{spec.high:g}, and not on them"
             inside = spec.low < spec.start < spec.high
-            _require(inside, f"start of {name}", spec.start, allowed)
+            require(inside, f"start of {name}", spec.start, allowed)
         if "learning_rate" in tuned:
             low = settings.hyperparameters["learning_rate"].low
-            _require(low > 0, "low of learning_rate", low, "above 0 for a meta-network")
+            require(low > 0, "low of learning_rate", low, "above 0 for a meta-network")
 
 
 def _tuned(settings: RunSettings) -> set[str]:
@@ -194,7 +172,7 @@ def check_count(name: str, value: int, prefix: str = "") -> None:
     """Checks a whole number by the name of its setting; raises ConfigError."""
     low, high = _COUNTS.get(name, _COUNT)
     allowed = f"a whole number between {low} and {high}"
-    _require(low <= value <= high, prefix + name, value, allowed)
+    require(low <= value <= high, prefix + name, value, allowed)
 
 
 def _check_field(prefix: str, name: str, value: Any, hint: Any) -> None:
@@ -203,29 +181,36 @@ def _check_field(prefix: str, name: str, value: Any, hint: Any) -> None:
     elif hint is float and name in _FROM_ZERO:
         most = _FROM_ZERO[name]
         allowed = "a number between 0 and 1" if most == 1 else "a finite number of at least 0"
-        _require(0 <= value <= most and math.isfinite(value), prefix + name, value, allowed)
+        require(0 <= value <= most and math.isfinite(value), prefix + name, value, allowed)
     elif name in _MAY_BE_INFINITE:
-        _require(value > 0, prefix + name, value, "a number above 0, inf for none")
+        require(value > 0, prefix + name, value, "a number above 0, inf for none")
     elif hint is float:
-        _require(0 < value < math.inf, prefix + name, value, "a finite number above 0")
+        require(0 < value < math.inf, prefix + name, value, "a finite number above 0")
     elif get_origin(hint) is Literal:
-        _require(value in get_args(hint), prefix + name, value, " | ".join(get_args(hint)))
+        require(value in get_args(hint), prefix + name, value, " | ".join(get_args(hint)))
 
 
 def _check_hyperparameter(
-    name: str, hyperparameter: Hyperparameter, tuned: bool, domain: tuple[float, float]
+    definition: Definition, hyperparameter: Hyperparameter, tuned: bool
 ) -> None:
-    least, most = domain
+    name, (least, most) = definition.name, definition.domain
     allowed = "a finite number"
     if most < math.inf:
         allowed = f"a number between {least:g} and {most:g}"
     elif least > -math.inf:
         allowed += f" of at least {least:g}"
-    for key in ("start", "low", "high", "outer"):
-        value = getattr(hyperparameter, key)
-        _require(
-            least <= value <= most and math.isfinite(value), f"{key} of {name}", value, allowed
+    values = {key: getattr(hyperparameter, key) for key in ("start", "low", "high", "outer")}
+    if not definition.in_outer:
+        outer = values.pop("outer")
+        require(
+            outer is None,
+            f"outer of {name}",
+            outer,
+            "left out: it is no part of the outer objective",
         )
+    for key, value in values.items():
+        inside = value is not None and least <= value <= most and math.isfinite(value)
+        require(inside, f"{key} of {name}", value, allowed)
     low, high = hyperparameter.low, hyperparameter.high
     if low >= high:
         raise ConfigError(f"bounds of {name}: {low:g}:{high:g} is empty; LOW must be below HIGH")
@@ -239,8 +224,3 @@ def _check_hyperparameter(
         )
     if start in (least, most):  # tuning moves a logit or a logarithm, which is infinite there
         raise ConfigError(f"start of {name}: {start:g} cannot be tuned from{way_out}")
-
-
-def _require(condition: bool, name: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name}: {value} is not allowed; it must be {allowed}")

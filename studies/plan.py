@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from selftuning.configs import files, studies
+from selftuning.configs.errors import not_allowed
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Kind, Start, StudySettings
@@ -101,7 +102,7 @@ def _of_method(study: StudySettings, name: str) -> list[Unit]:
     settings, kind = studies.run_settings(study, name), study.methods[name].kind
     in_graph = registry.in_graph(settings.env, settings.backend)
     if kind != "runs" and not in_graph:
-        raise studies.error(
+        raise not_allowed(
             "methods",
             name,
             f"methods without a search for {settings.env}, which is not stepped in-graph",

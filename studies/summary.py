@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selftuning.agents.self_tuning import bijector
-from selftuning.configs import files, studies
+from selftuning.agents import scales
+from selftuning.configs import extensions, files, studies
 from selftuning.configs.studies import StudySettings
 from selftuning.envs import registry
 from selftuning.studies import statistics, study_files
@@ -138,8 +138,8 @@ def _convergence(settings: StudySettings, one: Contestant, name: str) -> dict[st
     known = [end for end in ends if math.isfinite(end)]
     begins = [start.get(name, math.nan) for start in one.starts]
     differ = len(set(begins)) > 1
-    modules = studies.run_settings(settings, one.name).extensions
-    raw: Callable[..., Any] = bijector(name, modules).inverse
+    known = extensions.definitions(studies.run_settings(settings, one.name).extensions)
+    raw: Callable[..., Any] = scales.bijector(known[name]).inverse
     result: dict[str, Any] = {
         "method": one.name,
         "hyperparameter": name,

@@ -63,7 +63,7 @@ def task_of(settings, actions):
         agent.normalize_advantage,
         agent.max_grad_norm,
         agent.inner_optimizer,
-        {name: spec.outer for name, spec in settings.hyperparameters.items()},
+        settings.outer,
     )
 
 

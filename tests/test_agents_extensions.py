@@ -15,11 +15,10 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import run
-from selftuning.agents import actor_critic, inner, self_tuning
+from selftuning.agents import actor_critic, inner, scales, self_tuning
 from selftuning.configs import extensions
 from selftuning.configs.extensions import Own, extended
-from selftuning.configs.settings import Hyperparameter
-from selftuning.metagrad import hyperparams as hp
+from selftuning.configs.hyperparameters import Hyperparameter
 from selftuning.training import compilation_cache
 from tests import by_hand, own_terms
 from tests.own_terms import smoothness, surprise, temperature
@@ -205,14 +204,11 @@ def test_meta_gradients_of_own_weights_equal_finite_differences(name, method, K,
 
 @pytest.mark.parametrize("value", [0.2, 0.5])
 def test_scales_are_logarithms_log_odds_and_parts_of_the_range(value):
-    scales = [self_tuning.bijector(own.name, [MODULE]) for own in OWN]
+    bijectors = [scales.bijector(own.definition) for own in OWN]
     expected = np.log(value), value / WIDTH, np.log(value / (1 - value))
-    for scale, raw in zip(scales, expected, strict=True):
-        np.testing.assert_allclose(scale.inverse(value), raw, rtol=1e-6)
-        np.testing.assert_allclose(scale.forward(raw), value, rtol=1e-6)
-    assert self_tuning.bijector("gamma") is hp.UNIT_INTERVAL
-    with pytest.raises(KeyError):
-        self_tuning.bijector("gama", [MODULE])
+    for bijector, raw in zip(bijectors, expected, strict=True):
+        np.testing.assert_allclose(bijector.inverse(value), raw, rtol=1e-6)
+        np.testing.assert_allclose(bijector.forward(raw), value, rtol=1e-6)
 
 
 @pytest.fixture
@@ -299,7 +295,7 @@ def test_a_run_tunes_own_weights_and_its_settings_alone_repeat_it(here, monkeypa
     }
     for own in OWN:
         path = one["hyperparameters"][own.name]
-        assert path["tuned"] and path["start"] == own.hyperparameter.start != path["end"]
+        assert path["tuned"] and path["start"] == own.definition.default.start != path["end"]
     capsys.readouterr()
     assert run.main(["eval", "one"]) == 0
     assert f"{one['eval_return_mean']:.1f} " in capsys.readouterr().out

@@ -12,14 +12,13 @@ import pytest
 
 from selftuning.agents import inner, self_tuning
 from selftuning.agents.inner import Experience
+from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import (
-    READ_BY,
     AgentSettings,
     InnerOptimizer,
     MetaOptimizer,
     RunSettings,
     TuningSettings,
-    default_hyperparameters,
 )
 from selftuning.metagrad import hyperparams as hp
 from tests.quick_jit import quick_jit
@@ -51,8 +50,8 @@ def test_the_settings_know_which_rule_reads_what(name):
     values = Recording({n: h.start for n, h in default_hyperparameters().items()})
     params = jnp.ones(3)
     rule.update(params, rule.init(params), params, values)
-    assert values.read == {"learning_rate"} | {n for n, names in READ_BY.items() if name in names}
     settings = RunSettings(agent=AgentSettings(inner_optimizer=name))
+    assert values.read == set(settings.agent.in_optimizer)
     assert set(settings.in_use) == set(settings.agent.in_loss) | values.read
 
 

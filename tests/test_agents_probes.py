@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 
 from selftuning.agents import actor_critic, self_tuning
-from selftuning.configs.settings import (
-    AgentSettings,
-    RunSettings,
-    TuningSettings,
-    default_hyperparameters,
-)
+from selftuning.configs.hyperparameters import default_hyperparameters
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.training.runner import make_runner
 from tests import probes
 

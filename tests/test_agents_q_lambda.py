@@ -11,12 +11,8 @@ import pytest
 from selftuning.agents import inner, q_lambda, self_tuning
 from selftuning.agents.inner import Experience
 from selftuning.configs.errors import ConfigError
-from selftuning.configs.settings import (
-    AgentSettings,
-    RunSettings,
-    TuningSettings,
-    default_hyperparameters,
-)
+from selftuning.configs.hyperparameters import default_hyperparameters
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.configs.validate import validate
 from selftuning.training.runner import make_runner
 from tests import probes

@@ -11,12 +11,8 @@ import pytest
 from selftuning.agents import actor_critic, inner, self_tuning
 from selftuning.agents.actor_critic import Trajectory
 from selftuning.agents.inner import Experience
-from selftuning.configs.settings import (
-    AgentSettings,
-    Hyperparameter,
-    RunSettings,
-    TuningSettings,
-)
+from selftuning.configs.hyperparameters import Hyperparameter
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from tests.quick_jit import quick_jit
 
 T, B = 4, 3
@@ -34,10 +30,10 @@ HYPERPARAMETERS = {
     "policy": Hyperparameter(0.7, 1e-2, 10.0, True, 1.2),
     "alpha_rho": Hyperparameter(0.7, 0.01, 0.9999, True, 0.9),
     "alpha_c": Hyperparameter(0.6, 0.01, 0.9999, True, 0.8),
-    "epsilon": Hyperparameter(0.3, 1e-3, 0.999, True, 0.1),
-    "learning_rate": Hyperparameter(1e-2, 1e-6, 1e-1, True, 1e-2),
-    "momentum": Hyperparameter(0.7, 0.0, 0.999, True, 0.9),
-    "hint_weight": Hyperparameter(0.5, 0.0, 10.0, True, 1.0),
+    "epsilon": Hyperparameter(0.3, 1e-3, 0.999, True),
+    "learning_rate": Hyperparameter(1e-2, 1e-6, 1e-1, True),
+    "momentum": Hyperparameter(0.7, 0.0, 0.999, True),
+    "hint_weight": Hyperparameter(0.5, 0.0, 10.0, True),
 }
 
 

@@ -8,12 +8,8 @@ import pytest
 import run
 from selftuning.configs import cli, files, presets
 from selftuning.configs.errors import ConfigError
-from selftuning.configs.settings import (
-    AgentSettings,
-    RunSettings,
-    TuningSettings,
-    default_hyperparameters,
-)
+from selftuning.configs.hyperparameters import default_hyperparameters
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.configs.validate import validate
 
 

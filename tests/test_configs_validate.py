@@ -7,12 +7,8 @@ from dataclasses import replace
 import pytest
 
 from selftuning.configs.errors import ConfigError
-from selftuning.configs.settings import (
-    AgentSettings,
-    RunSettings,
-    TuningSettings,
-    default_hyperparameters,
-)
+from selftuning.configs.hyperparameters import default_hyperparameters
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.configs.validate import validate
 
 Q_LAMBDA = {"algorithm": "q_lambda"}

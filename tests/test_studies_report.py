@@ -281,7 +281,11 @@ def test_a_single_start_is_left_out_with_a_reason():
 def test_paths_have_seeds_means_starts_and_the_outer_value(report):
     one = report.study.named("bmg")
     assert one is not None
-    charts = [c for c in report.charts("paths") if c["layout"]["yaxis"]["title"]["text"] == "gamma"]
+    charts = [
+        c
+        for c in report.charts("paths")
+        if c["layout"]["yaxis"]["title"]["text"] == "discount gamma"
+    ]
     chart = charts[0]
     forward = report_scales.scale_of("gamma").forward
     (outer,) = (t for t in chart["data"] if t.get("line", {}).get("dash") == "2px,3px")

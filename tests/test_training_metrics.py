@@ -12,7 +12,8 @@ from PIL import Image
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
-from selftuning.configs.settings import RunSettings, default_hyperparameters
+from selftuning.configs.hyperparameters import BUILT_IN, default_hyperparameters
+from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import TaskSpec
 from selftuning.training import plots
 from selftuning.training.metrics import (
@@ -176,21 +177,21 @@ def test_plots_can_be_drawn_of_little_and_of_boundary_values(tmp_path):
         values["lambda"] = np.ones(count)
         tuned = dict.fromkeys(settings, True)
         plots.hyperparameter_paths(
-            tmp_path / path, "paths", np.arange(count), values, settings, tuned
+            tmp_path / path, "paths", np.arange(count), values, settings, tuned, BUILT_IN
         )
     for path in tmp_path.iterdir():
         assert min(Image.open(path).size) > 200
 
 
-@example(low=0.2727272727272727, factor=9.0, name="gamma")
+@example(low=0.2727272727272727, factor=9.0, scale="unit")
 @given(
-    low=st.floats(1e-7, 10.0), factor=st.floats(9.0, 1e7), name=st.sampled_from(["gamma", "critic"])
+    low=st.floats(1e-7, 10.0), factor=st.floats(9.0, 1e7), scale=st.sampled_from(["unit", "log"])
 )
-def test_axes_have_a_few_round_ticks(low, factor, name):
+def test_axes_have_a_few_round_ticks(low, factor, scale):
     high = low * factor
-    if name == "gamma":
+    if scale == "unit":
         low, high = low / (1 + low), high / (1 + high)
-    ticks = plots._ticks(name, low, high)
+    ticks = plots._ticks(scale, low, high)
     assert ticks == sorted(set(ticks)) and all(low <= tick <= high for tick in ticks)
     assert 2 <= len(ticks) <= 16
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from selftuning.configs.settings import IN_LOSS, Hyperparameter
+from selftuning.configs.hyperparameters import Definition, Hyperparameter, Scale
 from selftuning.training.metrics import WINDOW, Episodes
 
 _DPI = 150
@@ -20,7 +20,6 @@ _POINTS = 2000  # a line needs no more
 _BINS = 500  # of rewards, the noise of which is to be seen
 _SMOOTH = 10  # bins in a smoothed reward: short beside what a task that changes goes through
 _COLUMNS = 3
-_UNIT = ("gamma", "lambda", "momentum")  # differences near 1 matter: on a logit scale
 _HEADS = ("C0", "C2", "C4", "C5", "C6", "C8", "C9", "C7")  # none that means something else here
 _MOST_TICKS = 7
 _SMALLEST_SPAN = 3.0  # of a scale, as a factor to both sides of all that is shown
@@ -97,6 +96,7 @@ def hyperparameter_paths(
     values: Mapping[str, np.ndarray],
     settings: Mapping[str, Hyperparameter],
     tuned: Mapping[str, bool],
+    known: Mapping[str, Definition],
 ) -> None:
     """Draws every hyperparameter over environment steps, its start marked.
 
@@ -107,12 +107,13 @@ def hyperparameter_paths(
       values: [N] by name, without the start; [N, H] where there is one a head, a line each.
       settings: start, bounds and outer value by name.
       tuned: which were tuned.
+      known: what they are.
     """
     rows = -(-len(values) // _COLUMNS)
     figure = Figure(figsize=(9.6, 0.9 + 2.2 * rows), layout="constrained")
     grid = list(figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True).flat)
     for axes, name in zip(grid, values, strict=False):
-        _draw_path(axes, name, env_steps, values[name], settings[name], tuned[name])
+        _draw_path(axes, known[name], env_steps, values[name], settings[name], tuned[name])
     drawn, spare = grid[: len(values)], grid[len(values) :]
     for axes in drawn[-_COLUMNS:]:  # the lowest of its column
         axes.set_xlabel("environment steps")
@@ -130,7 +131,7 @@ def hyperparameter_paths(
 
 def _draw_path(
     axes: Axes,
-    name: str,
+    definition: Definition,
     env_steps: np.ndarray,
     values: np.ndarray,
     spec: Hyperparameter,
@@ -141,8 +142,8 @@ def _draw_path(
     heads = values if values.ndim > 1 else values[:, None]
     start = np.full((1, heads.shape[1]), spec.start)
     lines = np.concatenate([start, heads[thin], heads[-1:]])
-    outer = [spec.outer] if tuned and name in IN_LOSS else []
-    _set_scale(axes, name, np.concatenate([lines.ravel(), outer]))
+    outer = [spec.outer] if tuned and spec.outer is not None else []
+    _set_scale(axes, definition.scale, np.concatenate([lines.ravel(), outer]))
     for value in outer:
         axes.axhline(value, color="C1", ls="--", lw=1, label="in the outer objective")
     bottom, top = axes.get_ylim()
@@ -155,7 +156,7 @@ def _draw_path(
     axes.plot(0, spec.start, "o", color="C3", ms=7, clip_on=False, zorder=3, label="start")
     axes.set_xlim(-0.03 * steps[-1], max(1, steps[-1]))
     _annotate_ends(axes, steps[-1], lines[-1])
-    axes.set_ylabel(name if tuned else f"{name} (fixed)")
+    axes.set_ylabel(definition.label if tuned else f"{definition.label} (fixed)")
     axes.spines[["top", "right"]].set_visible(False)
     _finish(axes)
 
@@ -178,28 +179,28 @@ def _annotate_ends(axes: Axes, step: float, ends: np.ndarray) -> None:
         )
 
 
-def _set_scale(axes: Axes, name: str, values: np.ndarray) -> None:
+def _set_scale(axes: Axes, scale: Scale, values: np.ndarray) -> None:
     """A logit or log scale around the values, unless one lies where that is infinite."""
-    upper = 1.0 if name in _UNIT else np.inf
-    if not np.all((values > 0) & (values < upper)):
+    upper = 1.0 if scale == "unit" else np.inf
+    if scale == "linear" or not np.all((values > 0) & (values < upper)):
         return
     # Odds of a probability and a positive number are alike: what counts is their ratio.
-    odds = values / (1 - values) if name in _UNIT else values
+    odds = values / (1 - values) if scale == "unit" else values
     low, high = odds.min() / _SMALLEST_SPAN, odds.max() * _SMALLEST_SPAN
-    if name in _UNIT:
+    if scale == "unit":
         low, high = low / (1 + low), high / (1 + high)
-    axes.set_yscale("logit" if name in _UNIT else "log")
+    axes.set_yscale("logit" if scale == "unit" else "log")
     axes.set_ylim(low, high)
-    axes.yaxis.set_major_locator(FixedLocator(_ticks(name, low, high)))
+    axes.yaxis.set_major_locator(FixedLocator(_ticks(scale, low, high)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
 
 
-def _ticks(name: str, low: float, high: float) -> list[float]:
+def _ticks(scale: Scale, low: float, high: float) -> list[float]:
     """Round numbers between two: of one digit, or powers of ten alone where there is room."""
     for digits in ((1, 2, 5), (1,)):
         small = [float(f"{digit}e{power}") for power in range(-9, 10) for digit in digits]
-        if name in _UNIT:
+        if scale == "unit":
             below_half = [tick for tick in [*small, 0.3] if tick < 0.5]
             candidates = [*below_half, 0.5, *(float(f"{1 - tick:.9g}") for tick in below_half)]
         else:

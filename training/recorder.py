@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from selftuning.configs.extensions import definitions
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import TaskSpec
 from selftuning.training.metrics import EpisodeStatistics, Log, RewardStatistics, finished_episodes
@@ -111,6 +112,7 @@ class Recorder:
             {name: self._path(name) for name in settings.in_use},
             settings.in_use,
             {name: self._tuned(name) for name in settings.in_use},
+            definitions(settings.extensions),
         )
 
     def _path(self, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from selftuning.configs.settings import Hyperparameter
+from selftuning.configs.hyperparameters import Hyperparameter
 from selftuning.configs.studies import Start
 from selftuning.studies.contestants import Contestant, in_words
 from selftuning.studies.report.parts import Chart
@@ -30,6 +30,7 @@ class Panel(NamedTuple):
     Attributes:
       one: the contestant.
       name: of the hyperparameter.
+      label: of it, in words.
       spec: of the hyperparameter, as the contestant has it.
       scale: on which it is tuned.
       steps: at each point [P], the start included if there is one.
@@ -38,6 +39,7 @@ class Panel(NamedTuple):
 
     one: Contestant
     name: str
+    label: str
     spec: Hyperparameter
     scale: Scale
     steps: np.ndarray
@@ -79,8 +81,10 @@ def chart(panel: Panel, scale: Scale, axis: Mapping[str, Any], looks: Mapping[st
       looks: of starts, by `start_name`.
     """
     one, last = panel.one, int(panel.steps[-1])
-    outer = float(scale.forward(np.array(panel.spec.outer)))
-    traces = [_outer(outer, last)] if np.isfinite(outer) else []
+    traces = []
+    if panel.spec.outer is not None:
+        outer = float(scale.forward(np.array(panel.spec.outer)))
+        traces += [_outer(outer, last)] if np.isfinite(outer) else []
     groups = [start_name(one, start) for start in one.starts]
     parts = list(zip(groups, panel.values, panel.means, strict=True))
     for group, values, _ in parts if seeds(one) > 1 else ():
@@ -90,10 +94,11 @@ def chart(panel: Panel, scale: Scale, axis: Mapping[str, Any], looks: Mapping[st
         traces.append(_thick(panel, scale, mean, group, looks[group], sizes))
     starts, before = ([], 0.0) if panel.searched else _starts(panel, scale, looks)
     across = steps_axis(last, before, nticks=5)
-    drawn = figure([*traces, *starts], across, {"title": panel.name, **axis}, hovermode="closest")
+    drawn = figure([*traces, *starts], across, {"title": panel.label, **axis}, hovermode="closest")
     ends = [f"{_start_said(x, panel)} at {value_said(panel.scale, m[-1])}" for x, _, m in parts]
-    words = f"Lines of {panel.name} over environment steps under {one.label}. Ends: " + "; ".join(
-        ends
+    words = (
+        f"Lines of the {panel.label} over environment steps under {one.label}. Ends: "
+        + "; ".join(ends)
     )
     return Chart(drawn, f"{words}.", _HEIGHT, one.label)
 
@@ -147,7 +152,7 @@ def _thick(
         marker={"symbol": look.symbol, "size": sizes, "color": look.colour} | _PLAIN,
         meta=wrapped(group or "the only start"),
         legendgroup=group,
-        hovertemplate=f"{panel.name} <b>%{{customdata}}</b><br>after %{{x:,}} steps<br>%{{meta}}"
+        hovertemplate=f"{panel.label} <b>%{{customdata}}</b><br>after %{{x:,}} steps<br>%{{meta}}"
         "<extra></extra>",
     )
 
@@ -182,7 +187,7 @@ def _symbol(
         marker={"symbol": look.symbol, "size": 9, "color": look.colour},
         meta=wrapped(name),
         legendgroup=group,
-        hovertemplate=f"starts at {panel.name} <b>%{{customdata}}</b><br>%{{meta}}<extra></extra>",
+        hovertemplate=f"starts at {panel.label} <b>%{{customdata}}</b><br>%{{meta}}<extra></extra>",
     )
 
 

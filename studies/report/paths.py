@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from selftuning.configs import studies
+from selftuning.configs.extensions import definitions
 from selftuning.studies.contestants import Contestant, thinned
 from selftuning.studies.report.parts import Key, Picture, Section, Table
 from selftuning.studies.report.path_charts import (
@@ -45,7 +46,8 @@ def section(study: Study, convergence: Sequence[Mapping[str, Any]]) -> Section:
     legend = [Key(start, look, start, point=True) for start, look in looks.items() if start]
     if len(legend) < 2:
         legend = []
-    legend.append(Key("value in the outer objective", OUTER))
+    if any(panel.spec.outer is not None for name in names for panel in _panels(study, name)):
+        legend.append(Key("value in the outer objective", OUTER))
     pictures = [_picture(study, name, looks, convergence) for name in names]
     return Section("paths", title, _introduction(study, convergence), legend, pictures)
 
@@ -91,21 +93,18 @@ def _introduction(study: Study, convergence: Sequence[Mapping[str, Any]]) -> lis
 def _picture(
     study: Study, name: str, looks: Mapping[str, Look], convergence: Sequence[Mapping[str, Any]]
 ) -> Picture:
-    panels = [_panel(study, one, name) for one in study.contestants if name in one.tuned]
-    scale = panels[0].scale
+    panels = _panels(study, name)
+    scale, label = panels[0].scale, panels[0].label
     seen = [scale.forward(values) for panel in panels for values in _seen(panel)]
     axis = scale.axis(np.concatenate(seen))
     charts = [chart(panel, scale, axis, looks) for panel in panels]
     found = {c["method"]: c for c in convergence if c["hyperparameter"] == name}
     labels = {panel.one.name: panel.one.label for panel in panels}
-    outer = sorted({panel.spec.outer for panel in panels})
-    hidden = [value for value in outer if not np.isfinite(scale.forward(np.array(value)))]
-    off = f" {listed([f'{value:g}' for value in hidden])} is beyond every axis." if hidden else ""
     return Picture(
-        f"the paths of {name}",
+        f"the paths of the {label}",
         charts,
-        f"{name} over environment steps, the same axis for all methods. Its value in the outer "
-        f"objective is {listed([f'{value:g}' for value in outer])}.{off}",
+        f"The {label} over environment steps, the same axis for all methods."
+        + _outer_said(panels, scale),
         _numbers(panels),
         [
             _finding(labels[method], name, one, panel)
@@ -117,25 +116,43 @@ def _picture(
     )
 
 
+def _outer_said(panels: Sequence[Panel], scale: Scale) -> str:
+    """Its values in the outer objective, if that reads it at all."""
+    values = sorted({panel.spec.outer for panel in panels if panel.spec.outer is not None})
+    if not values:
+        return ""
+    said = f" Its value in the outer objective is {listed([f'{value:g}' for value in values])}."
+    hidden = [value for value in values if not np.isfinite(scale.forward(np.array(value)))]
+    if hidden:
+        said += f" {listed([f'{value:g}' for value in hidden])} is beyond every axis."
+    return said
+
+
+def _panels(study: Study, name: str) -> list[Panel]:
+    return [_panel(study, one, name) for one in study.contestants if name in one.tuned]
+
+
 def _panel(study: Study, one: Contestant, name: str) -> Panel:
     method = study.measured.settings.methods[one.name]
     assert method.kind == one.kind
     settings = studies.run_settings(study.measured.settings, one.name)
     spec, scale = settings.in_use[name], scale_of(name, settings.extensions)
+    label = definitions(settings.extensions)[name].label
     steps, values = thinned(one, one.paths[name])
     if one.kind != "runs":
-        return Panel(one, name, spec, scale, steps, values)
+        return Panel(one, name, label, spec, scale, steps, values)
     values = [
         np.concatenate([np.full((len(x), 1), start.get(name, spec.start)), x], 1)
         for start, x in zip(one.starts, values, strict=True)
     ]
-    return Panel(one, name, spec, scale, np.concatenate([[0], steps]), values)
+    return Panel(one, name, label, spec, scale, np.concatenate([[0], steps]), values)
 
 
 def _seen(panel: Panel) -> list[np.ndarray]:
     """All values that are drawn."""
     drawn = [values[: drawn_seeds(panel.one)].ravel() for values in panel.values]
-    return [*drawn, *panel.means, np.array([panel.spec.outer])]
+    outer = [] if panel.spec.outer is None else [np.array([panel.spec.outer])]
+    return [*drawn, *panel.means, *outer]
 
 
 def _finding(label: str, name: str, found: Mapping[str, Any], panel: Panel) -> str:
@@ -168,7 +185,7 @@ def _range_said(scale: Scale, ends: Sequence[float]) -> str:
 
 def _numbers(panels: Sequence[Panel]) -> Table:
     """Means of each start on the way, and how far seeds are apart in the end."""
-    name = panels[0].name
+    label = panels[0].label
     rows = []
     for panel in panels:
         places = np.linspace(0, len(panel.steps) - 1, 5).round().astype(int)
@@ -179,5 +196,5 @@ def _numbers(panels: Sequence[Panel]) -> Table:
             group = start_name(panel.one, start) or "the only one"
             rows.append([panel.one.label, group, *row, apart])
     head = ["method", "start", "at first", "at 25%", "at 50%", "at 75%", "at the end"]
-    caption = f"Mean {name} over the seeds of each start, by part of the environment steps"
+    caption = f"Mean {label} over the seeds of each start, by part of the environment steps"
     return Table(caption, [*head, "seeds at the end"], rows)

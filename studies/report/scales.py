@@ -7,12 +7,12 @@ own, for Plotly has no log-odds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from selftuning.configs.validate import domain
+from selftuning.configs import extensions, hyperparameters
 from selftuning.studies.report.style import number
 
 _ROOM = 0.07  # of the axis, at both ends
@@ -111,12 +111,16 @@ LOG_ODDS = Scale(_odds, _probability, _ODDS, _near_one)
 LINEAR = Scale(np.asarray, np.asarray, (), number)
 
 
+_SCALES: Mapping[hyperparameters.Scale, Scale] = {
+    "log": LOGARITHM,
+    "unit": LOG_ODDS,
+    "linear": LINEAR,
+}
+
+
 def scale_of(name: str, modules: Sequence[str] = ()) -> Scale:
     """The scale of a hyperparameter, which may be of an extension."""
-    least, most = domain(name, modules)
-    if least < 0:
-        return LINEAR
-    return LOG_ODDS if most <= 1 else LOGARITHM
+    return _SCALES[extensions.definitions(modules)[name].scale]
 
 
 def value_said(scale: Scale, value: float) -> str:

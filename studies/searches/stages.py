@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import not_allowed
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
 from selftuning.studies import population
@@ -151,12 +151,8 @@ def start_members(
 def _given(settings: RunSettings, name: str, values: Any, shape: tuple[int, int]) -> jax.Array:
     """Start values [R, P] of one hyperparameter, of which [P] or [R, P] are given."""
     if name not in settings.in_use:
-        raise _error("starts", name, f"one of {', '.join(settings.in_use)}")
+        raise not_allowed("starts", name, f"one of {', '.join(settings.in_use)}")
     array = jnp.asarray(values, float)
     if array.shape not in (shape, shape[1:]):
-        raise _error(f"starts of {name}", array.shape, f"an array {shape[1:]} or {shape}")
+        raise not_allowed(f"starts of {name}", array.shape, f"an array {shape[1:]} or {shape}")
     return jnp.broadcast_to(array, shape)
-
-
-def _error(name: str, value: object, allowed: str) -> ConfigError:
-    return ConfigError(f"{name}: {value} is not allowed; it must be {allowed}")
