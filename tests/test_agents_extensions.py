@@ -18,7 +18,7 @@ import run
 from selftuning.agents import actor_critic, inner, scales, self_tuning
 from selftuning.configs import extensions
 from selftuning.configs.extensions import Own, extended
-from selftuning.configs.hyperparameters import Hyperparameter
+from selftuning.configs.hyperparameters import Definition, Hyperparameter
 from selftuning.training import compilation_cache
 from tests import by_hand, own_terms
 from tests.own_terms import smoothness, surprise, temperature
@@ -38,9 +38,10 @@ from tests.test_agents_self_tuning import stack
 ROOT = Path(__file__).parent.parent
 MODULE = "tests.own_terms"
 OWN = (smoothness, surprise, temperature)
-WIDTH = surprise.hyperparameter.high - surprise.hyperparameter.low
+WIDTH = surprise.definition.default.high - surprise.definition.default.low
 STEP = 2e-5  # of a raw value, to either side
 SPEC = Hyperparameter(0.5, 0.1, 1.0, True, 0.0)
+PROBE = Definition("probe", "probe", "log", SPEC, ("actor_critic",))
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_losses_are_the_sums_that_a_user_would_write(name, float64):
 def seen_by(kind, made, params, frozen):
     """What a term of a kind is given."""
     given = []
-    spec = Own("probe", kind, SPEC, "log", lambda seen: given.append(seen) or 0 * seen.value)
+    spec = Own(PROBE, kind, lambda seen: given.append(seen) or 0 * seen.value)
     settings = settings_of("on policy").agent
     ac = actor_critic.make(OBSERVATIONS, actions_of("on policy"), settings, {}, {"probe": spec})
     hyper = {"gamma": 0.9, "lambda": 0.8, "policy": 1.0, "critic": 1.0, "entropy": 0.0}
