@@ -112,10 +112,10 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _exactly)
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
-    kind = dict[str, Hyperparameter]
-    as_written = converter.gen_structure_mapping(kind)
+    named = dict[str, Hyperparameter]
+    as_written = converter.gen_structure_mapping(named)
     converter.register_structure_hook_func(
-        lambda other: other == kind, lambda value, kind: _without_outer(as_written(value, kind))
+        lambda kind: kind == named, lambda value, kind: _without_outer(as_written(value, kind))
     )
     return converter
 

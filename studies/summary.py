@@ -138,8 +138,9 @@ def _convergence(settings: StudySettings, one: Contestant, name: str) -> dict[st
     known = [end for end in ends if math.isfinite(end)]
     begins = [start.get(name, math.nan) for start in one.starts]
     differ = len(set(begins)) > 1
-    known = extensions.definitions(studies.run_settings(settings, one.name).extensions)
-    raw: Callable[..., Any] = scales.bijector(known[name]).inverse
+    modules = studies.run_settings(settings, one.name).extensions
+    definition = extensions.definitions(modules)[name]
+    raw: Callable[..., Any] = scales.bijector(definition).inverse
     result: dict[str, Any] = {
         "method": one.name,
         "hyperparameter": name,
