@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -22,8 +23,12 @@ PLACEHOLDER = re.compile(r"\b(RUN|DIR\d?|FILE|N|ID)\b")
 def blocks(document: str) -> list[tuple[str, str, str]]:
     """Language, name and text of the fenced blocks of a document."""
     tokens = MarkdownIt().parse((ROOT / document).read_text(encoding="utf-8"))
-    fences = [token for token in tokens if token.type == "fence"]
-    return [(*token.info.partition(" ")[::2], token.content) for token in fences]
+    found = []
+    for token in tokens:
+        if token.type == "fence":
+            title = re.search(r'title="(.*)"', token.info)
+            found.append((token.info.split(" ")[0], title[1] if title else "", token.content))
+    return found
 
 
 def commands(document: str) -> list[str]:
@@ -50,6 +55,21 @@ def test_commands_are_understood(document, monkeypatch):
 def test_the_tutorial_sets_up_as_the_readme_does():
     (install, *_) = (text for language, _, text in blocks(TUTORIAL) if language == "sh")
     assert install in [text for _, _, text in blocks("README.md")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tuned_digits.py", "own_loop.py", "own_loss.py"])
+def test_the_examples_of_layers_run_and_tune(name, tmp_path):
+    """Each is complete in itself, and shows what the page says of it."""
+    (text,) = (text for _, title, text in blocks("docs/layers.md") if title == name)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    after = runpy.run_path(str(tmp_path / name))
+    if name == "tuned_digits.py":
+        assert after["means"][True] < 0.5 * after["means"][False]
+    elif name == "own_loop.py":
+        assert (after["gamma"][:, -1] > 0.98).all()
+    else:
+        assert after["means"][False] < 0.4 < 0.7 < after["means"][True]
 
 
 @pytest.mark.slow
