@@ -21,6 +21,20 @@ _RENAMED: dict[tuple[type, str], str] = {
 }
 
 
+def fields_by_flag(settings_class: type) -> dict[str, str]:
+    """Names of the flags of a settings class, and the fields that they set."""
+    return {
+        _RENAMED.get((settings_class, field.name), field.name): field.name
+        for field in dataclasses.fields(settings_class)
+        if not _is_nested(field)
+    }
+
+
+def _is_nested(field: dataclasses.Field) -> bool:
+    nested = dataclasses.is_dataclass(field.default)
+    return nested or field.default is dataclasses.MISSING
+
+
 def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) -> Any:
     """A dataclass with the fields of a settings class as flags that may be left out (None).
 
@@ -33,8 +47,7 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
     flags: list[tuple[str, Any, Any]] = []
     for field in dataclasses.fields(settings_class):
         default = field.default
-        nested = dataclasses.is_dataclass(default) or default is dataclasses.MISSING
-        if nested or field.name in without:
+        if _is_nested(field) or field.name in without:
             continue
         several = isinstance(default, tuple)
         shown = " ".join(map(str, default)) or "none" if isinstance(default, tuple) else default
@@ -56,8 +69,8 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
 
 def given(flags: Any, settings_class: type) -> dict[str, Any]:
     """The flags that were given, by the names of their settings."""
-    fields = {flag: field for (owner, field), flag in _RENAMED.items() if owner is settings_class}
-    values = {fields.get(name, name): value for name, value in vars(flags).items()}
+    fields = fields_by_flag(settings_class)
+    values = {fields[name]: value for name, value in vars(flags).items()}
     return {name: value for name, value in values.items() if value is not None}
 
 

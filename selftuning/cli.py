@@ -69,16 +69,18 @@ def _run(command: cli.Command) -> int:
 
         compare.run(*command, console)
         return 0
-    from selftuning.training import loop, parallel, report
+    from selftuning.training import parallel, report
+    from selftuning.training import run as runs
 
     def train(settings, out, shown):
         where = Console(quiet=not shown)
         # Of several processes that train one agent, the one that shows it logs it.
-        result = loop.train(settings, out, where, command.wandb if shown else "off")
+        wandb = command.wandb if shown else "off"
+        result = runs.train(settings, where, out=out, wandb=wandb)
         report.print_run(where, result.directory, result.summary, result.evaluation)
         if result.summary["diverged"]:
             return 1
-        return 0 if result.evaluation else 130
+        return 130 if result.interrupted else 0
 
     if command.cluster is None:
         return train(command.settings, command.out, True)

@@ -1,8 +1,6 @@
 """How a run is divided into chunks, and greedy evaluation."""
 
-import io
 from contextlib import closing
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,13 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from rich.console import Console
 
-from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
 from selftuning.training import evaluation, loop, report
-from selftuning.training.progress import Snapshot
-from selftuning.training.runner import Runner
 
 
 @settings(max_examples=200, deadline=None)
@@ -35,32 +29,38 @@ def test_chunks_are_equal_and_steps_are_honoured(steps, steps_per_cycle):
     ("in_background", "order"),
     [(True, "advance advance add advance add add"), (False, "advance add " * 3)],
 )
-def test_a_chunk_is_logged_while_the_device_works_or_else_at_once(
-    in_background, order, tmp_path, monkeypatch
-):
+def test_a_chunk_is_logged_while_the_device_works_or_else_at_once(in_background, order):
     calls = []
 
     def advance(state):
         calls.append("advance")
-        return state, None
+        return state + 1, None
 
-    class Recorder:
-        def start_clock(self):
-            pass
+    def take(_):
+        calls.append("add")
+        return False
 
-        def add(self, metrics):
-            calls.append("add")
-            return Snapshot(1, 1.0, 1.0, None, 0.0, {})
+    ended = loop.run_chunks(advance, 0, 3, take, in_background=in_background)
+    assert calls == order.split() and (ended.state, ended.chunks) == (3, 3)
 
-    class State(NamedTuple):
-        agent: np.ndarray
 
-    monkeypatch.setattr(loop, "plan", lambda *_: loop.Plan(1, 3))
-    init, compile_cycles = lambda *_: State(np.zeros(1)), lambda *_: advance
-    runner = Runner(1, init, compile_cycles, in_background)
-    console = Console(file=io.StringIO())
-    training = loop._run(runner, Recorder(), RunSettings(), tmp_path / "agent", console)
-    assert calls == order.split() and not training.interrupted
+@pytest.mark.parametrize("in_background", [False, True])
+def test_a_run_ends_when_a_taker_has_seen_enough_and_all_is_taken(in_background):
+    taken = []
+
+    def take(metrics):
+        taken.append(metrics)
+        return metrics == 2
+
+    ended = loop.run_chunks(lambda s: (s + 1, s + 1), 0, 9, take, in_background=in_background)
+    assert taken == [*range(1, ended.chunks + 1)] and ended.chunks == 2 + in_background
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has():
+    ended = loop.run_chunks(
+        lambda s: (s + 1, s), 0, 9, lambda _: False, stopped=iter([False, False, True]).__next__
+    )
+    assert (ended.state, ended.chunks) == (2, 2)
 
 
 class PushTowardsThePole:

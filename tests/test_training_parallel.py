@@ -16,7 +16,7 @@ from safetensors import numpy as safetensors_numpy
 
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
-from selftuning.training import loop, parallel
+from selftuning.training import parallel, run
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +116,7 @@ def test_a_run_on_devices_that_are_not_there_writes_nothing(tmp_path):
     count = 2 * jax.device_count()
     settings = RunSettings(num_envs=count, devices=count)
     with pytest.raises(ConfigError, match="devices"):
-        loop.train(settings, tmp_path / "run", Console(quiet=True))
+        run.train(settings, Console(quiet=True), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,32 +1,18 @@
-"""A run from settings to run directory."""
+"""The loop over the chunks of a run, whatever it is that runs."""
 
 from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
-from pathlib import Path
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import jax
-import jax.numpy as jnp
-from rich.console import Console
-
-from selftuning.agents import self_tuning
-from selftuning.configs import files
-from selftuning.configs.settings import RunSettings, WandbMode
-from selftuning.envs import registry
-from selftuning.envs.task import HostTask
-from selftuning.training import checkpoints, evaluation, parallel, report, run_directory, wandb_sink
-from selftuning.training.metrics import Log
-from selftuning.training.progress import make_progress
-from selftuning.training.recorder import Recorder
-from selftuning.training.runner import CycleMetrics, Runner, TrainState, make_runner
+State = TypeVar("State")
 
 _FEWEST_CHUNKS = 40  # of a run, each of which is a line in the log
 _LARGEST_CHUNK = 2**20  # environment steps, so that the metrics of one stay small in memory
@@ -56,145 +42,70 @@ def _of_size(cycles: int, size: int) -> Plan:
     return Plan(size, math.ceil(cycles / size))
 
 
-class Result(NamedTuple):
-    """What a run came to.
+class Ended(NamedTuple):
+    """How a loop ended.
 
     Attributes:
-      directory: of the run.
-      summary: as in summary.json.
-      evaluation: episodes of the greedy agent at the end; None if the run was interrupted.
+      state: after the last chunk that ran.
+      chunks: that ran.
+      seconds: that they took.
     """
 
-    directory: Path
-    summary: dict[str, Any]
-    evaluation: evaluation.Evaluation | None
+    state: Any
+    chunks: int
+    seconds: float
 
 
-def train(
-    settings: RunSettings, out: Path | None, console: Console, wandb: WandbMode = "off"
-) -> Result:
-    """Trains, evaluates and writes a run directory.
-
-    Ctrl-C ends training after the chunk that is running, and skips the evaluation; a second
-    one ends it at once.
+def run_chunks(
+    advance: Callable[[State], tuple[State, Any]],
+    state: State,
+    chunks: int,
+    take: Callable[[Any], bool],
+    *,
+    in_background: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+    save: Callable[[State, int], None] | None = None,
+) -> Ended:
+    """Runs chunks until they are done, somebody says stop, or a chunk's taker has seen enough.
 
     Args:
-      settings: of the run, validated.
-      out: run directory; `None` for a new numbered one under runs/.
-      console: to show progress on.
-      wandb: whether and how it is logged to Weights & Biases as well.
-
-    Raises:
-      ConfigError: if the environment cannot be made, there are too few devices, the directory
-        cannot be used, or Weights & Biases cannot.
+      advance: state -> (state, metrics of a chunk).
+      state: before the first chunk.
+      chunks: at most.
+      take: is given the metrics of every chunk in order; True ends the run.
+      in_background: whether `advance` returns before its work is done. The metrics of a chunk are
+        then taken while the next one is being computed.
+      stopped: asked before each chunk.
+      save: (state, chunks that ran), called about once a minute.
     """
-    begun = time.perf_counter()
-    run_directory.check(out)
-    wandb_sink.check(wandb)
-    settings = replace(settings, env=registry.resolve(settings.env))
-    task = registry.make(
-        settings.env, settings.num_envs, settings.backend, processes=jax.process_count()
-    )
-    with ExitStack() as stack:
-        if isinstance(task, HostTask):
-            stack.callback(task.close)
-        agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
-        runner = make_runner(task, agent, settings)
-        directory = run_directory.create(out, settings)
-        (directory / files.NAME).write_text(files.dump(settings), encoding="utf-8")
-
-        sinks = wandb_sink.sinks(wandb, settings, directory)
-        log = stack.enter_context(closing(Log(directory, sinks)))
-        recorder = Recorder(task.spec, settings, runner.steps_per_cycle, log)
-        training = _run(runner, recorder, settings, checkpoints.path_in(directory), console)
-        state = parallel.here(training.state.agent)
-        result = None
-        if not training.interrupted:
-            with console.status("evaluating"):
-                result = evaluation.evaluate(
-                    settings.env,
-                    task.spec.backend,
-                    agent,
-                    agent.params(state),
-                    settings.eval_episodes,
-                    settings.seed,
-                )
-
-    recorder.plot(directory / run_directory.PLOTS)
-    returns = result and result.returns
-    evaluated = None if returns is None else evaluation.summarise(returns)
-    summary = {
-        "env_id": task.spec.env_id,
-        "meta": settings.tuning.method,
-        "seed": settings.seed,
-        "env_steps": recorder.env_steps,
-        "wall_seconds": round(time.perf_counter() - begun, 3),
-        "compile_seconds": round(training.compile_seconds, 3),
-        "steps_per_second": round(recorder.env_steps / training.seconds, 1),
-        "last_100_return": recorder.episodes.last_mean,
-        "reward_per_step": recorder.rewards.last_mean,
-        "total_reward": recorder.rewards.total,
-        "eval_return_mean": evaluated and evaluated.mean,
-        "eval_return_std": evaluated and evaluated.std,
-        "eval_reward_per_step": result and result.reward_per_step,
-        "solved_at_env_steps": recorder.episodes.solved_at,
-        "hyperparameters": recorder.hyperparameters(agent.hyperparameters(state)),
-        "diverged": not _finite(agent.params(state)),
-        "backend": task.spec.backend,
-    }
-    report.write_json(directory / run_directory.SUMMARY, summary)
-    return Result(directory, summary, result)
-
-
-def _finite(params: Any) -> bool:
-    return all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(params))
-
-
-class _Training(NamedTuple):
-    state: TrainState
-    compile_seconds: float
-    seconds: float
-    interrupted: bool
-
-
-def _run(
-    runner: Runner, recorder: Recorder, settings: RunSettings, checkpoint: Path, console: Console
-) -> _Training:
-    """Compiles, runs all chunks and saves the agent."""
-    cycles, chunks = plan(settings.steps, runner.steps_per_cycle)
-    steps_per_chunk = cycles * runner.steps_per_cycle
-    with (
-        make_progress(console, chunks * steps_per_chunk) as progress,
-        _stop_signal(console) as stopped,
-    ):
-        begun = time.perf_counter()
-        # Start values are arguments, not constants: another start compiles nothing anew.
-        start = {name: jnp.asarray(spec.start, float) for name, spec in settings.in_use.items()}
-        state = runner.init(jax.random.PRNGKey(settings.seed), start)
-        advance = runner.compile(state, cycles)
-        compiled = saved = time.perf_counter()
-        recorder.start_clock()
-        waiting, done = deque[CycleMetrics](), 0
-        while done < chunks and not parallel.any_process(stopped()):
-            state, metrics = advance(state)
-            done += 1
-            waiting.append(metrics)
-            # Where the device works on the next chunk meanwhile, this one's turn is then.
-            while len(waiting) > runner.in_background:
-                progress.update(recorder.add(waiting.popleft()))
-            if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-                checkpoints.save(checkpoint, parallel.here(state.agent), done * steps_per_chunk)
-                saved = time.perf_counter()
-        for metrics in waiting:
-            progress.update(recorder.add(metrics))
-        seconds = time.perf_counter() - compiled
-    checkpoints.save(checkpoint, parallel.here(state.agent), done * steps_per_chunk)
-    return _Training(state, compiled - begun, seconds, done < chunks)
+    begun = saved = time.perf_counter()
+    waiting, done, enough = deque[Any](), 0, False
+    while done < chunks and not enough and not stopped():
+        state, metrics = advance(state)
+        done += 1
+        waiting.append(metrics)
+        while len(waiting) > in_background:
+            enough = take(waiting.popleft()) or enough
+        if save is not None and time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+            save(state, done)
+            saved = time.perf_counter()
+    for metrics in waiting:
+        take(metrics)
+    return Ended(state, done, time.perf_counter() - begun)
 
 
 @contextmanager
-def _stop_signal(console: Console) -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into an answer to a question; the second interrupts as usual."""
+def stop_signal(say: Callable[[str], object]) -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C into an answer to a question; the second interrupts as usual.
+
+    Outside of the main thread, where Python gives no signals, nothing is turned.
+
+    Args:
+      say: shows a line to the user.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     stopped = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -202,7 +113,7 @@ def _stop_signal(console: Console) -> Iterator[Callable[[], bool]]:
         if stopped:
             raise KeyboardInterrupt
         stopped = True
-        console.print("stopping after this chunk; Ctrl-C again ends at once")
+        say("stopping after this chunk; Ctrl-C again ends at once")
 
     previous = signal.signal(signal.SIGINT, stop)
     try:

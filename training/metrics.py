@@ -77,6 +77,23 @@ class EpisodeStatistics:
         """Mean return of the last `window` episodes, or of fewer if there are no more."""
         return float(self._recent.mean()) if self._recent.size else None
 
+    def means_at(self, env_steps: np.ndarray) -> np.ndarray:
+        """Mean returns of the last `window` episodes that had ended by some environment steps.
+
+        Args:
+          env_steps: [N], in order.
+
+        Returns:
+          float64 [N]: of fewer episodes where there were no more, NaN where there was none.
+        """
+        episodes = self.all
+        sums = np.concatenate([[0.0], np.cumsum(episodes.returns)])
+        until = np.searchsorted(episodes.env_steps, env_steps, side="right")
+        since = np.maximum(until - self._window, 0)
+        count = until - since
+        total = sums[until] - sums[since]
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
     @property
     def all(self) -> Episodes:
         """Every episode of the run."""

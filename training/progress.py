@@ -24,8 +24,8 @@ class Snapshot(NamedTuple):
       steps_per_second: of the last chunk.
       mean_return: of the last 100 episodes; None before the first has ended.
       reward_per_step: mean of the last chunk, shown until then.
-      hyperparameters: values now of those that are tuned, or of all if none is; a list where
-        there is one a head.
+      hyperparameters: values now by name; a list where there is one a head.
+      tuned: names of those that are tuned.
     """
 
     env_steps: int
@@ -34,13 +34,13 @@ class Snapshot(NamedTuple):
     mean_return: float | None
     reward_per_step: float
     hyperparameters: Mapping[str, float | list[float]]
+    tuned: tuple[str, ...] = ()
 
 
 def describe(snapshot: Snapshot) -> str:
-    """A snapshot without its step count, on one line."""
-    values = "  ".join(
-        f"{name} {_range(value)}" for name, value in snapshot.hyperparameters.items()
-    )
+    """A snapshot without its step count, on one line; of tuned hyperparameters, if any is."""
+    names = snapshot.tuned or snapshot.hyperparameters
+    values = "  ".join(f"{name} {_range(snapshot.hyperparameters[name])}" for name in names)
     if snapshot.mean_return is None:
         success = f"reward {snapshot.reward_per_step:.4g} a step"
     else:
@@ -114,7 +114,8 @@ class PlainProgress:
 
 def make_progress(console: Console, total: int) -> LiveProgress | PlainProgress:
     """The progress display that fits the console, for a run of `total` environment steps."""
-    return (LiveProgress if console.is_terminal else PlainProgress)(console, total)
+    live = console.is_terminal or console.is_jupyter
+    return (LiveProgress if live else PlainProgress)(console, total)
 
 
 def _range(value: float | list[float]) -> str:

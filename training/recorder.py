@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,7 +12,13 @@ import numpy as np
 from selftuning.configs.extensions import definitions
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import TaskSpec
-from selftuning.training.metrics import EpisodeStatistics, Log, RewardStatistics, finished_episodes
+from selftuning.training.metrics import (
+    Episodes,
+    EpisodeStatistics,
+    Log,
+    RewardStatistics,
+    finished_episodes,
+)
 from selftuning.training.progress import Snapshot
 from selftuning.training.runner import CycleMetrics
 
@@ -25,6 +31,16 @@ _METHODS = {
 }
 
 
+class History(NamedTuple):
+    """What happened in the C cycles of a run, as `training.run.Run` has it."""
+
+    env_steps: np.ndarray
+    returns: np.ndarray
+    rewards: np.ndarray
+    hyperparameters: dict[str, np.ndarray]
+    episodes: Episodes
+
+
 class Recorder:
     """Takes the metrics of one chunk of cycles after the other.
 
@@ -32,16 +48,21 @@ class Recorder:
       env_steps: environment steps of the chunks so far.
       episodes: statistics of the episodes that ended in them.
       rewards: statistics of the rewards of all their steps.
+      spec: of the task.
+      settings: of the run.
+      log: where its numbers are logged to; None for nowhere.
     """
 
-    def __init__(self, spec: TaskSpec, settings: RunSettings, steps_per_cycle: int, log: Log):
+    def __init__(
+        self, spec: TaskSpec, settings: RunSettings, steps_per_cycle: int, log: Log | None = None
+    ):
         self.env_steps = 0
         self.episodes = EpisodeStatistics(spec.reward_threshold)
         self.rewards = RewardStatistics(steps_per_cycle)
-        self._spec = spec
-        self._settings = settings
+        self.spec = spec
+        self.settings = settings
+        self.log = log
         self._steps_per_cycle = steps_per_cycle
-        self._log = log
         self._begun = self._last = time.perf_counter()
         self._paths: list[dict[str, np.ndarray]] = []
 
@@ -59,7 +80,7 @@ class Recorder:
         reward_per_step = self.rewards.add(metrics.reward)
         self.env_steps += steps
         self._paths.append(hyperparameters)
-        names = self._settings.in_use
+        names = self.settings.in_use
         current = {name: shortest(hyperparameters[name][-1]) for name in names}
         snapshot = Snapshot(
             self.env_steps,
@@ -67,26 +88,42 @@ class Recorder:
             steps / (now - self._last),
             self.episodes.last_mean,
             reward_per_step,
-            self._shown(current),
+            current,
+            tuple(name for name in names if self._tuned(name)),
         )
+        if self.log is not None:
+            self._write(snapshot, metrics.diagnostics)
+        self._last = now
+        return snapshot
+
+    def _write(self, snapshot: Snapshot, diagnostics: dict[str, Any]) -> None:
         scalars = {
             "wall_seconds": snapshot.seconds,
             "steps_per_second": snapshot.steps_per_second,
             "return_mean_100": snapshot.mean_return,
             "episodes": self.episodes.count,
-            "reward_per_step": reward_per_step,
-            **_by_head({f"hyperparameters/{name}": value for name, value in current.items()}),
-            **{f"diagnostics/{name}": np.mean(x) for name, x in metrics.diagnostics.items()},
+            "reward_per_step": snapshot.reward_per_step,
+            **_by_head({f"hyperparameters/{k}": x for k, x in snapshot.hyperparameters.items()}),
+            **{f"diagnostics/{name}": np.mean(x) for name, x in diagnostics.items()},
         }
-        self._log.write(self.env_steps, scalars)
-        self._last = now
-        return snapshot
+        assert self.log is not None
+        self.log.write(self.env_steps, scalars)
+
+    def history(self) -> History:
+        """All that has been recorded, as arrays over cycles."""
+        return History(
+            self._cycle_ends(),
+            self.episodes.means_at(self._cycle_ends()),
+            self.rewards.cycles,
+            {name: self._path(name) for name in self.settings.in_use},
+            self.episodes.all,
+        )
 
     def hyperparameters(self, end: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Start and end of every hyperparameter, and whether it was tuned."""
         return {
             name: {"start": spec.start, "end": shortest(end[name]), "tuned": self._tuned(name)}
-            for name, spec in self._settings.in_use.items()
+            for name, spec in self.settings.in_use.items()
         }
 
     def plot(self, directory: Path) -> None:
@@ -97,23 +134,27 @@ class Recorder:
         from selftuning.training import plots  # Matplotlib, which training need not wait for
 
         directory.mkdir(exist_ok=True)
-        settings, spec = self._settings, self._spec
+        settings, spec = self.settings, self.spec
         title = f"{spec.env_id}, {_METHODS[settings.tuning.method]}, seed {settings.seed}"
         curve = directory / "learning_curve.png"
         if self.episodes.count:
             plots.learning_curve(curve, title, self.episodes.all, spec.reward_threshold)
         else:
             plots.reward_curve(curve, title, self._steps_per_cycle, self.rewards.cycles)
-        cycles = np.arange(1, 1 + self.env_steps // self._steps_per_cycle)
         plots.hyperparameter_paths(
             directory / "hyperparameters.png",
             title,
-            cycles * self._steps_per_cycle,
+            self._cycle_ends(),
             {name: self._path(name) for name in settings.in_use},
             settings.in_use,
             {name: self._tuned(name) for name in settings.in_use},
             definitions(settings.extensions),
         )
+
+    def _cycle_ends(self) -> np.ndarray:
+        """Environment steps up to the end of each cycle, int64 [C]."""
+        cycles = np.arange(1, 1 + self.env_steps // self._steps_per_cycle, dtype=np.int64)
+        return cycles * self._steps_per_cycle
 
     def _path(self, name: str) -> np.ndarray:
         """Values of a hyperparameter after each cycle, [C] or [C, H]."""
@@ -121,12 +162,8 @@ class Recorder:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def _tuned(self, name: str) -> bool:
-        tuning_on = self._settings.tuning.method != "none"
-        return self._settings.in_use[name].tuned and tuning_on
-
-    def _shown(self, values: dict[str, Value]) -> dict[str, Value]:
-        tuned = {name: value for name, value in values.items() if self._tuned(name)}
-        return tuned or values
+        tuning_on = self.settings.tuning.method != "none"
+        return self.settings.in_use[name].tuned and tuning_on
 
 
 def shortest(value: Any) -> Value:

@@ -1,0 +1,263 @@
+"""A run from settings to what it came to, and to its directory if it has one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from selftuning.agents import self_tuning
+from selftuning.agents.self_tuning import AgentState, SelfTuningAgent
+from selftuning.configs import files
+from selftuning.configs.settings import RunSettings, WandbMode
+from selftuning.envs import registry
+from selftuning.envs.task import HostTask, Task
+from selftuning.training import (
+    acting,
+    checkpoints,
+    evaluation,
+    loop,
+    parallel,
+    report,
+    run_directory,
+    wandb_sink,
+)
+from selftuning.training.acting import Agent
+from selftuning.training.evaluation import Evaluation
+from selftuning.training.metrics import Episodes, Log
+from selftuning.training.progress import Snapshot, make_progress
+from selftuning.training.recorder import Recorder
+from selftuning.training.runner import Runner, make_runner
+
+Callback = Callable[[Snapshot], object]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run came to; C cycles, in each of which hyperparameters were moved once.
+
+    Attributes:
+      settings: of the run.
+      agent: at its end.
+      env_steps: environment steps up to the end of each cycle [C], for the axis of a plot.
+      returns: mean return of the last 100 episodes, or of fewer if there were no more [C]; NaN
+        before the first has ended.
+      rewards: mean reward of an environment step in each cycle [C].
+      hyperparameters: values by name after each cycle [C], or [C, H] with H heads.
+      episodes: every single episode: when it ended, and its return.
+      summary: as in summary.json.
+      evaluation: greedy episodes at the end; None if it was interrupted or has no directory.
+      directory: of the run, if it has one.
+      interrupted: whether it was stopped before its end, by Ctrl-C or by its callback.
+    """
+
+    settings: RunSettings
+    agent: Agent
+    env_steps: np.ndarray
+    returns: np.ndarray
+    rewards: np.ndarray
+    hyperparameters: Mapping[str, np.ndarray]
+    episodes: Episodes
+    summary: Mapping[str, Any]
+    evaluation: Evaluation | None = None
+    directory: Path | None = None
+    interrupted: bool = False
+
+    def evaluate(self, episodes: int | None = None, *, seed: int | None = None) -> Evaluation:
+        """Runs greedy episodes of the agent; see `Agent.evaluate`."""
+        return self.agent.evaluate(episodes, seed=seed)
+
+
+def train(
+    settings: RunSettings,
+    console: Console,
+    *,
+    out: Path | None = None,
+    keep: bool = True,
+    task: Task | None = None,
+    callback: Callback | None = None,
+    wandb: WandbMode = "off",
+) -> Run:
+    """Trains an agent; with a directory also evaluates it, draws plots and writes all of it there.
+
+    Ctrl-C ends training after the chunk that is running, and skips the evaluation; a second
+    one ends it at once.
+
+    Args:
+      settings: of the run, validated.
+      console: to show progress on.
+      out: run directory; `None` for a new numbered one under runs/.
+      keep: whether there is a run directory at all.
+      task: to train on, in place of the one that the settings name.
+      callback: is shown where the run is after each chunk, and ends it by returning True.
+      wandb: whether and how it is logged to Weights & Biases as well.
+
+    Raises:
+      ConfigError: if the environment cannot be made, there are too few devices, the directory
+        cannot be used, or Weights & Biases cannot.
+    """
+    begun = time.perf_counter()
+    if keep:
+        run_directory.check(out)
+        wandb_sink.check(wandb)
+    given = task is not None
+    if task is None:
+        settings = replace(settings, env=registry.resolve(settings.env))
+        task = registry.make(
+            settings.env, settings.num_envs, settings.backend, processes=jax.process_count()
+        )
+    with ExitStack() as stack:
+        if isinstance(task, HostTask) and not given:
+            stack.callback(task.close)
+        functions = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
+        runner = make_runner(task, functions, settings)
+        directory = _create(out, settings) if keep else None
+        recorder = Recorder(task.spec, settings, runner.steps_per_cycle)
+        if directory is not None:
+            sinks = wandb_sink.sinks(wandb, settings, directory)
+            recorder.log = stack.enter_context(closing(Log(directory, sinks)))
+        learned = _learn(runner, recorder, settings, directory, console, callback)
+        agent = acting.of_task(
+            task, settings, functions, learned.state, recorder.env_steps, given=given
+        )
+        evaluated = None
+        if keep and not learned.interrupted:
+            with console.status("evaluating"):
+                evaluated = agent.evaluate()
+
+    if directory is not None:
+        recorder.plot(directory / run_directory.PLOTS)
+    summary = summary_of(
+        recorder,
+        functions,
+        learned.state,
+        evaluated,
+        learned.seconds,
+        wall_seconds=time.perf_counter() - begun,
+        compile_seconds=learned.compile_seconds,
+    )
+    if directory is not None:
+        report.write_json(directory / run_directory.SUMMARY, summary)
+    return Run(
+        settings,
+        agent,
+        *recorder.history(),
+        summary,
+        evaluated,
+        directory,
+        interrupted=learned.interrupted,
+    )
+
+
+def _create(out: Path | None, settings: RunSettings) -> Path:
+    directory = run_directory.create(out, settings)
+    (directory / files.NAME).write_text(files.dump(settings), encoding="utf-8")
+    return directory
+
+
+class _Learned(NamedTuple):
+    state: AgentState
+    compile_seconds: float
+    seconds: float
+    interrupted: bool
+
+
+def _learn(
+    runner: Runner,
+    recorder: Recorder,
+    settings: RunSettings,
+    directory: Path | None,
+    console: Console,
+    callback: Callback | None,
+) -> _Learned:
+    """Compiles, runs all chunks and saves the agent."""
+    cycles, chunks = loop.plan(settings.steps, runner.steps_per_cycle)
+    steps_per_chunk = cycles * runner.steps_per_cycle
+
+    def save(state, done):
+        if directory is not None:
+            path = checkpoints.path_in(directory)
+            checkpoints.save(path, parallel.here(state.agent), done * steps_per_chunk)
+
+    with (
+        make_progress(console, chunks * steps_per_chunk) as progress,
+        loop.stop_signal(console.print) as stopped,
+    ):
+
+        def take(metrics):
+            snapshot = recorder.add(metrics)
+            progress.update(snapshot)
+            return callback is not None and callback(snapshot) is True
+
+        begun = time.perf_counter()
+        # Start values are arguments, not constants: another start compiles nothing anew.
+        start = {name: jnp.asarray(spec.start, float) for name, spec in settings.in_use.items()}
+        state = runner.init(jax.random.PRNGKey(settings.seed), start)
+        advance = runner.compile(state, cycles)
+        compile_seconds = time.perf_counter() - begun
+        recorder.start_clock()
+        ended = loop.run_chunks(
+            advance,
+            state,
+            chunks,
+            take,
+            in_background=runner.in_background,
+            stopped=lambda: parallel.any_process(stopped()),
+            save=save,
+        )
+    save(ended.state, ended.chunks)
+    agent = parallel.here(ended.state.agent)
+    return _Learned(agent, compile_seconds, ended.seconds, ended.chunks < chunks)
+
+
+def summary_of(
+    recorder: Recorder,
+    functions: SelfTuningAgent,
+    state: AgentState,
+    result: Evaluation | None,
+    seconds: float,
+    **times: float,
+) -> dict[str, Any]:
+    """The content of summary.json.
+
+    Args:
+      recorder: of the run.
+      functions: the agent as pure functions.
+      state: of the agent at the end.
+      result: greedy episodes, if there were any.
+      seconds: that training took.
+      **times: more of them by name.
+    """
+    settings, spec, returns = recorder.settings, recorder.spec, result and result.returns
+    evaluated = None if returns is None else evaluation.summarise(returns)
+    return {
+        "env_id": spec.env_id,
+        "meta": settings.tuning.method,
+        "seed": settings.seed,
+        "env_steps": recorder.env_steps,
+        **{name: round(value, 3) for name, value in times.items()},
+        "steps_per_second": round(recorder.env_steps / seconds, 1),
+        "last_100_return": recorder.episodes.last_mean,
+        "reward_per_step": recorder.rewards.last_mean,
+        "total_reward": recorder.rewards.total,
+        "eval_return_mean": evaluated and evaluated.mean,
+        "eval_return_std": evaluated and evaluated.std,
+        "eval_reward_per_step": result and result.reward_per_step,
+        "solved_at_env_steps": recorder.episodes.solved_at,
+        "hyperparameters": recorder.hyperparameters(functions.hyperparameters(state)),
+        "diverged": not all_finite(functions.params(state)),
+        "backend": spec.backend,
+    }
+
+
+def all_finite(params: Any) -> bool:
+    """Whether no number is NaN or infinite."""
+    return all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(params))
