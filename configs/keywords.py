@@ -93,7 +93,7 @@ def _with(base: RunSettings, changes: Mapping[str, Any]) -> RunSettings:
 
 
 def _typed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    structured = files.structure(values, kind, "settings")
+    structured: Any = files.structure(values, kind, "settings")
     return {name: getattr(structured, name) for name in values}
 
 

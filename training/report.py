@@ -25,7 +25,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def print_run(
-    console: Console, run: Path, summary: Mapping[str, Any], result: Evaluation | None
+    console: Console, run: Path | None, summary: Mapping[str, Any], result: Evaluation | None
 ) -> None:
     """Prints the table at the end of a run; `result` is of its evaluation, if there was one."""
     rows = [describe(result)] if result is not None else []
@@ -48,7 +48,8 @@ def print_run(
     for name, value in summary["hyperparameters"].items():
         moved = f" -> {_listed(value['end'])}" if value["tuned"] else " (fixed)"
         rows.append((name, f"{_listed(value['start'])}{moved}"))
-    rows.append(("run directory", str(run)))
+    if run is not None:
+        rows.append(("run directory", str(run)))
     print_rows(console, rows)
 
 
