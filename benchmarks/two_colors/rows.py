@@ -1,26 +1,29 @@
-"""The rows of a Two Colors study, made of the table of the study, and how sure they are."""
+"""The rows of a Two Colors study: seeds of one method from one start, and how sure they are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import polars as pl
 
 from selftuning.configs import studies
+from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
-from selftuning.configs.studies import Start, StudyMethod
+from selftuning.configs.studies import Start, StudyMethod, StudySettings
+from selftuning.envs import registry
+from selftuning.envs.hosted import functional_env
 from selftuning.envs.two_colors import TwoColors, optimal_reward
 from selftuning.studies import statistics
 from selftuning.studies.contestants import in_words
 from selftuning.studies.intervals import Interval, interval
 from selftuning.studies.study_files import Measured
-from selftuning.studies.two_colors.published import PHASE, PUBLISHED, Published
 
 
 class Row(NamedTuple):
-    """A contestant: N seeds of one method from one start, over C entries of equal length.
+    """N seeds of one method from one start, over C entries of equal length.
 
     Attributes:
       name: in files, such as "fixed_0.1".
@@ -65,7 +68,12 @@ class Row(NamedTuple):
     @property
     def means(self) -> np.ndarray:
         """Mean reward of an environment step over the whole run, [N]."""
-        return self.reward.mean(-1, dtype=np.float64)
+        return self.reward.mean(-1)
+
+    @property
+    def mean(self) -> Interval:
+        """Mean of `means` with its 95% interval."""
+        return mean_interval(self.means)
 
 
 class Study(NamedTuple):
@@ -86,34 +94,48 @@ class Study(NamedTuple):
     ceiling: float
 
 
-def study_of(measured: Measured, task: TwoColors) -> Study | None:
-    """A study on Two Colors, as far as it has run; None if nothing has of what has rows.
+def study_of(measured: Measured) -> Study:
+    """A study on Two Colors, as far as it has run.
 
-    Searches have none: each of their members has a clock of its own. Neither have methods whose
+    Searches have no rows: each of their members has a clock of its own. Neither have methods whose
     signs change at other times than those of the study.
+
+    Raises:
+      ConfigError: if the task is another one, or nothing has run of what has rows.
     """
     settings, rows, left_out = measured.settings, list[Row](), list[str]()
+    task = task_of(settings.run)
+    if task is None:
+        raise ConfigError(f"env: {settings.run.env} is not Two Colors, which the study must be on")
     for name, method in settings.methods.items():
-        table, run = measured.table.filter(pl.col("method") == name), _run(measured, name)
+        table, run = measured.table.filter(method=name), studies.run_settings(settings, name)
         same = (run.env, run.num_envs) == (settings.run.env, settings.run.num_envs)
         if method.kind == "runs" and same:
-            rows += _rows(measured, name, table)
+            rows += _rows(settings, name, table)
         elif table.height:
             left_out.append(method.label)
     if not rows:
-        return None
+        raise ConfigError("methods: none of those that have run has rewards to compare")
     phase = task.switch_every * settings.run.num_envs
-    ceiling = optimal_reward(task.step_reward, task.respawn)
-    return Study(measured, rows, left_out, phase, ceiling)
+    return Study(measured, rows, left_out, phase, optimal_reward(task.step_reward, task.respawn))
 
 
-def _run(measured: Measured, name: str) -> RunSettings:
-    return studies.run_settings(measured.settings, name)
+def task_of(settings: RunSettings) -> TwoColors | None:
+    """The Two Colors task that runs have, whatever its id and its settings; None for another one.
+
+    One with a time limit or wrappers is another one: signs there change at other times.
+    """
+    spec = gym.registry[registry.resolve(settings.env).rpartition(":")[2]]
+    make = functional_env(spec)
+    if make is None or spec.additional_wrappers or spec.max_episode_steps is not None:
+        return None
+    task = make()
+    return task if isinstance(task, TwoColors) else None
 
 
-def _rows(measured: Measured, name: str, table: pl.DataFrame) -> Iterator[Row]:
+def _rows(settings: StudySettings, name: str, table: pl.DataFrame) -> Iterator[Row]:
     """A row for each start of a method from which something has run."""
-    settings, run = measured.settings, _run(measured, name)
+    method, run = settings.methods[name], studies.run_settings(settings, name)
     exploration = "epsilon" if run.agent.algorithm == "q_lambda" else "entropy"
     tuned = [key for key, spec in run.in_use.items() if spec.tuned and run.tuning.method != "none"]
     moved = exploration if exploration in tuned else next(iter(tuned), None)
@@ -123,9 +145,10 @@ def _rows(measured: Measured, name: str, table: pl.DataFrame) -> Iterator[Row]:
             continue
         reward = _by_run(part, "reward")
         fixed_at = start.get(exploration, run.in_use[exploration].start)
+        values = [] if method.at_outer else [f"{value:g}" for value in start.values()]
         yield Row(
-            name=_name(name, settings.methods[name], start),
-            label=_label(settings.methods[name], start),
+            name="_".join([name, *values]),
+            label=_label(method, start),
             method=name,
             start=start,
             family=_family(run, bool(tuned)),
@@ -152,11 +175,6 @@ def _family(run: RunSettings, tuned: bool) -> str:
     return f"q_{name}" if run.agent.algorithm == "q_lambda" else name
 
 
-def _name(name: str, method: StudyMethod, start: Start) -> str:
-    values = [] if method.at_outer else [f"{value:g}" for value in start.values()]
-    return "_".join([name, *values])
-
-
 def _label(method: StudyMethod, start: Start) -> str:
     if not start or method.at_outer:
         return method.label
@@ -179,19 +197,6 @@ def baseline(rows: Sequence[Row]) -> Row | None:
     return best_fixed(rows) or best_fixed(rows, "q_fixed")
 
 
-def published(study: Study) -> dict[str, Published]:
-    """Published numbers by name of the row; none where signs change at other times than there.
-
-    Of fixed rows the best one has a number: that of the best value was published.
-    """
-    if study.phase != PHASE:
-        return {}
-    best = [best_fixed(study.rows, family) for family in ("fixed", "q_fixed")]
-    shown = [row for row in study.rows if row.value is None or any(row is one for one in best)]
-    numbers = {row.name: PUBLISHED.get((row.family, row.context)) for row in shown}
-    return {name: number for name, number in numbers.items() if number is not None}
-
-
 def mean_interval(values: np.ndarray) -> Interval:
     """Mean of values [N] with its 95% bootstrap interval."""
     return interval([values], statistics.mean)
@@ -206,17 +211,4 @@ def ratio_interval(values: np.ndarray, others: np.ndarray) -> Interval | None:
     divisor = mean_interval(others)
     if (divisor.value if divisor.low is None else divisor.low) <= 0:
         return None
-    return interval([values, others], _ratio)
-
-
-def _ratio(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
-    values, others = samples
-    return values.mean(axis) / others.mean(axis)
-
-
-def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95% bootstrap intervals of the means of values [N, E] over their first axis, [E] each."""
-    if len(values) < 2:
-        return values[0], values[0]
-    found = statistics.estimate_curve([values], statistics.mean)
-    return found.low, found.high
+    return interval([values, others], lambda x, y, axis=-1: x.mean(axis) / y.mean(axis))

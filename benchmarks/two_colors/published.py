@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from selftuning.benchmarks.two_colors.rows import Study, best_fixed
+
 STEPS = 10_000_000
 PHASE = 100_000  # environment steps between two changes of signs
 SOURCE = (
@@ -14,18 +16,13 @@ SOURCE = (
 
 
 class Published(NamedTuple):
-    """Total reward in millions.
-
-    Attributes:
-      mean: over seeds.
-      sd: standard deviation.
-    """
+    """Total reward in millions: mean over seeds and standard deviation."""
 
     mean: float
     sd: float
 
 
-# By family and context (`studies.two_colors.results.Row`); fixed ones are of the best value.
+# By family and context of a row; fixed ones are of the best value.
 PUBLISHED = {
     ("fixed", "none"): Published(1.24, 0.09),
     ("mg", "none"): Published(1.29, 0.08),
@@ -38,3 +35,19 @@ PUBLISHED = {
     ("q_bmg", "none"): Published(1.78, 0.03),
     ("q_bmg", "reward"): Published(1.93, 0.03),
 }
+
+
+def of_rows(study: Study) -> dict[str, Published]:
+    """Published numbers by name of the row; none where signs change at other times than there.
+
+    Of fixed rows the best one has a number: that of the best value was published.
+    """
+    if study.phase != PHASE:
+        return {}
+    best = [best_fixed(study.rows, family) for family in ("fixed", "q_fixed")]
+    return {
+        row.name: PUBLISHED[row.family, row.context]
+        for row in study.rows
+        if (row.family, row.context) in PUBLISHED
+        and (row.value is None or any(row is one for one in best))
+    }

@@ -1,0 +1,65 @@
+"""A study of Two Colors, read anew: `python -m selftuning.benchmarks.two_colors DIR`.
+
+Reads the settings and the results of a study that `run.py study` left in DIR. Writes
+DIR/two-colors/: summary.json, in which published numbers stand beside ours, and the pictures
+reward.png, swap.png and totals.png. Prints a table and the answers in sentences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from selftuning.benchmarks.two_colors import pictures, rows, summary
+from selftuning.configs.errors import ConfigError
+from selftuning.studies import study_files
+
+FOLDER = "two-colors"  # in the directory of a study
+DPI = 150
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads a study and returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m selftuning.benchmarks.two_colors",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path, help="directory of the study")
+    try:
+        read(parser.parse_args(arguments).directory, Console())
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def read(directory: Path, console: Console) -> None:
+    """Writes DIR/two-colors/, anew if it is there, and prints what was found.
+
+    Raises:
+      ConfigError: if this is no study of Two Colors, nothing of it has run, or it is damaged.
+    """
+    study = rows.study_of(study_files.read(directory))
+    folder = directory / FOLDER
+    folder.mkdir(exist_ok=True)
+    for name, figure in pictures.draw(study).items():
+        if figure is None:  # nothing to see, and maybe a picture of when there was
+            (folder / name).unlink(missing_ok=True)
+        else:
+            study_files.replace(folder / name, partial(figure.savefig, dpi=DPI))
+    text = json.dumps(summary.summarise(study), indent=2, allow_nan=False) + "\n"
+    study_files.write_text(folder / study_files.SUMMARY, text)
+    console.print(summary.table(study), highlight=False)
+    for line in [*summary.lines(study), f"pictures and numbers: {folder}"]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
