@@ -20,7 +20,7 @@ from selftuning.configs.errors import ConfigError
 from selftuning.configs.studies import StudySettings
 from selftuning.configs.study_cli import Study, Where
 from selftuning.envs import registry
-from selftuning.studies import execute, plan, study_files, study_report, summary, two_colors
+from selftuning.studies import execute, plan, study_files, study_report, summary
 from selftuning.studies.execute import Calibration
 from selftuning.studies.launchers import (
     Done,
@@ -94,11 +94,8 @@ def report(directory: Path, console: Console) -> None:
     """Writes and prints what a study has found so far."""
     study = summary.study_of(study_files.read(directory))
     found = summary.summarise(study)
-    added = two_colors.extra(directory, study.measured)
-    study_report.write(directory, study, found, added.pictures if added else ())
+    study_report.write(directory, study, found)
     study_report.print_summary(console, directory, study, found)
-    for line in () if added is None else ("", added.title, *added.lines):
-        say(console, line)
 
 
 def origin() -> dict[str, Any]:

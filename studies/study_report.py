@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from rich.table import Table
 
 from selftuning.studies import answers, intervals, study_files
 from selftuning.studies.report import page
-from selftuning.studies.report.pictures import Drawn
 from selftuning.studies.summary import Study
 from selftuning.training import report
 
@@ -22,21 +21,18 @@ _COLUMNS = (
 )
 
 
-def write(
-    directory: Path, study: Study, found: Mapping[str, Any], pictures: Sequence[Drawn] = ()
-) -> None:
+def write(directory: Path, study: Study, found: Mapping[str, Any]) -> None:
     """Writes all files of a study that are made from its units, anew if they are there.
 
     Args:
       directory: of the study.
       study: what was measured.
       found: content of summary.json.
-      pictures: that were drawn of it and belong into the report.
     """
     study_files.write_results(directory, study.measured)
     text = json.dumps(found, indent=2, allow_nan=False) + "\n"
     study_files.write_text(directory / study_files.SUMMARY, text)
-    page.write(directory / study_files.REPORT, study, dict(found), pictures)
+    page.write(directory / study_files.REPORT, study, dict(found))
 
 
 def print_summary(

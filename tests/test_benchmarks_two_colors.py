@@ -13,14 +13,17 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from selftuning.benchmarks.two_colors import __main__ as script
+from selftuning.benchmarks.two_colors import answers as two_colors_answers
+from selftuning.benchmarks.two_colors import published, rows as two_colors_rows
+from selftuning.benchmarks.two_colors import series, summary as two_colors_summary
+from selftuning.benchmarks.two_colors.pictures import styles
+from selftuning.benchmarks.two_colors.rows import Interval, Row
 from selftuning.configs import studies
+from selftuning.configs.errors import ConfigError
 from selftuning.envs import two_colors as env
-from selftuning.studies import execute, plan, population, study, study_files, two_colors
+from selftuning.studies import execute, plan, study, study_files
 from selftuning.studies.execute import Result
-from selftuning.studies.two_colors import answers as two_colors_answers
-from selftuning.studies.two_colors import report, results, series
-from selftuning.studies.two_colors.results import Row
-from selftuning.studies.two_colors.style import styles
 
 ENV, PHASE, STEPS = "TwoColorsShort-v0", 512, 3_008
 PICTURES = ("reward.png", "swap.png", "totals.png")
@@ -166,18 +169,18 @@ def test_learning_curves_are_cut_evenly():
 
 def test_intervals():
     values = np.random.default_rng(1).normal(2.0, 0.1, 40)
-    mean = results.mean_interval(values)
+    mean = two_colors_rows.mean_interval(values)
     assert mean.value == values.mean()
     error = values.std(ddof=1) / np.sqrt(40)
     np.testing.assert_allclose([mean.low, mean.high], mean.value + error * 1.96 * np.array([-1, 1]),
                                atol=0.3 * error)  # fmt: skip
-    ratio = results.ratio_interval(values, values / 2)
+    ratio = two_colors_rows.ratio_interval(values, values / 2)
     assert ratio.value == pytest.approx(2) and ratio.low < 2 < ratio.high
     spread = 2 * np.sqrt(2) * error / mean.value  # both means vary
     np.testing.assert_allclose(ratio.high - ratio.low, 2 * 1.96 * spread, rtol=0.2)
-    assert results.mean_interval(values[:1]) == results.Interval(values[0], None, None)
-    assert results.ratio_interval(values, -values) is None
-    assert results.ratio_interval(values, np.array([0.1, -0.05, 0.1])) is None
+    assert two_colors_rows.mean_interval(values[:1]) == Interval(values[0], None, None)
+    assert two_colors_rows.ratio_interval(values, -values) is None
+    assert two_colors_rows.ratio_interval(values, np.array([0.1, -0.05, 0.1])) is None
     low, high = results.band(np.stack([values, values + 1], 1))
     mean = values.mean() + np.arange(2)
     assert np.all(low < mean) and np.all(high > mean)
@@ -240,11 +243,11 @@ def test_a_run_that_diverged_is_said_and_left_out_of_its_weights():
     path[1, 20:] = np.nan
     whole = row("mg", [0.1, 0.2, 0.3], "reward")._replace(tuned=path)
     assert whole.diverged.tolist() == [False, True, False]
-    about = report.hyperparameter(whole)
+    about = two_colors_summary.hyperparameter(whole)
     assert about["first_tenth"] == pytest.approx(path[0, :3].mean())
     assert about["last_tenth"] == pytest.approx(path[0, -3:].mean())
     none_left = whole._replace(tuned=path[1:2], reward=whole.reward[1:2], finite=whole.finite[1:2])
-    assert "last_tenth" not in report.hyperparameter(none_left)
+    assert "last_tenth" not in two_colors_summary.hyperparameter(none_left)
     assert two_colors_answers.diverged([whole]) == [
         f"{whole.label}: 1 of 3 runs diverged (NaN), and count with what they got."
     ]
@@ -270,7 +273,7 @@ def no_constants(name):
 
 
 def summary_of(out):
-    path = out / two_colors.FOLDER / "summary.json"
+    path = out / script.FOLDER / "summary.json"
     return json.loads(path.read_text(), parse_constant=no_constants)
 
 
@@ -329,7 +332,7 @@ def runs_of(measured, method, column):
 
 
 def test_a_study_is_read_by_the_report(finished, printed):
-    folder = finished[0] / two_colors.FOLDER
+    folder = finished[0] / script.FOLDER
     assert {path.name for path in folder.iterdir()} == {"summary.json", *PICTURES}
     for name in PICTURES:
         assert min(Image.open(folder / name).size) > 300
@@ -395,7 +398,7 @@ def test_its_numbers_are_those_of_its_runs(finished, printed):
 
 def test_rows_are_the_runs_that_they_say(finished):
     _, measured = finished
-    found = results.study_of(measured, two_colors.task_of(measured.settings.run))
+    found = two_colors_rows.study_of(measured)
     for one in found.rows:
         weight = one.start.get("entropy", 0.2)
         assert one.value == (weight if one.method == "fixed" else None)
@@ -426,7 +429,7 @@ def test_what_has_not_run_is_left_out(finished, tmp_path):
     summary = summary_of(tmp_path / "half")
     assert not summary["complete"]
     assert list(summary["rows"]) == ["fixed_0", "fixed_0.2"]
-    rows = results.study_of(measured, two_colors.task_of(measured.settings.run)).rows
+    rows = two_colors_rows.study_of(measured).rows
     for number, kept in ((0, [0, 1]), (1, [1])):
         found = summary["rows"][rows[number].name]
         np.testing.assert_allclose(found["reward_per_step"], rows[number].means[kept])
@@ -517,16 +520,16 @@ def test_coarse_points_say_nothing_of_changes(tmp_path, task):
 def test_published_numbers_are_for_the_published_task_only(tmp_path, task):
     rows = [row("fixed", [0.1, 0.2], value=0.1), row("fixed", [0.3, 0.4], value=0.2)]
     rows += [row("mg", [0.1, 0.2], "reward"), row("heads", [0.1], "reward")]
-    one = results.Study(None, rows, [], 100_000, 0.279)
-    found = results.published(one)
+    one = two_colors_rows.Study(None, rows, [], 100_000, 0.279)
+    found = published.of_rows(one)
     assert found.keys() == {rows[1].name, rows[2].name}
     assert found[rows[1].name] == (1.24, 0.09)
-    assert not results.published(one._replace(phase=PHASE))
+    assert not published.of_rows(one._replace(phase=PHASE))
 
 
 def test_only_two_colors_has_this_reading(tmp_path, task):
     def task_of(name):
-        return two_colors.task_of(replace(small().run, env=name))
+        return two_colors_rows.task_of(replace(small().run, env=name))
 
     assert task_of(ENV).switch_every == PHASE
     assert task_of("TwoColors").switch_every == 100_000

@@ -1,13 +1,11 @@
 """The report of a study as a file: what it says, shows and must not contain."""
 
-import base64
 import json
 import time
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from selftuning.studies import statistics, summary
 from selftuning.studies.contestants import in_words
@@ -383,34 +381,6 @@ def test_it_is_small_and_soon_there(report, tmp_path):
     assert path.stat().st_size < 8e6
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert list(tmp_path.iterdir()) == [path]
-
-
-# Pictures that were drawn elsewhere
-
-
-def test_pictures_are_part_of_the_page(small, tmp_path):
-    drawn = tmp_path / "drawn.png"
-    Image.new("RGB", (30, 20), "red").save(drawn)
-    found = summary.summarise(small)
-    path = tmp_path / "report.html"
-    report_page.write(path, small, found, [("Red & green", "What <is> there", drawn)])
-    read = Read(path.read_text(encoding="utf-8"))
-    (image,) = (a for tag, a, at in read.elements if tag == "img" and at == "pictures")
-    kind, _, content = image["src"].partition(",")
-    assert kind == "data:image/png;base64"
-    assert base64.b64decode(content) == drawn.read_bytes()
-    assert (image["width"], image["height"], image["alt"]) == ("30", "20", "Red & green")
-    assert "What <is> there" in read.text["pictures"]
-    assert "#pictures" in [a.get("href") for tag, a, _ in read.elements if tag == "a"]
-
-
-def test_what_is_no_picture_is_refused_and_the_old_report_stays(small, tmp_path):
-    wrong, path = tmp_path / "drawn.png", tmp_path / "report.html"
-    wrong.write_text("<svg>")
-    path.write_text("old")
-    with pytest.raises(ValueError, match=r"drawn\.png is not a PNG file"):
-        report_page.write(path, small, summary.summarise(small), [("One", "two", wrong)])
-    assert path.read_text() == "old"
 
 
 # How it looks

@@ -63,7 +63,7 @@ def reward(study: Study) -> Figure:
     panels, best, looks = _panels(study.rows), baseline(study.rows), styles(study.rows)
     longest = max(row.env_steps for row in study.rows)
     columns = min(len(panels), 2)
-    figure = Figure((6.6, 4.4) if columns == 1 else (9.6, 3.7 * (len(panels) + 1) // 2 + 1.2))
+    figure = Figure((6.6, 4.4) if columns == 1 else (9.6, 3.7 * -(-len(panels) // 2) + 1.2))
     grid = figure.subplots(-(-len(panels) // columns), columns, squeeze=False, sharey=True)
     for axes, (title, rows) in zip(grid.flat, panels.items(), strict=False):
         others = [best] if best and all(best is not row for row in rows) else []

@@ -19,47 +19,31 @@ from selftuning.configs import files
 from selftuning.envs import registry
 from selftuning.studies import study_files
 from selftuning.studies.report import figures, origin, paths, starts, style, tables
-from selftuning.studies.report import pictures as report_pictures
 from selftuning.studies.report.parts import Section, data_script, section_html
-from selftuning.studies.report.pictures import Drawn
 from selftuning.studies.summary import Study
 
-_AFTER_STARTS = 3  # place of the pictures that were drawn elsewhere
 _MOST_LETTERS = 32  # of a verdict, with which an answer may begin
 
 
-def write(
-    path: Path,
-    study: Study,
-    summary: Mapping[str, Any],
-    pictures: Sequence[Drawn | tuple[str, str, Path]] = (),
-) -> None:
+def write(path: Path, study: Study, summary: Mapping[str, Any]) -> None:
     """Writes the report of a study, anew if it is there.
 
     Args:
       path: of the file.
       study: what was measured.
       summary: of it, the content of summary.json.
-      pictures: that were drawn elsewhere: title, caption and PNG file of each.
 
     Raises:
-      OSError: if a picture cannot be read, or the report not be written.
-      ValueError: if a picture is not a PNG file.
+      OSError: if the report cannot be written.
     """
-    text = page(study, summary, pictures)
+    text = page(study, summary)
     study_files.replace(path, lambda to: to.write_text(text, encoding="utf-8"))
 
 
-def page(
-    study: Study,
-    summary: Mapping[str, Any],
-    pictures: Sequence[Drawn | tuple[str, str, Path]] = (),
-) -> str:
+def page(study: Study, summary: Mapping[str, Any]) -> str:
     """The report as HTML; see `write`."""
     looks = style.of_contestants(study.contestants)
     sections = sections_of(study, summary, looks)
-    if pictures:
-        sections.insert(_AFTER_STARTS, report_pictures.section(pictures))
     everything = [*looks.values(), *paths.looks_of_starts(study).values()]
     return Template(_asset("html")).substitute(
         title=escape(f"{summary['env']}: a study of agents that tune themselves"),
