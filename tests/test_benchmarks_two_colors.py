@@ -1,9 +1,9 @@
 """Two Colors studies: presets, arithmetic on series, answers, numbers recomputed, pictures."""
 
-import base64
 import io
 import itertools
 import json
+import shutil
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -15,8 +15,9 @@ from rich.console import Console
 
 from selftuning.benchmarks.two_colors import __main__ as script
 from selftuning.benchmarks.two_colors import answers as two_colors_answers
-from selftuning.benchmarks.two_colors import published, rows as two_colors_rows
-from selftuning.benchmarks.two_colors import series, summary as two_colors_summary
+from selftuning.benchmarks.two_colors import published, series
+from selftuning.benchmarks.two_colors import rows as two_colors_rows
+from selftuning.benchmarks.two_colors import summary as two_colors_summary
 from selftuning.benchmarks.two_colors.pictures import styles
 from selftuning.benchmarks.two_colors.rows import Interval, Row
 from selftuning.configs import studies
@@ -52,6 +53,10 @@ PRESETS = {
 }
 
 
+def cycle_steps(settings):
+    return settings.tuning.period * settings.agent.rollout_length * settings.num_envs
+
+
 # The studies that come with the project.
 
 
@@ -74,8 +79,8 @@ def test_presets_are_of_the_size_that_they_say(name):
             assert starts == [{}]
         # Points are close enough together to see what happens at changes of signs.
         unit = units[method]
-        points = plan.points_of(-(-steps // population.steps_per_cycle(unit.settings)), unit.points)
-        length = points.cycles * population.steps_per_cycle(unit.settings)
+        points = plan.points_of(-(-steps // cycle_steps(unit.settings)), unit.points)
+        length = points.cycles * cycle_steps(unit.settings)
         assert series.resolved(length, 100_000), (method, length)
 
 
@@ -181,9 +186,6 @@ def test_intervals():
     assert two_colors_rows.mean_interval(values[:1]) == Interval(values[0], None, None)
     assert two_colors_rows.ratio_interval(values, -values) is None
     assert two_colors_rows.ratio_interval(values, np.array([0.1, -0.05, 0.1])) is None
-    low, high = results.band(np.stack([values, values + 1], 1))
-    mean = values.mean() + np.arange(2)
-    assert np.all(low < mean) and np.all(high > mean)
 
 
 def row(family, values, context="none", value=None, start=None):
@@ -317,12 +319,20 @@ def finished(task, tmp_path_factory):
     return out, study_files.read(out)
 
 
+def read(out):
+    """What reading a study prints."""
+    console = Console(file=io.StringIO(), width=80)
+    script.read(out, console)
+    return console.file.getvalue()
+
+
+def pictures_in(out):
+    return sorted(path.name for path in (out / script.FOLDER).glob("*.png"))
+
+
 @pytest.fixture(scope="module")
 def printed(finished):
-    """What the report of the study prints."""
-    console = Console(file=io.StringIO(), width=80)
-    study.report(finished[0], console)
-    return console.file.getvalue()
+    return read(finished[0])
 
 
 def runs_of(measured, method, column):
@@ -331,13 +341,13 @@ def runs_of(measured, method, column):
     return table[column].to_numpy().reshape(table["run"].n_unique(), -1)
 
 
-def test_a_study_is_read_by_the_report(finished, printed):
+def test_a_study_is_read(finished, printed):
     folder = finished[0] / script.FOLDER
     assert {path.name for path in folder.iterdir()} == {"summary.json", *PICTURES}
     for name in PICTURES:
         assert min(Image.open(folder / name).size) > 300
     assert "\x1b" not in printed
-    lines = printed.partition(two_colors.TITLE)[2].splitlines()[1:]
+    lines = printed.splitlines()
     labels = ["row ", "entropy weight 0 ", "entropy weight 0.2 ", "mg + reward "]
     for line, label in zip(lines, labels, strict=False):
         assert line.startswith(label) and (label == "row " or line.endswith("k"))
@@ -345,9 +355,28 @@ def test_a_study_is_read_by_the_report(finished, printed):
     said = " ".join(lines[4:])
     assert "3,008 steps, 2 seeds" in said and "Tuning " in said and "best fixed weight" in said
     assert str(folder) in said
-    page = (finished[0] / "report.html").read_text(encoding="utf-8")
-    for name in PICTURES:
-        assert base64.b64encode((folder / name).read_bytes()).decode() in page
+
+
+def test_the_general_report_knows_nothing_of_it(finished, tmp_path):
+    out = tmp_path / "study"
+    shutil.copytree(finished[0], out, ignore=shutil.ignore_patterns(script.FOLDER))
+    study.report(out, Console(file=io.StringIO()))
+    assert not (out / script.FOLDER).exists()
+    assert "ceiling" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_no_study_gets_one_line_and_exit_code_2(finished, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(finished[0], other)
+    settings = (other / "study.yaml").read_text().replace(f"env: {ENV}", "env: CartPole-v1")
+    (other / "study.yaml").write_text(settings)
+    for directory, said in ((tmp_path, "is not the directory of a study"), (other, "CartPole-v1")):
+        assert script.main([str(directory)]) == 2
+        output = capsys.readouterr()
+        assert output.out == "" and output.err.count("\n") == 1
+        assert output.err.startswith("error: ") and said in output.err
+    with pytest.raises(ConfigError, match="none of those that have run"):
+        two_colors_rows.study_of(finished[1]._replace(table=finished[1].table.clear()))
 
 
 def test_its_numbers_are_those_of_its_runs(finished, printed):
@@ -425,7 +454,7 @@ def test_what_has_not_run_is_left_out(finished, tmp_path):
             study_files.write_unit(tmp_path / "half", half, unit, Result(values, about))
     there = study_files.read(tmp_path / "half")
     assert len(there.missing) == 3
-    added = two_colors.extra(tmp_path / "half", there)
+    printed = read(tmp_path / "half")
     summary = summary_of(tmp_path / "half")
     assert not summary["complete"]
     assert list(summary["rows"]) == ["fixed_0", "fixed_0.2"]
@@ -435,9 +464,9 @@ def test_what_has_not_run_is_left_out(finished, tmp_path):
         np.testing.assert_allclose(found["reward_per_step"], rows[number].means[kept])
     # What ran before a unit was stopped took a time that is not known.
     assert summary["methods"]["fixed"]["steps_per_second"] is None
-    assert added.lines[1].endswith(" -")
+    assert printed.splitlines()[1].endswith(" -")
     assert summary["answers"]["tuning_beats_best_fixed"] is None
-    assert {picture.path.name for picture in added.pictures} == {"reward.png", "totals.png"}
+    assert pictures_in(tmp_path / "half") == ["reward.png", "totals.png"]
 
 
 # What other studies show.
@@ -458,7 +487,7 @@ def written(out, settings, reward=lambda rng, shape: rng.normal(0.1, 0.05, shape
     study_files.create(settings, out, ORIGIN)
     rng = np.random.default_rng(0)
     for unit in plan.units_of(settings):
-        size = population.steps_per_cycle(unit.settings)
+        size = cycle_steps(unit.settings)
         points = plan.points_of(-(-unit.settings.steps // size), unit.points)
         shape = (points.count, len(unit.runs))
         steps = np.arange(1, points.count + 1) * points.cycles * size
@@ -468,23 +497,20 @@ def written(out, settings, reward=lambda rng, shape: rng.normal(0.1, 0.05, shape
         values |= {"greedy": one * np.nan}
         values |= {name: one * spec.start for name, spec in unit.settings.in_use.items()}
         study_files.write_unit(out, settings, unit, Result(values, ABOUT))
-    return two_colors.extra(out, study_files.read(out))
+    return read(out)
 
 
 def test_a_full_study_has_all_rows_in_its_pictures_and_numbers(tmp_path):
     full = studies.layered([studies.preset("two-colors-full"), {"seeds": 2, "points": 5000}])
-    added = written(tmp_path / "study", full)
+    printed = written(tmp_path / "study", full)
     summary = summary_of(tmp_path / "study")
     assert len(summary["rows"]) == 6 + 3 + 3 + 3 + 2
     numbers = summary["published"]["rows"]
     assert numbers.keys() == summary["rows"].keys() & MADE_OF.keys() | {"fixed", "q_fixed"}
     assert numbers["bmg_rich"] == {"mean": 1.79, "sd": 0.07}
-    assert [picture.path.name for picture in added.pictures] == list(PICTURES)
-    for picture in added.pictures:
-        assert picture.path.is_file()
-        assert all(one["label"] in picture.caption for one in summary["rows"].values())
+    assert pictures_in(tmp_path / "study") == list(PICTURES)
     assert list(summary["answers"]["bmg_at_least_mg"]["contexts"]) == ["none", "reward", "rich"]
-    assert max(map(len, added.lines[: 1 + len(summary["rows"])])) <= 80
+    assert max(map(len, printed.splitlines()[: 1 + len(summary["rows"])])) <= 80
     best = max((x["mean"]["value"], n) for n, x in summary["rows"].items() if n[:5] == "fixed")
     assert summary["baseline"] == best[1]
 
@@ -498,23 +524,23 @@ def test_any_method_and_hyperparameter_has_its_row(tmp_path, task):
         "search": {"of": "random_search", "label": "random search"},
         "wide": {"of": "bmg", "label": "two streams", "changes": {"num_envs": 2}},
     }
-    added = written(tmp_path / "study", small(methods=methods, points=188))
+    printed = written(tmp_path / "study", small(methods=methods, points=188))
     summary = summary_of(tmp_path / "study")
     assert list(summary["rows"]) == ["stacx", "discount_0.5", "discount_0.9"]
     assert summary["rows"]["stacx"]["hyperparameter"]["name"] == "entropy"
     assert summary["rows"]["discount_0.9"]["hyperparameter"]["name"] == "gamma"
     assert summary["rows"]["discount_0.9"]["label"] == "discount 0.9"
-    assert [picture.path.name for picture in added.pictures] == list(PICTURES)
-    assert any("random search, two streams" in line for line in added.lines)
+    assert pictures_in(tmp_path / "study") == list(PICTURES)
+    assert "random search, two streams" in printed
     assert summary["baseline"] is None
 
 
 def test_coarse_points_say_nothing_of_changes(tmp_path, task):
-    added = written(tmp_path / "study", small(points=80))
+    printed = written(tmp_path / "study", small(points=80))
     summary = summary_of(tmp_path / "study")
     assert all(one["recovery"] is None for one in summary["rows"].values())
-    assert [picture.path.name for picture in added.pictures] == ["reward.png", "totals.png"]
-    assert any(line.startswith("Too few points") for line in added.lines)
+    assert pictures_in(tmp_path / "study") == ["reward.png", "totals.png"]
+    assert "\nToo few points" in printed
 
 
 def test_published_numbers_are_for_the_published_task_only(tmp_path, task):
