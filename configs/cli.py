@@ -170,6 +170,7 @@ def _evaluate(
 ) -> Evaluate:
     """Evaluate the greedy agent of a run directory."""
     settings = files.load(run / files.NAME)
+    settings = extended(settings, settings.extensions)
     if episodes is not None:
         settings = dataclasses.replace(settings, eval_episodes=episodes)
     if seed is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -13,8 +14,11 @@ import cattrs
 import yaml
 from cattrs.v import format_exception
 
+import selftuning
+from selftuning.configs import versions as file_versions
 from selftuning.configs.errors import ConfigError
-from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter
+from selftuning.configs.extensions import extended
+from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter, default_hyperparameters
 from selftuning.configs.settings import RunSettings
 
 Settings = TypeVar("Settings")
@@ -24,15 +28,16 @@ _VERSIONS_OF = ("jax", "dm-haiku", "rlax", "optax", "gymnasium", "numpy")
 
 
 def dump(settings: Any) -> str:
-    """The settings as YAML text, every field of them, under a comment with library versions."""
+    """The settings as YAML text: a comment with library versions, a stamp, and every field."""
     return f"# Written with {', '.join(f'{k} {v}' for k, v in versions().items())}\n" + (
-        yaml.safe_dump(plain(settings), sort_keys=False)
+        yaml.safe_dump(file_versions.stamp() | plain(settings), sort_keys=False)
     )
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that results depend on, by name."""
-    return {name: version(name) for name in _VERSIONS_OF}
+    """Of this package and the libraries that results depend on, by name."""
+    libraries = {name: version(name) for name in _VERSIONS_OF}
+    return {"selftuning": selftuning.__version__} | libraries
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -50,12 +55,27 @@ def for_json(value: Any) -> Any:
 
 
 def load(path: Path) -> RunSettings:
-    """Reads settings; a field that the file leaves out keeps its default.
+    """Reads settings; fields and hyperparameters that the file leaves out keep their defaults.
 
     Raises:
-      ConfigError: if the file is missing, is no YAML, or has an unknown or mistyped field.
+      ConfigError: if the file is missing, is no YAML, is of a newer format, or has an unknown or
+        mistyped field; it says so if a newer version wrote it.
     """
-    return structure(read(path), RunSettings, str(path))
+    with file_versions.explained([read(path)], str(path)) as (data,):
+        return structure(_with_all_hyperparameters(data, str(path)), RunSettings, str(path))
+
+
+def _with_all_hyperparameters(data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Settings of a run as plain data, where what is not said of hyperparameters is the default."""
+    said, known = data.get("hyperparameters", {}), default_hyperparameters()
+    if not isinstance(said, Mapping):
+        return data  # which is an error that `structure` tells
+    if said.keys() - known.keys():
+        known = extended(RunSettings(), data.get("extensions", ())).hyperparameters
+    for name in said:
+        if name not in known:
+            raise ConfigError(f"{where}: unknown hyperparameter {name}")
+    return merged({"hyperparameters": {name: plain(spec) for name, spec in known.items()}}, data)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -91,6 +111,8 @@ def structure(data: Mapping[str, Any], kind: type[Settings], where: str) -> Sett
         return _converter().structure(data, kind)
     except cattrs.BaseValidationError as error:
         problem = cattrs.transform_error(error, "settings", _say)[0]
+        # A field that nobody knows has no value to speak of: its name is put together.
+        problem = re.sub(r"^unknown field (\S+) @ settings\.?(.*)$", _full_name, problem)
         raise ConfigError(f"{where}: {problem}") from error
 
 
@@ -132,8 +154,15 @@ def _without_outer(names: dict[str, Hyperparameter]) -> dict[str, Hyperparameter
 
 
 def _say(error: BaseException, kind: type | None) -> str:
-    told_by_path = isinstance(error, KeyError | cattrs.ForbiddenExtraKeysError)
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return f"unknown field {min(error.extra_fields)}"
+    told_by_path = isinstance(error, KeyError)
     return format_exception(error, kind) if told_by_path else str(error).replace("typing.", "")
+
+
+def _full_name(unknown: re.Match[str]) -> str:
+    name, path = unknown.groups()
+    return f"unknown field {path}{'.' if path else ''}{name}"
 
 
 def _exactly(value: Any, kind: type) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from selftuning.configs import files, presets
+from selftuning.configs import files, presets, versions
 from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.extensions import definitions, extended
 from selftuning.configs.searches import SearchSettings
@@ -160,6 +160,11 @@ def layered(layers: Sequence[Mapping[str, Any]]) -> StudySettings:
     Raises:
       ConfigError: naming the field, the value it has and the values it may have.
     """
+    with versions.explained(layers, "study") as unstamped:
+        return _layered(unstamped)
+
+
+def _layered(layers: Sequence[Mapping[str, Any]]) -> StudySettings:
     data: dict[str, Any] = {}
     known = dict(METHODS)
     for layer in layers:
