@@ -73,9 +73,7 @@ def origin(data: Mapping[str, Any], where: str) -> Origin:
 
 
 @contextmanager
-def explained(
-    documents: Sequence[Mapping[str, Any]], where: str
-) -> Iterator[list[dict[str, Any]]]:
+def explained(documents: Sequence[Mapping[str, Any]], where: str) -> Iterator[list[dict[str, Any]]]:
     """Yields documents without their stamps, and explains errors in those of a newer version.
 
     Args:

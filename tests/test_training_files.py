@@ -8,6 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+import selftuning
+from selftuning.configs import versions
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
 from selftuning.training import checkpoints, compilation_cache, run_directory
@@ -79,6 +81,32 @@ def test_a_missing_checkpoint_is_called_missing(tmp_path):
         checkpoints.load(tmp_path / "none.safetensors", state())
     with pytest.raises(ConfigError, match="cannot be read"):
         checkpoints.load(tmp_path, state())
+
+
+def test_a_checkpoint_of_a_newer_version_says_so(tmp_path, monkeypatch):
+    path = checkpoints.path_in(tmp_path)
+    monkeypatch.setattr(selftuning, "__version__", "9.1.0")
+    checkpoints.save(path, state(), 1)
+    monkeypatch.setattr(versions, "FORMAT", 99)
+    checkpoints.save(tmp_path / "newest", state(), 1)
+    monkeypatch.undo()
+    remark = f"the file was written by selftuning 9.1.0, this is {selftuning.__version__}$"
+    with pytest.raises(ConfigError, match=f"of another agent: .*; {remark}"):
+        checkpoints.load(path, state(width=5))
+    assert checkpoints.load(path, state())[1] == 1
+    with pytest.raises(ConfigError, match=f"format 99 is newer than .*; {remark}"):
+        checkpoints.load(tmp_path / "newest", state())
+
+
+def test_plain_data_about_the_arrays_travel_along(tmp_path):
+    path = checkpoints.path_in(tmp_path)
+    about = {"spaces": [1.5, None, {"a": "ü"}]}
+    checkpoints.save(path, state(), 7, about)
+    file = checkpoints.read(path)
+    assert (file.about, file.env_steps) == (about, 7)
+    np.testing.assert_array_equal(
+        file.under("params/layer").arrays["b"], state().params["layer"]["b"]
+    )
 
 
 def test_default_directories_are_numbered(tmp_path, monkeypatch):

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import jax
 from rich.console import Console
 
-from selftuning.agents import self_tuning
-from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
-from selftuning.envs.task import HostTask
-from selftuning.training import checkpoints, evaluation, report, run_directory
+from selftuning.envs.task import HostTask, TaskSpec
+from selftuning.training import evaluation, report, run_directory, saved_agent
+from selftuning.training.acting import Agent
 from selftuning.training.evaluation import Evaluation
 
 
@@ -33,15 +32,14 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
       The file that was written, RUN/eval-N.json.
 
     Raises:
-      ConfigError: if the checkpoint is missing, damaged or of another agent.
+      ConfigError: if the checkpoint is missing, damaged or of another agent, or if the environment
+        cannot be made or is not what the agent was trained in.
     """
+    agent = saved_agent.load(run)
     task = registry.make(settings.env, 1, settings.backend)
     if isinstance(task, HostTask):
         task.close()
-    agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
-    template = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
-    state, env_steps = checkpoints.load(checkpoints.path_in(run), template)
-    params = agent.params(state)
+    _same_spaces(agent, task.spec)
 
     animation: list[tuple[str, str]] = []
     # First, since an environment that cannot be drawn is an error.
@@ -49,15 +47,15 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
         result = evaluation.evaluate(
             settings.env,
             task.spec.backend,
-            agent,
-            params,
+            agent.functions,
+            agent.params,
             settings.eval_episodes,
             settings.seed,
         )
         if env is not None:
-            animation = [_animation(run, env, agent, params, settings.seed, result)]
+            animation = [_animation(run, env, agent, settings.seed, result)]
     output = run_directory.next_free(run, "eval", ".json")
-    report.write_json(output, _content(task.spec.env_id, env_steps, settings.seed, result))
+    report.write_json(output, _content(task.spec.env_id, agent.env_steps, settings.seed, result))
     report.print_rows(
         console,
         [report.describe(result), *_spread(result), ("written", str(output)), *animation],
@@ -65,15 +63,26 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
     return output
 
 
+def _same_spaces(agent: Agent, spec: TaskSpec) -> None:
+    trained = agent.observation_space, agent.action_space
+    for name, now, then in zip(
+        ("observations", "actions"), saved_agent.own_spaces(spec), trained, strict=True
+    ):
+        if now != then:
+            raise ConfigError(
+                f"env: {spec.env_id!r} has {name} in {now}; the run was trained with {then}"
+            )
+
+
 def _animation(
-    run: Path, env: gym.Env, agent: SelfTuningAgent, params: Any, seed: int, result: Evaluation
+    run: Path, env: gym.Env, agent: Agent, seed: int, result: Evaluation
 ) -> tuple[str, str]:
     """Writes the animation, and returns the row that says so."""
     path = run_directory.next_free(run / run_directory.VIDEOS, "episode", ".gif")
     # Of a stream without end every step of its beginning is shown, of an episode the whole.
     endless = result.returns is None
     limit = evaluation.IMAGES if endless else evaluation.STEP_LIMIT
-    shown = evaluation.record(env, agent, params, path, seed, limit)
+    shown = evaluation.record(env, agent.functions, agent.params, path, seed, limit)
     total, steps = float(shown.rewards[0]), int(shown.steps[0])
     success = f"reward {total:.4g} in {steps} steps" if endless else f"return {total:.1f}"
     return "animation", f"{path} ({success})"

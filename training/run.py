@@ -22,12 +22,12 @@ from selftuning.envs import registry
 from selftuning.envs.task import HostTask, Task
 from selftuning.training import (
     acting,
-    checkpoints,
     evaluation,
     loop,
     parallel,
     report,
     run_directory,
+    saved_agent,
     wandb_sink,
 )
 from selftuning.training.acting import Agent
@@ -124,7 +124,12 @@ def train(
         if directory is not None:
             sinks = wandb_sink.sinks(wandb, settings, directory)
             recorder.log = stack.enter_context(closing(Log(directory, sinks)))
-        learned = _learn(runner, recorder, settings, directory, console, callback)
+
+        def save(state: AgentState, env_steps: int) -> None:
+            if directory is not None:
+                saved_agent.save(directory, functions, parallel.here(state), task.spec, env_steps)
+
+        learned = _learn(runner, recorder, settings, save, console, callback)
         agent = acting.of_task(
             task, settings, functions, learned.state, recorder.env_steps, given=given
         )
@@ -174,18 +179,13 @@ def _learn(
     runner: Runner,
     recorder: Recorder,
     settings: RunSettings,
-    directory: Path | None,
+    save: Callable[[AgentState, int], None],
     console: Console,
     callback: Callback | None,
 ) -> _Learned:
     """Compiles, runs all chunks and saves the agent."""
     cycles, chunks = loop.plan(settings.steps, runner.steps_per_cycle)
     steps_per_chunk = cycles * runner.steps_per_cycle
-
-    def save(state, done):
-        if directory is not None:
-            path = checkpoints.path_in(directory)
-            checkpoints.save(path, parallel.here(state.agent), done * steps_per_chunk)
 
     with (
         make_progress(console, chunks * steps_per_chunk) as progress,
@@ -211,9 +211,9 @@ def _learn(
             take,
             in_background=runner.in_background,
             stopped=lambda: parallel.any_process(stopped()),
-            save=save,
+            save=lambda state, done: save(state.agent, done * steps_per_chunk),
         )
-    save(ended.state, ended.chunks)
+    save(ended.state.agent, ended.chunks * steps_per_chunk)
     agent = parallel.here(ended.state.agent)
     return _Learned(agent, compile_seconds, ended.seconds, ended.chunks < chunks)
 
