@@ -81,7 +81,7 @@ def loss_term(
       outer: weight in the outer objective, which is never tuned; 0 leaves the term out there.
       scale: on which it is tuned, searched and drawn: "log" for positive values, "unit" for
         log-odds of values between 0 and 1, "linear" for any, in units of `high - low`.
-      label: in words, for help, plots and reports; the name if left out.
+      label: in words, for plots and reports; the name if left out.
 
     Returns:
       A decorator of functions (`agents.terms.Seen`) -> numbers of any shape, whose mean is taken.

@@ -13,7 +13,7 @@ from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter
 
 GROUP = Group(
     "Hyperparameters",
-    help=", ".join(f"{name}: {one.label}" for name, one in BUILT_IN.items()),
+    help="".join(f"- {name}: {one.about}\n" for name, one in BUILT_IN.items()),
     sort_key=1,
 )
 

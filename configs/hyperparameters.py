@@ -50,13 +50,14 @@ class Definition:
 
     Attributes:
       name: in flags, files and tables.
-      label: in words, for help, plots and reports.
+      label: in words, for plots and reports.
       scale: on which it is tuned, searched and drawn: "log" for positive values, "unit" for
         log-odds of values between 0 and 1, "linear" for any, in units of its declared range.
       default: what a run does with it unless told otherwise.
       read_by: the parts of the agent that read it: values of `AgentSettings.algorithm`,
         `correction` or `inner_optimizer`, or `ANY_OPTIMIZER`. One of them is enough.
       at_most: largest value that makes sense, where that is less than the scale allows.
+      about: what it does, for help.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Definition:
     default: Hyperparameter
     read_by: tuple[str, ...]
     at_most: float = math.inf
+    about: str = ""
 
     @property
     def domain(self) -> tuple[float, float]:
@@ -78,53 +80,100 @@ class Definition:
         return self.default.outer is not None
 
 
-def _define(
-    name: str,
-    label: str,
-    scale: Scale,
-    read_by: tuple[str, ...],
-    *,
-    start: float,
-    low: float,
-    high: float,
-    tuned: bool = False,
-    outer: float | None = None,
-    at_most: float = math.inf,
-) -> Definition:
-    default = Hyperparameter(start, low, high, tuned, outer)
-    return Definition(name, label, scale, default, read_by, at_most)
-
-
 _RETURNS, _LOSS, _OFF_POLICY = ("actor_critic", "q_lambda"), ("actor_critic",), ("vtrace",)
 
-# fmt: off
 _BUILT_IN = (
-    _define("gamma", "discount gamma", "unit", _RETURNS,
-            start=0.99, low=0.1, high=0.9999, tuned=True, outer=0.99),
-    _define("lambda", "trace decay lambda", "unit", _RETURNS,
-            start=0.95, low=0.01, high=0.999, tuned=True, outer=0.95),
-    _define("entropy", "entropy weight", "log", _LOSS,
-            start=0.01, low=1e-5, high=1.0, tuned=True, outer=0.01),
-    _define("critic", "critic weight", "log", _LOSS,
-            start=0.5, low=1e-3, high=10.0, tuned=True, outer=0.5),
-    _define("policy", "policy weight", "log", _LOSS,
-            start=1.0, low=1e-2, high=10.0, outer=1.0),
-    _define("alpha_rho", "V-trace mixing alpha_rho", "unit", _OFF_POLICY,
-            start=0.99, low=0.01, high=0.9999, outer=1.0),
-    _define("alpha_c", "V-trace mixing alpha_c", "unit", _OFF_POLICY,
-            start=0.99, low=0.01, high=0.9999, outer=1.0),
+    Definition(
+        "gamma",
+        "discount gamma",
+        "unit",
+        Hyperparameter(start=0.99, low=0.1, high=0.9999, tuned=True, outer=0.99),
+        read_by=_RETURNS,
+        about="how much a reward counts one step later",
+    ),
+    Definition(
+        "lambda",
+        "trace decay lambda",
+        "unit",
+        Hyperparameter(start=0.95, low=0.01, high=0.999, tuned=True, outer=0.95),
+        read_by=_RETURNS,
+        about="how far returns rely on rewards rather than on the critic",
+    ),
+    Definition(
+        "entropy",
+        "entropy weight",
+        "log",
+        Hyperparameter(start=0.01, low=1e-5, high=1.0, tuned=True, outer=0.01),
+        read_by=_LOSS,
+        about="weight of the policy's entropy in the loss",
+    ),
+    Definition(
+        "critic",
+        "critic weight",
+        "log",
+        Hyperparameter(start=0.5, low=1e-3, high=10.0, tuned=True, outer=0.5),
+        read_by=_LOSS,
+        about="weight of the critic's error in the loss",
+    ),
+    Definition(
+        "policy",
+        "policy weight",
+        "log",
+        Hyperparameter(start=1.0, low=1e-2, high=10.0, tuned=False, outer=1.0),
+        read_by=_LOSS,
+        about="weight of the policy gradient in the loss",
+    ),
+    Definition(
+        "alpha_rho",
+        "V-trace mixing alpha_rho",
+        "unit",
+        Hyperparameter(start=0.99, low=0.01, high=0.9999, tuned=False, outer=1.0),
+        read_by=_OFF_POLICY,
+        about="how much of V-trace's clipped weight is used for TD errors",
+    ),
+    Definition(
+        "alpha_c",
+        "V-trace mixing alpha_c",
+        "unit",
+        Hyperparameter(start=0.99, low=0.01, high=0.9999, tuned=False, outer=1.0),
+        read_by=_OFF_POLICY,
+        about="how much of V-trace's clipped weight is used for traces",
+    ),
     # The outer objective judges what was learned, not how it was explored or by which steps.
-    _define("epsilon", "exploration epsilon", "unit", ("q_lambda",),
-            start=0.1, low=1e-3, high=0.999),
-    _define("learning_rate", "learning rate", "log", (ANY_OPTIMIZER,),
-            start=3e-3, low=1e-6, high=1e-1),
-    # An average that never forgets never moves.
-    _define("momentum", "momentum", "unit", ("momentum", "adam", "accelerated"),
-            start=0.9, low=0.0, high=0.999, at_most=0.9999),
-    _define("hint_weight", "hint weight", "log", ("accelerated",),
-            start=0.5, low=0.0, high=10.0),
+    Definition(
+        "epsilon",
+        "exploration epsilon",
+        "unit",
+        Hyperparameter(start=0.1, low=1e-3, high=0.999, tuned=False),
+        read_by=("q_lambda",),
+        about="share of actions that are random",
+    ),
+    Definition(
+        "learning_rate",
+        "learning rate",
+        "log",
+        Hyperparameter(start=3e-3, low=1e-6, high=1e-1, tuned=False),
+        read_by=(ANY_OPTIMIZER,),
+        about="step size of the inner optimizer",
+    ),
+    Definition(
+        "momentum",
+        "momentum",
+        "unit",
+        Hyperparameter(start=0.9, low=0.0, high=0.999, tuned=False),
+        read_by=("momentum", "adam", "accelerated"),
+        at_most=0.9999,  # an average that never forgets never moves
+        about="how slowly the average of past gradients changes",
+    ),
+    Definition(
+        "hint_weight",
+        "hint weight",
+        "log",
+        Hyperparameter(start=0.5, low=0.0, high=10.0, tuned=False),
+        read_by=("accelerated",),
+        about="weight of the guess of the next gradient",
+    ),
 )
-# fmt: on
 BUILT_IN: dict[str, Definition] = {one.name: one for one in _BUILT_IN}
 
 
