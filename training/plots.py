@@ -143,6 +143,8 @@ def _draw_path(
     start = np.full((1, heads.shape[1]), spec.start)
     lines = np.concatenate([start, heads[thin], heads[-1:]])
     outer = [spec.outer] if tuned and spec.outer is not None else []
+    # An outer value at the end of its scale is infinitely far from all others.
+    outer = [value for value in outer if _on_scale(definition.scale, np.array(value))]
     _set_scale(axes, definition.scale, np.concatenate([lines.ravel(), outer]))
     for value in outer:
         axes.axhline(value, color="C1", ls="--", lw=1, label="in the outer objective")
@@ -181,8 +183,7 @@ def _annotate_ends(axes: Axes, step: float, ends: np.ndarray) -> None:
 
 def _set_scale(axes: Axes, scale: Scale, values: np.ndarray) -> None:
     """A logit or log scale around the values, unless one lies where that is infinite."""
-    upper = 1.0 if scale == "unit" else np.inf
-    if scale == "linear" or not np.all((values > 0) & (values < upper)):
+    if scale == "linear" or not _on_scale(scale, values):
         return
     # Odds of a probability and a positive number are alike: what counts is their ratio.
     odds = values / (1 - values) if scale == "unit" else values
@@ -194,6 +195,11 @@ def _set_scale(axes: Axes, scale: Scale, values: np.ndarray) -> None:
     axes.yaxis.set_major_locator(FixedLocator(_ticks(scale, low, high)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+
+
+def _on_scale(scale: Scale, values: np.ndarray) -> bool:
+    upper = 1.0 if scale == "unit" else np.inf
+    return scale == "linear" or bool(np.all((values > 0) & (values < upper)))
 
 
 def _ticks(scale: Scale, low: float, high: float) -> list[float]:
