@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed, require
 
 
 class Cluster(NamedTuple):
@@ -42,10 +42,8 @@ def cluster(
         return Cluster()
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise ConfigError(f"coordinator: {coordinator} is not allowed; it must be HOST:PORT")
-    if processes < 1:
-        raise ConfigError(f"processes: {processes} is not allowed; it must be at least 1")
-    if not 0 <= process < processes:
-        allowed = f"a whole number between 0 and {processes - 1}"
-        raise ConfigError(f"process: {process} is not allowed; it must be {allowed}")
+        raise not_allowed("coordinator", coordinator, "HOST:PORT")
+    require(processes >= 1, "processes", processes, "at least 1")
+    allowed = f"a whole number between 0 and {processes - 1}"
+    require(0 <= process < processes, "process", process, allowed)
     return Cluster(coordinator, processes, process)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selftuning.configs import files, presets
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -102,10 +102,8 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     if name in ("fix", "tune"):
         return (value,) if isinstance(value, str) else tuple(value)
     if not isinstance(value, Mapping):
-        raise ConfigError(
-            f"{name}: {value!r} is not allowed; it must be a mapping of hyperparameters to "
-            + ("(low, high)" if name == "bounds" else "numbers")
-        )
+        to = "(low, high)" if name == "bounds" else "numbers"
+        raise not_allowed(name, repr(value), f"a mapping of hyperparameters to {to}")
     if name == "bounds":
         return tuple(f"{key}={':'.join(map(_number, ends))}" for key, ends in value.items())
     return tuple(f"{key}={_number(x)}" for key, x in value.items())

@@ -8,7 +8,7 @@ import sys
 import traceback
 from types import ModuleType
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 
 
 def imported(name: str, field: str) -> ModuleType:
@@ -23,7 +23,7 @@ def imported(name: str, field: str) -> ModuleType:
     """
     if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
         allowed = "the name of a module, as my_terms is of my_terms.py"
-        raise ConfigError(f"{field}: {name!r} is not allowed; it must be {allowed}")
+        raise not_allowed(field, repr(name), allowed)
     here = os.getcwd()
     # `python run.py` has the folder of run.py on the path in place of this one, and the user's own
     # `envs` or `configs` is meant before anything of that name that lies elsewhere.

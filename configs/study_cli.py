@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from cyclopts import App, Group, Parameter
 
 from selftuning.configs import files, studies
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import not_allowed
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -150,10 +150,9 @@ def _study(
 
 def _where(launcher: Launcher, address: str | None, workers: int | None) -> Where:
     if address is not None and launcher != "ray":
-        raise ConfigError(f"address: {address} is not allowed; it must be left out without ray")
+        raise not_allowed("address", address, "left out without ray")
     if workers is not None and not 1 <= workers <= 10_000:
-        allowed = "a whole number between 1 and 10000"
-        raise ConfigError(f"workers: {workers} is not allowed; it must be {allowed}")
+        raise not_allowed("workers", workers, "a whole number between 1 and 10000")
     return Where(launcher, address, workers)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from gymnasium.experimental.functional import FuncEnv
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import require
 from selftuning.envs.spaces import agent_spaces, graph_action, graph_observation
 from selftuning.envs.task import GraphTask, TaskSpec, Timestep
 
@@ -109,8 +109,8 @@ def graph_task(
 
 def check_positive(field: str, value: Any) -> None:
     """Raises `ConfigError` unless `value` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{field}: {value!r} is not allowed; allowed: an integer >= 1")
+    counts = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    require(counts, field, repr(value), "a whole number of at least 1")
 
 
 def _start(env: FuncEnv, key: jax.Array, num_envs: int) -> tuple[Any, jax.Array]:

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.experimental.functional import FuncEnv
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.envs.hosted import HostedEnv
 
 NAMESPACE = "given"  # of their ids, which mean something in this process alone
@@ -29,15 +29,11 @@ def register(env: Callable[[], gym.Env] | FuncEnv) -> str:
       ConfigError: if it is neither. An environment itself is no way to have several of it.
     """
     if isinstance(env, gym.Env):
-        raise ConfigError(
-            f"env: {env} is not allowed; it must be a function that makes such environments, "
-            "as lambda: MyEnv() does"
-        )
+        allowed = "a function that makes such environments, as lambda: MyEnv() does"
+        raise not_allowed("env", env, allowed)
     if not (isinstance(env, FuncEnv) or callable(env)):
-        raise ConfigError(
-            f"env: {env!r} is not allowed; it must be a Gymnasium id, a function that makes a "
-            "gymnasium.Env, a FuncEnv or a task"
-        )
+        allowed = "a Gymnasium id, a function that makes a gymnasium.Env, a FuncEnv or a task"
+        raise not_allowed("env", repr(env), allowed)
     for known, env_id in _given:
         if known is env:
             return env_id

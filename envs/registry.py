@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec, parse_env_id
 from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs import modules
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, require
 from selftuning.envs.acrobot import Acrobot
 from selftuning.envs.cartpole import CartPole
 from selftuning.envs.functional import check_positive, graph_task
@@ -73,8 +73,7 @@ def make(env_id: str, num_envs: int, backend: str = "auto", *, processes: int = 
         installed or whose spaces are not supported.
     """
     check_positive("num_envs", num_envs)
-    if backend not in BACKENDS:
-        raise ConfigError(f"backend: {backend!r} is not allowed; allowed: {', '.join(BACKENDS)}")
+    require(backend in BACKENDS, "backend", repr(backend), " | ".join(BACKENDS))
     spec = _spec(env_id)
     functional = _functional(spec)
     if backend == "jax" and functional is None:

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import require
 from selftuning.envs import drawing
 from selftuning.envs.functional import check_positive
 
@@ -67,8 +67,7 @@ class SwitchingMDP(FuncEnv):
         shape = {"num_states": num_states, "num_actions": num_actions, "num_mdps": num_mdps}
         for field, value in (shape | {"switch_every": switch_every}).items():
             check_positive(field, value)
-        if switch_every >= 2**31:
-            raise ConfigError(f"switch_every: {switch_every} is not allowed; allowed: < 2**31")
+        require(switch_every < 2**31, "switch_every", switch_every, "below 2**31")
         self.switch_every = switch_every
         self.num_states = num_states
         self.observation_space = spaces.Box(0.0, 1.0, (num_states,), np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import require
 from selftuning.envs import drawing
 from selftuning.envs.functional import check_positive
 
@@ -65,8 +65,7 @@ class TwoColors(FuncEnv):
     ):
         super().__init__()
         check_positive("switch_every", switch_every)
-        if switch_every > 2**30:
-            raise ConfigError(f"switch_every: {switch_every} is not allowed; allowed: <= 2**30")
+        require(switch_every <= 2**30, "switch_every", switch_every, "at most 2**30")
         _check_respawn(respawn)
         self.step_reward = float(step_reward)
         self.switch_every = switch_every
@@ -237,7 +236,4 @@ def _remainder(draw: jax.Array, divisor: int) -> jax.Array:
 
 
 def _check_respawn(respawn: str) -> None:
-    if respawn not in RESPAWN:
-        raise ConfigError(
-            f"respawn: {respawn!r} is not allowed; allowed: {', '.join(map(repr, RESPAWN))}"
-        )
+    require(respawn in RESPAWN, "respawn", repr(respawn), " | ".join(RESPAWN))

@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from selftuning.configs.cluster import Cluster
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
 
@@ -69,15 +69,11 @@ def placement(settings: RunSettings) -> Placement:
     """
     found = jax.devices()
     if settings.devices > len(found):
-        raise ConfigError(
-            f"devices: {settings.devices} is not allowed; it must be at most {len(found)}, "
-            f"the {found[0].platform} devices that JAX finds"
-        )
+        allowed = f"at most {len(found)}, the {found[0].platform} devices that JAX finds"
+        raise not_allowed("devices", settings.devices, allowed)
     if jax.process_count() > 1 and settings.devices != len(found):
-        raise ConfigError(
-            f"devices: {settings.devices} is not allowed; it must be {len(found)}, "
-            f"all those of {jax.process_count()} processes"
-        )
+        allowed = f"{len(found)}, all those of {jax.process_count()} processes"
+        raise not_allowed("devices", settings.devices, allowed)
     mesh = Mesh(np.array(found[: settings.devices]), (_AXIS,))
     specs = PartitionSpec(), PartitionSpec(_AXIS), PartitionSpec(None, _AXIS)
     return Placement(settings.num_envs, *(NamedSharding(mesh, spec) for spec in specs))

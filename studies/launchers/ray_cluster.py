@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.studies.launchers import Done, Event, Job, Launcher, Told, Work, failed
 from selftuning.training import host_devices, provenance
 
@@ -46,7 +46,7 @@ def launcher(workers: int | None = None, address: str | None = None) -> Iterator
       ConfigError: if there is no cluster at the address.
     """
     if address is not None and workers is not None:
-        raise ConfigError(f"workers: {workers} is not allowed; a cluster has as many as it has")
+        raise not_allowed("workers", workers, "left out: a cluster has as many as it has")
     _check_reached(address)
     options: dict[str, Any] = {"address": address, "runtime_env": _environment()}
     if address is None:

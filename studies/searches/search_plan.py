@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Kind
@@ -194,4 +194,4 @@ def stage_at(stages: Sequence[Stage], cycle: int) -> int:
 def _too_few(settings: RunSettings, search: SearchSettings, cycles: int) -> ConfigError:
     least = cycles * population.steps_per_cycle(settings)
     allowed = f"at least {least} for a search with {search.members} members"
-    return ConfigError(f"steps: {settings.steps} is not allowed; it must be {allowed}")
+    return not_allowed("steps", settings.steps, allowed)
