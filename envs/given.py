@@ -29,11 +29,15 @@ def register(env: Callable[[], gym.Env] | FuncEnv) -> str:
       ConfigError: if it is neither. An environment itself is no way to have several of it.
     """
     if isinstance(env, gym.Env):
-        allowed = "a function that makes such environments, as lambda: MyEnv() does"
-        raise not_allowed("env", env, allowed)
+        raise not_allowed(
+            "env", env, "a function that makes such environments, as lambda: MyEnv() does"
+        )
     if not (isinstance(env, FuncEnv) or callable(env)):
-        allowed = "a Gymnasium id, a function that makes a gymnasium.Env, a FuncEnv or a task"
-        raise not_allowed("env", repr(env), allowed)
+        raise not_allowed(
+            "env",
+            repr(env),
+            "a Gymnasium id, a function that makes a gymnasium.Env, a FuncEnv or a task",
+        )
     for known, env_id in _given:
         if known is env:
             return env_id
