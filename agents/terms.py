@@ -15,7 +15,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import not_allowed
 from selftuning.configs.extensions import Kind, Own
 
 if TYPE_CHECKING:
@@ -60,10 +60,8 @@ def reward(added: Mapping[str, Own], seen: Seen) -> jax.Array:
     total, shape = seen.trajectory.reward, seen.trajectory.reward.shape
     for name, term, weight in _weighed(added, "reward", seen):
         if term.shape != shape:
-            raise ConfigError(
-                f"reward term {name}: shape {term.shape} is not allowed; it must be {shape}, "
-                "a number for each step of each environment"
-            )
+            allowed = f"{shape}, a number for each step of each environment"
+            raise not_allowed(f"reward term {name}", f"shape {term.shape}", allowed)
         total = total + weight * term
     return total
 

@@ -12,7 +12,7 @@ from gymnasium.experimental.functional import FuncEnv
 from rich.console import Console
 
 from selftuning.configs import keywords
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import RunSettings, WandbMode
 from selftuning.envs import given
 from selftuning.envs.task import GraphTask, HostTask, Task
@@ -77,7 +77,7 @@ def train(
     """
     settings, task = _asked(env, settings, preset, extensions, changes)
     if wandb != "off" and out is None:
-        raise ConfigError(f"wandb: {wandb} is not allowed; it must be off unless there is an out")
+        raise not_allowed("wandb", wandb, "off unless there is an out")
     return runs.train(
         settings,
         _console(progress),

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from selftuning.agents.self_tuning import SelfTuningAgent
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import not_allowed, require
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
 from selftuning.envs.spaces import agent_spaces, to_agent, to_env
@@ -104,8 +104,7 @@ class Agent:
         """
         episodes = self.settings.eval_episodes if episodes is None else episodes
         seed = self.settings.seed if seed is None else seed
-        if episodes < 1:
-            raise ConfigError(f"episodes: {episodes} is not allowed; it must be at least 1")
+        require(episodes >= 1, "episodes", episodes, "at least 1")
         if self.task is not None:
             return evaluation.on_task(self.task, self.functions, self.params, episodes, seed)
         env_id = self.settings.env
@@ -127,10 +126,8 @@ class Agent:
             return self._to_agent(observation)[None], True
         if shape[1:] == view.shape and len(shape) == 1 + len(view.shape) and shape[0]:
             return self._to_agent(observation), False
-        raise ConfigError(
-            f"observation: shape {shape} is not allowed; it must be {view.shape}, or (B, ...) for "
-            "a batch"
-        )
+        allowed = f"{view.shape}, or (B, ...) for a batch"
+        raise not_allowed("observation", f"shape {shape}", allowed)
 
     @cached_property
     def _view(self) -> Any:

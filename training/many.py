@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from selftuning.agents import self_tuning
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
 from selftuning.envs import registry
@@ -121,10 +121,8 @@ def train(
         settings = replace(settings, env=registry.resolve(settings.env))
         task = registry.make(settings.env, settings.num_envs, settings.backend)
     if not isinstance(task, GraphTask):
-        raise ConfigError(
-            f"env: {settings.env!r} is not allowed; it must be one that is stepped inside jit "
-            "(train each run on its own with train)"
-        )
+        allowed = "one that is stepped inside jit (train each run on its own with train)"
+        raise not_allowed("env", repr(settings.env), allowed)
     each = _settings_of_each(settings, seeds, starts)
     begun = time.perf_counter()
     functions = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
@@ -181,7 +179,7 @@ def _settings_of_each(
       ConfigError: if one of them is not allowed.
     """
     if not seeds:
-        raise ConfigError("seeds: none is not allowed; there must be at least one")
+        raise not_allowed("seeds", "none", "at least one")
     known = settings.hyperparameters
     for name in starts:
         if name not in settings.in_use:
