@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ import numpy as np
 import optax
 
 from selftuning.benchmarks import digits_picture, record
+from selftuning.benchmarks.speed import turns
 from selftuning.metagrad import constraints, core, hints, matching, online, targets, update_rules
 from selftuning.metagrad import hyperparams as hp
 from selftuning.studies import statistics
@@ -254,17 +254,16 @@ def tune(
 def seconds(chosen: dict[str, tuple[float, float]], repeats: int = 5) -> dict[str, float]:
     """Median seconds of one step of one run: ten runs side by side, the methods in turn."""
     keys = jnp.stack([jax.random.PRNGKey(seed) for seed in SEEDS])
-    programs: dict[str, Any] = {}
-    times: dict[str, list[float]] = {name: [] for name in chosen}
-    for name, (rate, meta_rate) in chosen.items():
+
+    def prepare(name: str) -> tuple[turns.Turn, int]:
+        rate, meta_rate = chosen[name]
         run = functools.partial(train, METHODS[name], rate=rate, meta_rate=meta_rate)
-        programs[name] = jax.jit(jax.vmap(run)).lower(keys).compile()
-    for _ in range(repeats):
-        for name, program in programs.items():
-            begun = time.perf_counter()
-            jax.block_until_ready(program(keys))
-            times[name].append((time.perf_counter() - begun) / (STEPS * len(keys)))
-    return {name: float(np.median(x)) for name, x in times.items()}
+        program = jax.jit(jax.vmap(run)).lower(keys).compile()
+        return lambda: jax.block_until_ready(program(keys)), STEPS * len(keys)
+
+    contestants = [turns.Contestant("", n, functools.partial(prepare, n)) for n in chosen]
+    results = turns.measure(contestants, repeats)
+    return {name: 1 / turns.rate(result) for name, result in zip(chosen, results, strict=True)}
 
 
 def contest() -> dict[str, Any]:

@@ -8,17 +8,15 @@ counts is the median of the ratios to Adam in the same turn.
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-from operator import truediv
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from selftuning.benchmarks.record import write
+from selftuning.benchmarks.speed import turns
 from selftuning.metagrad import averaging, constraints, hints, online
 
 SIZE = 1_000_000
@@ -62,13 +60,6 @@ def tensors() -> dict[str, tuple[int, ...]]:
     return {**layers, **{f"b{i}": (460,) for i in range(10)}}
 
 
-class Contestant(NamedTuple):
-    """A compiled turn, (parameters and state, gradients) -> the same, and its seconds a step."""
-
-    turn: Callable[[Any, Any], Any]
-    seconds: list[float]
-
-
 def draw(shapes: dict[str, tuple[int, ...]], seed: int, lead: tuple[int, ...] = ()) -> Any:
     """Normal numbers of these shapes, after the dimensions `lead`."""
     keys = jax.random.split(jax.random.PRNGKey(seed), len(shapes))
@@ -76,10 +67,10 @@ def draw(shapes: dict[str, tuple[int, ...]], seed: int, lead: tuple[int, ...] = 
     return {name: jax.random.normal(key, lead + shape) for (name, shape), key in pairs}
 
 
-def contestant(
+def prepared(
     learner: optax.GradientTransformation, params: Any, gradients: Any, scan: bool
-) -> tuple[Contestant, Any]:
-    """With the parameters and the state that its first turn is given."""
+) -> tuple[turns.Turn, int]:
+    """Compiles a learner's steps -> (turn, steps of a turn)."""
     learner = optax.with_extra_args_support(learner)
 
     def step(carry, gradient):
@@ -90,42 +81,37 @@ def contestant(
     def steps(carry, gradients):
         return jax.lax.scan(lambda c, g: (step(c, g), None), carry, gradients)[0]
 
-    function, argument = (steps, gradients) if scan else (step, gradients[0])
-    # A copy, since every contestant gives its buffers away, and each can be given only once.
+    function, arguments = (steps, [gradients]) if scan else (step, gradients)
+    # A copy, since a turn gives its buffers away, and each can be given only once.
     carry = jax.tree.map(jnp.copy, (params, learner.init(params)))
-    compiled = jax.jit(function, donate_argnums=0).lower(carry, argument).compile()
+    compiled = jax.jit(function, donate_argnums=0).lower(carry, arguments[0]).compile()
 
-    def one_by_one(carry, gradients):
-        for gradient in gradients:
-            carry = compiled(carry, gradient)
-        return carry
+    def turn():
+        nonlocal carry
+        for argument in arguments:
+            carry = compiled(carry, argument)
+        jax.block_until_ready(carry)
 
-    return Contestant(compiled if scan else one_by_one, []), carry
+    return turn, STEPS
 
 
 def measure(
     shapes: dict[str, tuple[int, ...]], scan: bool = False, repeats: int = REPEATS
 ) -> dict[str, dict[str, float]]:
     """Each learner's milliseconds a step and its ratio to Adam's, medians."""
-    params = draw(shapes, 0)
-    numbers = range(1, STEPS + 1)
+    params, numbers = draw(shapes, 0), range(1, STEPS + 1)
     gradients = draw(shapes, 1, (STEPS,)) if scan else [draw(shapes, i) for i in numbers]
-    contestants, carries = {}, {}
-    for name, learner in LEARNERS.items():
-        contestants[name], carries[name] = contestant(learner, params, gradients, scan)
-    for repeat in range(repeats + 1):
-        for name, (turn, seconds) in contestants.items():
-            begun = time.perf_counter()
-            carries[name] = jax.block_until_ready(turn(carries[name], gradients))
-            if repeat:  # The first turn warms up.
-                seconds.append((time.perf_counter() - begun) / STEPS)
-    adam = contestants["adam"].seconds
+    contestants = [
+        turns.Contestant("", name, partial(prepared, learner, params, gradients, scan))
+        for name, learner in LEARNERS.items()
+    ]
+    results = dict(zip(LEARNERS, turns.measure(contestants, repeats), strict=True))
     return {
         name: {
-            "milliseconds": 1e3 * statistics.median(seconds),
-            "of_adam": statistics.median(map(truediv, seconds, adam)),
+            "milliseconds": 1e3 / turns.rate(result),
+            "of_adam": turns.ratio(results["adam"], result),
         }
-        for name, (_, seconds) in contestants.items()
+        for name, result in results.items()
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from selftuning.benchmarks import drawing
 from selftuning.benchmarks.convex.results import FLOOR, RATES, Study
+from selftuning.benchmarks.drawing import COLOURS, MARKERS
 
 _DPI = 110
 _POINTS = 300  # of a line, evenly spaced on the log scale
 _TOP = 10.0  # of the gap at the start: what is above has diverged
-
-# Okabe & Ito's colours but yellow, which is too light for lines; markers tell lines apart in grey.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8c8c8c")
-_MARKERS = "osD^vPX*"
 
 
 def gaps(path: Path, title: str, study: Study) -> None:
@@ -48,7 +45,7 @@ def gaps(path: Path, title: str, study: Study) -> None:
     extra = []
     if any(outcome.bound is not None for outcome in study.outcomes.values()):
         extra = [Line2D([], [], color="0.3", ls="--", lw=1, label="proved bound")]
-    _finish(figure, axes, path, extra)
+    drawing.finished(figure, extra).savefig(path, dpi=_DPI)
 
 
 def sensitivity(path: Path, title: str, study: Study) -> None:
@@ -79,7 +76,7 @@ def sensitivity(path: Path, title: str, study: Study) -> None:
     extra = [Line2D([], [], color="0.3", marker="o", mfc="none", ms=9, ls="", label="default")]
     if diverged:
         extra.append(Line2D([], [], color="0.3", marker="x", mew=2, ms=7, ls="", label="diverged"))
-    _finish(figure, axes, path, extra)
+    drawing.finished(figure, extra).savefig(path, dpi=_DPI)
 
 
 def paths(path: Path, title: str, study: Study) -> None:
@@ -113,39 +110,20 @@ def paths(path: Path, title: str, study: Study) -> None:
 
 
 def _figure(lines: int) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 3.9 + 0.2 * (-(-lines // 2) + 1)), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.9 + 0.2 * (-(-lines // 2) + 1)))
     return figure, figure.subplots()
 
 
 def _style(number: int) -> dict[str, Any]:
-    colour = _COLOURS[number % len(_COLOURS)]
-    dashes = "-" if number < len(_COLOURS) else "-."
-    return {"color": colour, "marker": _MARKERS[number % len(_MARKERS)], "ls": dashes}
+    colour = COLOURS[number % len(COLOURS)]
+    dashes = "-" if number < len(COLOURS) else "-."
+    return {"color": colour, "marker": MARKERS[number % len(MARKERS)], "ls": dashes}
 
 
 def _line(
     axes: Axes, number: int, x: np.ndarray, draws: np.ndarray, label: str, every: float
 ) -> None:
     """A median with the band of all draws, [draws, len(x)]."""
-    style = _style(number)
     # Markers start at different places, so that lines on top of each other can be seen.
-    places = (0.02 * number, every)
-    axes.plot(x, np.median(draws, 0), lw=1.5, ms=4.5, markevery=places, label=label, **style)
-    if len(draws) > 1:
-        band = {"color": style["color"], "alpha": 0.13, "lw": 0}
-        axes.fill_between(x, draws.min(0), draws.max(0), **band)
-
-
-def _finish(figure: Figure, axes: Axes, path: Path, extra: Iterable[Line2D]) -> None:
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    handles, _ = axes.get_legend_handles_labels()
-    # Below the axes, where it hides nothing.
-    figure.legend(
-        handles=[*handles, *extra],
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-        fontsize="small",
-    )
-    figure.savefig(path, dpi=_DPI)
+    look = _style(number) | {"lw": 1.5, "ms": 4.5, "markevery": (0.02 * number, every)}
+    drawing.banded(axes, x, np.median(draws, 0), draws.min(0), draws.max(0), label=label, **look)

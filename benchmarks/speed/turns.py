@@ -49,7 +49,7 @@ class Measured(NamedTuple):
 def measure(
     contestants: Sequence[Contestant],
     repeats: int,
-    peak: Callable[[], float],
+    peak: Callable[[], float] = lambda: 1.0,
     tell: Callable[[str], object] = lambda text: None,
 ) -> list[Measured]:
     """Lets all contestants take turns.
@@ -57,7 +57,8 @@ def measure(
     Args:
       contestants: whose order is that of the turns of a round.
       repeats: rounds that count. One before them warms up.
-      peak: measures floating point operations a second of matrix products, once a round.
+      peak: measures floating point operations a second of matrix products, once a round; may be
+        left out where nobody asks for `of_peak`.
       tell: gets a line now and then.
 
     Returns:

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
+from selftuning.benchmarks import drawing
+from selftuning.benchmarks.drawing import MARKERS
 from selftuning.benchmarks.two_colors import published
 from selftuning.benchmarks.two_colors.rows import Row, Study, baseline, best_fixed
 from selftuning.benchmarks.two_colors.series import (
@@ -44,7 +46,6 @@ _COLOURS = {
 }
 _CEILING = "#CC79A7"
 _DASHES: dict[str, Any] = {"none": (0, (1, 1.2)), "reward": "-", "rich": (0, (5, 1.5))}
-_MARKERS = "osD^vP"
 _VALUES = (0.0, 0.05, 0.1, 0.2, 0.4)  # up to these, a marker each
 
 Style = Mapping[str, Any]  # of a line, in Matplotlib's words
@@ -83,7 +84,8 @@ def reward(study: Study) -> Figure:
         axes.tick_params(labelleft=True)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    return _finished(figure, _title(study))
+    figure.suptitle(_title(study), fontsize="medium")
+    return drawing.finished(figure, columns=2 * columns)
 
 
 def swap(study: Study) -> Figure | None:
@@ -106,9 +108,9 @@ def swap(study: Study) -> Figure | None:
     for (top, bottom), (name, rows) in zip(grid.T, groups.items(), strict=True):
         best = best_fixed(seen, "q_fixed" if rows[0].family.startswith("q_") else "fixed")
         for row in [*rows, best] if best else rows:
-            style, changes = looks[row.name], _around(row, row.reward, study)
-            if changes.size:
-                _line(bottom, edges, changes.mean(1), row.label, style)
+            style, rewards = looks[row.name], _around(row, row.reward, study)
+            if rewards.size:
+                _line(bottom, edges, rewards.mean(1), row.label, style)
             if row.value is None:
                 kept = _around(row, row.tuned[~row.diverged], study)
                 if kept.size:
@@ -123,7 +125,10 @@ def swap(study: Study) -> Figure | None:
         for axes in (top, bottom):
             axes.axvline(0, color="0.4", lw=0.9)
             axes.tick_params(labelleft=True)
-    return _finished(figure, f"means over {max(counts.values())} changes and {_seeds(study)}")
+    figure.suptitle(
+        f"means over {max(counts.values())} changes and {_seeds(study)}", fontsize="medium"
+    )
+    return drawing.finished(figure, columns=2 * len(groups))
 
 
 def totals(study: Study) -> Figure:
@@ -155,7 +160,8 @@ def totals(study: Study) -> Figure:
     if theirs:
         label = "published mean ± sd (Luketina et al. 2022, maybe another respawn rule)"
         marks.append(Line2D([], [], marker="D", label=label, **grey))
-    return _finished(figure, _title(study), marks)
+    figure.suptitle(_title(study), fontsize="medium")
+    return drawing.finished(figure, marks)
 
 
 def styles(rows: Sequence[Row]) -> dict[str, Style]:
@@ -166,14 +172,14 @@ def styles(rows: Sequence[Row]) -> dict[str, Style]:
 def _tuned(row: Row, rows: Sequence[Row]) -> Style:
     """Rows that have method and context in common are told apart by markers."""
     alike = [x.name for x in rows if (x.family, x.context) == (row.family, row.context)]
-    marker = _MARKERS[alike.index(row.name) % len(_MARKERS)] if len(alike) > 1 else ""
+    marker = MARKERS[alike.index(row.name) % len(MARKERS)] if len(alike) > 1 else ""
     look = {"color": _COLOURS[row.family], "ls": _DASHES[row.context], "marker": marker}
     return look | {"lw": 1.6, "ms": 4.0}
 
 
 def _fixed(row: Row) -> Style:
     rank = int(np.searchsorted(_VALUES, (row.value or 0.0) - 1e-9))
-    grey, marker = f"{max(0.1, 0.7 - 0.12 * rank):.2f}", _MARKERS[rank % len(_MARKERS)]
+    grey, marker = f"{max(0.1, 0.7 - 0.12 * rank):.2f}", MARKERS[rank % len(MARKERS)]
     filled = grey if row.family == "fixed" else "white"
     return {"color": grey, "ls": "-", "marker": marker, "mfc": filled, "lw": 1.1, "ms": 4.0}
 
@@ -194,12 +200,11 @@ def _around(row: Row, values: np.ndarray, study: Study) -> np.ndarray:
 def _line(axes: Axes, edges: np.ndarray, seeds: np.ndarray, label: str, style: Style) -> None:
     """A mean with the band of its interval, of seeds [N, E] between edges [E + 1]."""
     # Markers start at different places, so that lines on top of each other can be seen.
-    first = 0.03 * _MARKERS.find(style["marker"]) if style["marker"] else 0
+    first = 0.03 * MARKERS.find(style["marker"]) if style["marker"] else 0
     middles = (edges[1:] + edges[:-1]) / 2
-    axes.plot(middles, seeds.mean(0), label=label, markevery=(first, 0.18), **style)
-    if len(seeds) > 1:
-        band = statistics.estimate_curve([seeds], statistics.mean)
-        axes.fill_between(middles, band.low, band.high, color=style["color"], alpha=0.15, lw=0)
+    mean = seeds.mean(0)
+    ends = statistics.estimate_curve([seeds], statistics.mean)[1:] if len(seeds) > 1 else [mean] * 2
+    drawing.banded(axes, middles, mean, *ends, label=label, markevery=(first, 0.18), **style)
 
 
 def _ceiling(study: Study) -> Style:
@@ -214,19 +219,3 @@ def _title(study: Study) -> str:
 def _seeds(study: Study) -> str:
     seeds = study.measured.settings.seeds
     return f"{seeds} seed{'s' if seeds > 1 else ''}"
-
-
-def _finished(figure: Figure, title: str, marks: Sequence[Line2D] = ()) -> Figure:
-    """With one legend below everything, in which each label is once."""
-    handles: dict[str, Any] = {str(mark.get_label()): mark for mark in marks}
-    for axes in figure.axes:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    columns = 2 if figure.get_figwidth() < 8 else 4
-    below: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
-    figure.set_layout_engine("constrained")
-    figure.legend(handles.values(), handles, frameon=False, fontsize="small", **below)
-    figure.suptitle(title, fontsize="medium")
-    return figure
