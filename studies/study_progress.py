@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-LINES = 10  # of a study, where there is no terminal
-_SECONDS_BETWEEN_LINES = 60.0  # at most, so that a slow study is seen to live
+from selftuning.training.progress import Due
+
+_SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal
 
 
 class StudyProgress:
@@ -29,9 +29,9 @@ class StudyProgress:
     ):
         self._console, self._work, self._runs, self._workers = console, work, runs, workers
         self._parts = dict.fromkeys(work, 0.0)
-        self._begun = self._last = time.monotonic()
+        self._begun = self._created = time.monotonic()
         self._at_first: float | None = None  # work done when the first unit told of itself
-        self._next = 1
+        self._due = Due(_SECONDS_BETWEEN_LINES, first=1)
         self._bar = Progress(
             BarColumn(bar_width=None),
             TextColumn("{task.fields[text]}"),
@@ -45,12 +45,7 @@ class StudyProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def tell(self, unit: str, part: float) -> None:
@@ -61,12 +56,11 @@ class StudyProgress:
             self._at_first, self._begun = done, time.monotonic()
         text = f"{self._runs_done()} of {sum(self._runs.values())} runs, {self._left(done)} left"
         self._bar.update(self._task, completed=done, text=text)
-        share, now = done / sum(self._work.values()), time.monotonic()
-        due = share * LINES >= self._next or now - self._last >= _SECONDS_BETWEEN_LINES
-        if self._console.is_terminal or not due or share >= 1:
+        share = done / sum(self._work.values())
+        if self._console.is_terminal or share >= 1:
             return
-        self._last, self._next = now, int(share * LINES) + 1
-        self._console.print(f"{share:4.0%}  {text}", highlight=False, soft_wrap=True)
+        if self._due(share, time.monotonic() - self._created):
+            self._console.print(f"{share:4.0%}  {text}", highlight=False, soft_wrap=True)
 
     def _runs_done(self) -> int:
         return sum(self._runs[name] for name, part in self._parts.items() if part >= 1)

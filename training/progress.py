@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from rich.console import Console, Group
@@ -11,8 +10,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-LINES = 10  # of the plain log of a run
-_SECONDS_BETWEEN_LINES = 30.0  # at most, so that a slow run is seen to live
+LINES = 10  # of a plain log
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 class Snapshot(NamedTuple):
@@ -48,6 +47,25 @@ def describe(snapshot: Snapshot) -> str:
     return f"{_thousands(snapshot.steps_per_second)} steps/s  {success}  {values}"
 
 
+class Due:
+    """Whether a plain log is to have another line: each tenth of the work, and after long silence.
+
+    Args:
+      seconds: of silence at most, so that slow work is seen to live.
+      first: tenth of the work at which the first line is due.
+    """
+
+    def __init__(self, seconds: float, first: int = 0):
+        self._seconds, self._next, self._last = seconds, first, 0.0
+
+    def __call__(self, done: float, now: float) -> bool:
+        """Asked with the part of the work that is done and the seconds since it began."""
+        due = done * LINES >= self._next or now - self._last >= self._seconds
+        if due:
+            self._next, self._last = int(done * LINES) + 1, now
+        return due
+
+
 class LiveProgress:
     """A progress bar with a line of numbers under it, for terminals."""
 
@@ -65,12 +83,7 @@ class LiveProgress:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._live.stop()
 
     def update(self, snapshot: Snapshot) -> None:
@@ -85,27 +98,19 @@ class PlainProgress:
     def __init__(self, console: Console, total: int):
         self._console = console
         self._total = total
-        self._last = 0.0
-        self._next = 0
+        self._due = Due(_SECONDS_BETWEEN_LINES)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
     def update(self, snapshot: Snapshot) -> None:
         """Prints where the run is, if a line is due."""
         done = snapshot.env_steps / self._total
-        silent = snapshot.seconds - self._last
-        if done * LINES < self._next and silent < _SECONDS_BETWEEN_LINES:
+        if not self._due(done, snapshot.seconds):
             return
-        self._last, self._next = snapshot.seconds, int(done * LINES) + 1
         left = snapshot.seconds * (1 - done) / done
         steps = f"{snapshot.env_steps:>11,} steps {done:4.0%}"
         line = f"{steps}  {describe(snapshot)}  {left:.0f} s left"
