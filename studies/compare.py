@@ -14,8 +14,8 @@ from selftuning.configs.errors import ConfigError
 from selftuning.configs.studies import StudyMethod, StudySettings
 from selftuning.envs import registry
 from selftuning.studies import answers, intervals, study_files, study_report, summary
+from selftuning.studies.outcome import Outcome, outcome_of
 from selftuning.studies.study_files import Measured
-from selftuning.studies.summary import Study
 from selftuning.training import run_directory
 
 _LETTERS = ("A", "B")
@@ -29,16 +29,16 @@ def run(one: Path, two: Path, out: Path | None, console: Console) -> Path:
         comparison cannot be used.
     """
     both = [study_files.read(directory) for directory in (one, two)]
-    study = summary.study_of(beside(both))
+    outcome = outcome_of(beside(both))
     found = {
-        **summary.summarise(study),
+        **summary.summarise(outcome),
         "question": f"Do the agents of B ({two}) end differently from those of A ({one})?",
-        "answer": answer(study, both),
-        "notes": [*_differences(both), *answers.notes(study)],
+        "answer": answer(outcome, both),
+        "notes": [*_differences(both), *answers.notes(outcome)],
     }
     directory = run_directory.create_named(out, "compare")
-    study_report.write(directory, study, found)
-    study_report.print_summary(console, directory, study, found)
+    study_report.write(directory, outcome, found)
+    study_report.print_summary(console, directory, outcome, found)
     return directory
 
 
@@ -92,10 +92,10 @@ def _method(settings: StudySettings, name: str, letter: str) -> StudyMethod:
     )
 
 
-def answer(study: Study, both: list[Measured]) -> list[str]:
+def answer(outcome: Outcome, both: list[Measured]) -> list[str]:
     """Two sentences: which methods end differently, and which of the two runs faster."""
     pairs = {
-        name: (study.named(_named(name, "A")), study.named(_named(name, "B")))
+        name: (outcome.named(_named(name, "A")), outcome.named(_named(name, "B")))
         for name in both[0].settings.methods
     }
     ends, differ = [], 0
@@ -111,7 +111,7 @@ def answer(study: Study, both: list[Measured]) -> list[str]:
     )
     one, two = (_speed(measured) for measured in both)
     return [
-        f"{verdict}: interquartile mean {study.score} in the last tenth, B less A: "
+        f"{verdict}: interquartile mean {outcome.score} in the last tenth, B less A: "
         f"{'; '.join(ends)}.",
         f"A made {one:,.0f} environment steps a second of each worker, B {two:,.0f}: B has "
         f"{two / one:.2f} of the speed of A.",

@@ -18,6 +18,7 @@ _CURVE = 100  # points of a curve at most; more are averaged
 
 # By which runs are judged: their returns, or, if in some run no episode has ended, their rewards.
 RETURN, REWARD = "return", "reward"
+_BEST = "best of "
 
 
 class Contestant(NamedTuple):
@@ -63,6 +64,26 @@ class Contestant(NamedTuple):
         return [curve.mean(1) for curve in self.curves]
 
     @property
+    def searched(self) -> bool:
+        """Whether it is a search, which has no starts of its own."""
+        return self.kind != "runs"
+
+    @property
+    def tunes(self) -> bool:
+        """Whether its runs tune themselves."""
+        return bool(self.tuned) and not self.searched
+
+    @property
+    def fixed(self) -> bool:
+        """Whether its hyperparameters stay what they were at the start."""
+        return not self.tuned and not self.searched
+
+    @property
+    def chosen(self) -> bool:
+        """Whether it is the best start of another contestant."""
+        return self.name.startswith(_BEST)
+
+    @property
     def runs(self) -> int:
         """Runs, or searches."""
         return sum(len(curve) for curve in self.curves)
@@ -98,7 +119,7 @@ def best_fixed_start(one: Contestant) -> Contestant | None:
         return None
     best = int(np.argmax([score.mean() for score in one.last]))
     return one._replace(
-        name=f"best of {one.name}",
+        name=f"{_BEST}{one.name}",
         label=f"{one.label}, best start ({in_words(one.starts[best])})",
         starts=[one.starts[best]],
         curves=[one.curves[best]],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,11 +69,21 @@ def better(everybody: Sequence[Contestant]) -> dict[str, dict[str, Any]]:
     return result
 
 
-def said(found: Interval) -> str:
-    """A number with its interval, if it has one."""
-    if found.low is None:
-        return number(found.value)
-    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+def said(found: Interval | Mapping[str, Any] | None) -> str:
+    """A number as text with its interval if it has one, also as summary.json has it."""
+    if found is None:
+        return "-"
+    value, low, high = found.values() if isinstance(found, Mapping) else found
+    if not math.isfinite(value):
+        return "-"
+    if low is None or high is None or not math.isfinite(low + high):
+        return number(value)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as an enumeration."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def number(value: float | None) -> str:

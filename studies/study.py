@@ -31,6 +31,7 @@ from selftuning.studies.launchers import (
     WorkersLostError,
     open_launcher,
 )
+from selftuning.studies.outcome import outcome_of
 from selftuning.studies.plan import Unit
 from selftuning.studies.study_progress import StudyProgress, duration
 from selftuning.training import provenance
@@ -78,13 +79,13 @@ def _run_missing(
     """Calibrates and runs units; what failed is returned, and can be tried again."""
     if not units:
         return []
-    say(console, f"if this is stopped, the same command with --out {directory} goes on")
+    say(console, f"to go on after a stop, repeat the command with --out {directory}")
     try:
         with open_launcher(where) as launcher:
             seconds = _calibrated(launcher, units, console)
             failures = _run_units(launcher, directory, settings, seconds, units, console)
     except WorkersLostError as error:
-        return [Failed("a worker", f"{error}; --workers or --block make the study smaller", "")]
+        return [Failed("a worker", f"{error}; try fewer --workers or a smaller --block", "")]
     if not failures:
         study_files.tidy(directory)
     return failures
@@ -92,10 +93,10 @@ def _run_missing(
 
 def report(directory: Path, console: Console) -> None:
     """Writes and prints what a study has found so far."""
-    study = summary.study_of(study_files.read(directory))
-    found = summary.summarise(study)
-    study_report.write(directory, study, found)
-    study_report.print_summary(console, directory, study, found)
+    outcome = outcome_of(study_files.read(directory))
+    found = summary.summarise(outcome)
+    study_report.write(directory, outcome, found)
+    study_report.print_summary(console, directory, outcome, found)
 
 
 def origin() -> dict[str, Any]:
@@ -132,7 +133,7 @@ def _print_plan(console: Console, units: Sequence[Unit], finished: int) -> None:
         table.add_row(name, str(size.rows), str(size.units), f"{size.env_steps:,}", disk)
     console.print(table, highlight=False)
     if finished:
-        say(console, f"{finished} of {len(units)} programs have run already")
+        say(console, f"{finished} of {len(units)} programs are done already")
 
 
 def _calibrated(launcher: Launcher, units: Sequence[Unit], console: Console) -> Mapping[str, float]:

@@ -11,38 +11,38 @@ from rich.console import Console
 from rich.table import Table
 
 from selftuning.studies import answers, intervals, study_files
+from selftuning.studies.outcome import Outcome
 from selftuning.studies.report import page
-from selftuning.studies.summary import Study
 from selftuning.training import report
 
 _COLUMNS = (
-    "Interquartile means: {score} in the last tenth of a run, with its 95% interval, and over the "
-    "whole of it; of the worst start in the last tenth."
+    "Interquartile means of the {score}: in the last tenth of each run with a 95% interval, over "
+    "the whole run, and from the worst start in the last tenth."
 )
 
 
-def write(directory: Path, study: Study, found: Mapping[str, Any]) -> None:
+def write(directory: Path, outcome: Outcome, found: Mapping[str, Any]) -> None:
     """Writes all files of a study that are made from its units, anew if they are there.
 
     Args:
       directory: of the study.
-      study: what was measured.
+      outcome: what was measured.
       found: content of summary.json.
     """
-    study_files.write_results(directory, study.measured)
+    study_files.write_results(directory, outcome.measured)
     text = json.dumps(found, indent=2, allow_nan=False) + "\n"
     study_files.write_text(directory / study_files.SUMMARY, text)
-    page.write(directory / study_files.REPORT, study, dict(found))
+    page.write(directory / study_files.REPORT, outcome, dict(found))
 
 
 def print_summary(
-    console: Console, directory: Path, study: Study, found: Mapping[str, Any]
+    console: Console, directory: Path, outcome: Outcome, found: Mapping[str, Any]
 ) -> None:
     """Prints table, answer, notes and where the report is."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", overflow="fold")
-    baseline = answers.BASELINE if study.named(answers.BASELINE) else None
-    columns = ["runs", f"{study.score} [95%]", "whole run", "worst start", "solved"]
+    baseline = answers.BASELINE if outcome.named(answers.BASELINE) else None
+    columns = ["runs", f"{outcome.score} [95%]", "whole run", "worst start", "solved"]
     columns += [f"P(> {answers.BASELINE})"] if baseline else []
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
@@ -60,7 +60,7 @@ def print_summary(
             cells.append(intervals.number(chance and chance["value"]))
         table.add_row(*cells)
     console.print(table, highlight=False)
-    console.print(_COLUMNS.format(score=study.score), style="dim", highlight=False, markup=False)
+    console.print(_COLUMNS.format(score=outcome.score), style="dim", highlight=False, markup=False)
     for line in [*found["answer"], *found["notes"]]:
         console.print(line, highlight=False, markup=False)
     rows = [("study directory", str(directory)), ("report", str(directory / study_files.REPORT))]

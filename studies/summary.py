@@ -4,95 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from selftuning.agents import scales
 from selftuning.configs import extensions, files, studies
 from selftuning.configs.studies import StudySettings
-from selftuning.envs import registry
 from selftuning.studies import statistics, study_files
 from selftuning.studies.answers import answer, notes, question
 from selftuning.studies.contestants import (
-    RETURN,
     Contestant,
-    best_fixed_start,
-    contestants,
-    measure_of,
 )
 from selftuning.studies.intervals import better, interval
+from selftuning.studies.outcome import Outcome
 from selftuning.studies.statistics import Scores
-from selftuning.studies.study_files import Measured
 
 CONVERGED = 0.25  # of the spread of the starts that is left at the end
-_RUNS_OF_CURVES = {RETURN: "return", "reward": "reward a step"}
 
 
-class Study(NamedTuple):
-    """A study with what was found in it.
-
-    Attributes:
-      measured: all of it.
-      measure: by what runs are judged, "return" or "reward" (of a step).
-      target: the score that is good enough.
-      target_is: what it is, in words.
-      contestants: methods, and the best start of untuned ones after its method.
-    """
-
-    measured: Measured
-    measure: str
-    target: float
-    target_is: str
-    contestants: list[Contestant]
-
-    @property
-    def score(self) -> str:
-        """The measure in words."""
-        return _RUNS_OF_CURVES[self.measure]
-
-    def named(self, name: str) -> Contestant | None:
-        """A contestant by name, if it is there."""
-        return next((one for one in self.contestants if one.name == name), None)
-
-
-def study_of(measured: Measured) -> Study:
-    """A study, as far as it has run."""
-    measure = measure_of(measured.table)
-    methods = contestants(measured)
-    everybody = []
-    for one in methods:
-        best = best_fixed_start(one) if one.kind == "runs" and not one.tuned else None
-        everybody += [one, best] if best else [one]
-    settings = measured.settings
-    threshold = registry.reward_threshold(settings.run.env) if measure == RETURN else None
-    if settings.target is not None:
-        target, target_is = settings.target, "as the study says"
-    elif threshold is not None:
-        target, target_is = threshold, "the environment's own threshold"
-    else:
-        best_run = max(float(runs.max()) for one in methods for runs in one.last)
-        target, target_is = best_run, "the best run of all"
-    return Study(measured, measure, float(target), target_is, everybody)
-
-
-def summarise(study: Study) -> dict[str, Any]:
+def summarise(outcome: Outcome) -> dict[str, Any]:
     """The content of summary.json."""
-    measured = study.measured
+    measured = outcome.measured
     settings = measured.settings
     return {
-        "question": question(study),
-        "answer": answer(study),
-        "notes": notes(study),
+        "question": question(outcome),
+        "answer": answer(outcome),
+        "notes": notes(outcome),
         "env": settings.run.env,
-        "measure": study.score,
-        "target": study.target,
-        "target_is": study.target_is,
+        "measure": outcome.score,
+        "target": outcome.target,
+        "target_is": outcome.target_is,
         "complete": not measured.missing,
-        "methods": {one.name: describe(one, study.target) for one in study.contestants},
-        "better": better(study.contestants),
+        "methods": {one.name: describe(one, outcome.target) for one in outcome.contestants},
+        "better": better(outcome.contestants),
         "convergence": [
-            _convergence(settings, one, name) for one in study.contestants for name in one.tuned
+            _convergence(settings, one, name) for one in outcome.contestants for name in one.tuned
         ],
         "origin": measured.origin,
         "machines": sorted({about["machine"] for about in measured.about.values()}),

@@ -9,11 +9,11 @@ import numpy as np
 
 from selftuning.configs import studies
 from selftuning.configs.studies import StudySettings
-from selftuning.studies import plan, summary, table
+from selftuning.studies import plan, table
 from selftuning.studies.execute import Result
+from selftuning.studies.outcome import Outcome, outcome_of
 from selftuning.studies.plan import Unit
 from selftuning.studies.study_files import Measured
-from selftuning.studies.summary import Study
 
 GRID = {"gamma": (0.7, 0.9, 0.99), "entropy": (0.003, 0.03, 0.3)}
 STEPS = 200_000
@@ -78,12 +78,12 @@ def measured(
     return Measured(settings, origin, table.joined(parts, settings.methods), about, [])
 
 
-def study(**arguments: Any) -> Study:
+def study(**arguments: Any) -> Outcome:
     """The same as a study; see `measured`."""
-    return summary.study_of(measured(**arguments))
+    return outcome_of(measured(**arguments))
 
 
-def hostile() -> Study:
+def hostile() -> Outcome:
     """Labels that are markup, or would end the script that they are in."""
     named = {
         name: {"of": name, "label": label}
@@ -92,17 +92,17 @@ def hostile() -> Study:
     return study(methods=named, seeds=2, starts={"gamma": (0.7, 0.99), "entropy": (0.003, 0.3)})
 
 
-def single_start() -> Study:
+def single_start() -> Outcome:
     """Nothing that starts differ in."""
     return study(methods="none,bmg", starts={})
 
 
-def one_name() -> Study:
+def one_name() -> Outcome:
     """Starts that differ in gamma alone, with comparators that have but one."""
     return study(methods="none,outer,mg,bmg", starts={"gamma": (0.7, 0.9, 0.99)}, seeds=3)
 
 
-def three_names() -> Study:
+def three_names() -> Outcome:
     """Starts that differ in three hyperparameters."""
     return study(
         methods="none,bmg",
@@ -111,12 +111,12 @@ def three_names() -> Study:
     )
 
 
-def searches() -> Study:
+def searches() -> Outcome:
     """Methods that search beside some that do not."""
     return study(methods="none,outer,bmg,random_search,pbt")
 
 
-def with_losses() -> Study:
+def with_losses() -> Outcome:
     """Some runs whose parameters became NaN."""
     return study(methods="none,bmg", starts={"gamma": (0.7, 0.9, 0.99)}, seeds=3, lost=1)
 

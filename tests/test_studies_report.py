@@ -9,11 +9,11 @@ import pytest
 
 from selftuning.studies import statistics, summary
 from selftuning.studies.contestants import in_words
-from selftuning.studies.intervals import number
+from selftuning.studies.intervals import number, said
+from selftuning.studies.outcome import outcome_of
 from selftuning.studies.report import page as report_page
 from selftuning.studies.report import scales as report_scales
 from selftuning.studies.report import style as report_style
-from selftuning.studies.report.style import interval_said
 from tests import synthetic_study
 
 SECTIONS = ["curves", "paths", "starts", "profiles", "better", "numbers", "origin"]
@@ -107,11 +107,6 @@ def report():
     return Report(synthetic_study.searches())
 
 
-@pytest.fixture(scope="module")
-def small():
-    return synthetic_study.study(methods="none,bmg", starts={"gamma": (0.7, 0.99)}, seeds=2)
-
-
 def traces(chart, **having):
     return [
         trace for trace in chart["data"] if all(trace.get(key) == x for key, x in having.items())
@@ -139,12 +134,12 @@ def test_the_table_of_contestants_has_the_numbers_of_the_summary(report):
         last = method["last_tenth"]
         assert cells["contestant"] == method["label"]
         assert cells["runs"] == str(method["runs"])
-        assert cells["IQM, last tenth"] == interval_said(last["iqm"])
-        assert cells["mean"] == interval_said(last["mean"])
-        assert cells["median"] == interval_said(last["median"])
-        assert cells["optimality gap"] == interval_said(last["optimality_gap"])
-        assert cells["IQM, whole run"] == interval_said(method["whole_run"]["iqm"])
-        assert cells["greedy"] == interval_said(method["greedy"])
+        assert cells["IQM, last tenth"] == said(last["iqm"])
+        assert cells["mean"] == said(last["mean"])
+        assert cells["median"] == said(last["median"])
+        assert cells["optimality gap"] == said(last["optimality_gap"])
+        assert cells["IQM, whole run"] == said(method["whole_run"]["iqm"])
+        assert cells["greedy"] == said(method["greedy"])
         assert cells["solved"] == f"{method['solved']} of {method['runs']}"
         assert cells["worst start"].startswith(number(method["worst_start"]["last_tenth"]["value"]))
     (caption,) = (name for name in report.read.tables if name.startswith("Contestants by"))
@@ -161,7 +156,7 @@ def test_the_matrix_has_the_probabilities_of_the_summary(report):
     for name, (_, *cells) in zip(names, rows, strict=True):
         for other, cell in zip(names, cells, strict=True):
             found = report.found["better"][name].get(other)
-            expected = "" if name == other else "-" if found is None else interval_said(found)
+            expected = "" if name == other else "-" if found is None else said(found)
             assert cell == expected
 
 
@@ -177,7 +172,7 @@ def test_how_it_was_made(report):
 
 def test_what_is_missing_and_lost_is_said():
     unfinished = synthetic_study.measured(methods="none,bmg", seeds=2)._replace(missing=["bmg-9"])
-    page = Report(summary.study_of(unfinished)).read.text[""]
+    page = Report(outcome_of(unfinished)).read.text[""]
     assert "The study is not finished: 1 of its programs" in page
     lost = Report(synthetic_study.with_losses())
     assert "bmg: parameters of 1 of 9 runs became NaN." in lost.read.text[""]
@@ -236,9 +231,9 @@ def test_heat_maps_have_all_means_and_one_scale(report):
             mean = start["last_tenth"]["value"]
             assert heat["z"][up][across] == pytest.approx(mean, rel=1e-4)
             assert written[across, up] == number(mean)
-            assert interval_said(start["last_tenth"]) in heat["customdata"][up][across]
+            assert said(start["last_tenth"]) in heat["customdata"][up][across]
     assert len(scales) == 1
-    left_out = report.read.text["starts"].partition("Without a map, for a single start has")[2]
+    left_out = report.read.text["starts"].partition("Methods with a single start have no map")[2]
     for name, method in report.found["methods"].items():
         assert (
             f"{method['label']} {number(method['last_tenth']['mean']['value'])} [" in left_out
@@ -303,7 +298,7 @@ def test_paths_have_seeds_means_starts_and_the_outer_value(report):
     places = [(t["x"][0], t["y"][0]) for t in chart["data"] if t["mode"] == "markers"]
     assert len(set(places)) == 9  # no symbol hides another
     text = report.read.text["paths"]
-    assert "bmg: converged. From 0.7 to 0.99, means of the starts end at" in text
+    assert "bmg: converged. From 0.7 to 0.99, the means of the starts end at" in text
     search = charts[1]
     assert not traces(search, mode="markers")  # it has no start
 

@@ -10,9 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from selftuning.studies import statistics, summary
-from selftuning.studies.intervals import number
+from selftuning.studies.intervals import number, said
 from selftuning.studies.report import page as report_page
-from selftuning.studies.report.style import interval_said
 from tests import synthetic_study
 
 BROWSER = next(
@@ -163,7 +162,7 @@ def test_pointing_at_a_heat_map_tells_mean_interval_and_runs(page, study):
     assert start["start"] == {"gamma": 0.7, "entropy": 0.03}
     told = point_at(page, "#starts .chart", 0, 1)
     assert "gamma 0.7, entropy 0.03" in told
-    assert interval_said(start["last_tenth"]) in told
+    assert said(start["last_tenth"]) in told
     assert number(start["runs"][0]) in told
 
 

@@ -19,6 +19,7 @@ import run
 from selftuning.configs import files, studies
 from selftuning.configs.errors import ConfigError
 from selftuning.studies import execute, plan, study, study_files, study_report
+from selftuning.studies.outcome import outcome_of
 from tests.small_studies import again, arguments, small
 
 pytestmark = pytest.mark.slow
@@ -309,7 +310,7 @@ def test_a_worker_that_dies_is_said(tmp_path, console, monkeypatch):
     out = tmp_path / "study"
     command = small("--workers", "1", "--methods", "none", "--evaluations", "0", out=out)
     assert study.run(command, console) == 1
-    assert "has died; --workers or --block make the study smaller" in console.export_text()
+    assert "has died; try fewer --workers or a smaller --block" in console.export_text()
 
 
 def test_ctrl_c_ends_a_study_and_its_workers(tmp_path):
@@ -341,7 +342,7 @@ def _copied(directory: Path, tmp_path: Path) -> Path:
 
 def test_what_is_printed_when_there_is_little_to_say(finished, console):
     found = json.loads((finished[0] / "summary.json").read_text())
-    one = study.summary.study_of(study_files.read(finished[0]))
+    one = outcome_of(study_files.read(finished[0]))
     study_report.print_summary(console, finished[0], one, found)
     assert "best start" in console.export_text()
     assert execute.machine().count("cores") == 1

@@ -9,6 +9,7 @@ import pytest
 
 from selftuning.configs import studies
 from selftuning.studies import answers, compare, contestants, summary
+from selftuning.studies.outcome import outcome_of
 from selftuning.studies.study_files import Measured
 from tests.small_studies import small
 
@@ -71,7 +72,7 @@ def measured(scores, *arguments, reward=False, missing=(), **ends):
 
 
 def study(*args, **kwargs):
-    return summary.study_of(measured(*args, **kwargs))
+    return outcome_of(measured(*args, **kwargs))
 
 
 GOOD = [[495, 500, 490], [500, 498, 499]]
@@ -85,7 +86,7 @@ def test_better_from_a_bad_start():
     assert "no tuning at 307 [" in first
     assert "probability 0.7" in first
     assert second.startswith("From the worst start (gamma 0.7) it ends at a mean of 495 [")
-    assert "in place of 110 [" in second
+    assert "instead of 110 [" in second
     assert "level with no tuning, best start (gamma 0.99)" in second
 
 
@@ -119,7 +120,7 @@ def test_few_seeds_lost_runs_and_missing_parts_are_noted():
     one = study({"none": BAD, "bmg": GOOD}, missing=["bmg-1"])
     text = " ".join(answers.notes(one))
     assert "not finished: 1 of its programs" in text
-    assert "3 seeds are so few that intervals are too narrow" in text
+    assert "With only 3 seeds, intervals are too narrow" in text
     lost = measured({"none": BAD, "bmg": GOOD})
     table = lost.table.with_columns(
         pl.when((pl.col("method") == "bmg") & (pl.col("run") == 2))
@@ -127,7 +128,7 @@ def test_few_seeds_lost_runs_and_missing_parts_are_noted():
         .otherwise("finite")
         .alias("finite")
     )
-    text = " ".join(answers.notes(summary.study_of(lost._replace(table=table))))
+    text = " ".join(answers.notes(outcome_of(lost._replace(table=table))))
     assert "bmg: parameters of 1 of 6 runs became NaN" in text
 
 
@@ -221,7 +222,7 @@ def test_the_same_study_twice_shows_no_difference():
     one = measured({"none": BAD, "bmg": GOOD})
     both = [one, one]
     beside = compare.beside(both)
-    found = summary.study_of(beside)
+    found = outcome_of(beside)
     assert [c.name for c in found.contestants if "best" not in c.name] == [
         "none A",
         "none B",
@@ -243,7 +244,7 @@ def test_a_version_that_broke_something_is_found():
         origin=new.origin | {"code": "2"}, about={"none-0": ABOUT | {"seconds": 4.0}}
     )
     both = [old, new]
-    study = summary.study_of(compare.beside(both))
+    study = outcome_of(compare.beside(both))
     first, second = compare.answer(study, both)
     assert first.startswith("1 of 2 methods end differently")
     assert second.endswith("B has 0.50 of the speed of A.")

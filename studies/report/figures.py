@@ -10,22 +10,21 @@ import plotly.graph_objects as go
 
 from selftuning.studies import statistics
 from selftuning.studies.contestants import Contestant, curve_of
-from selftuning.studies.intervals import number
+from selftuning.studies.intervals import Interval, listed, number, said
+from selftuning.studies.outcome import Outcome
 from selftuning.studies.report.parts import Chart, Key, Picture, Table
 from selftuning.studies.report.style import (
     BAND,
     MUTED,
     Look,
     figure,
-    listed,
-    said,
+    scatter,
     score_axis,
     steps_axis,
     text,
     wrapped,
 )
 from selftuning.studies.statistics import Estimate
-from selftuning.studies.summary import Study
 
 Looks = Mapping[str, Look]
 
@@ -56,89 +55,89 @@ class Line(NamedTuple):
 
     def said(self, place: int) -> str:
         """One of its points as text."""
-        if self.low is None or self.high is None:
-            return said(float(self.value[place]))
-        return said(*(float(part[place]) for part in (self.value, self.low, self.high)))
+        low, high = (None if x is None else float(x[place]) for x in (self.low, self.high))
+        return said(Interval(float(self.value[place]), low, high))
 
 
-def learning_curves(study: Study, looks: Looks) -> Picture:
+def learning_curves(outcome: Outcome, looks: Looks) -> Picture:
     """Score over environment steps: interquartile means of all runs, with their intervals."""
-    lines = [_curve(one) for one in study.contestants]
+    lines = [_curve(one) for one in outcome.contestants]
     last = max(float(line.x[-1]) for line in lines)
-    goal = f"target {number(study.target)}"
+    goal = f"target {number(outcome.target)}"
     chart = figure(
-        [_goal([0, 2 * last], [study.target] * 2), *_traces(lines, looks)],
+        [_goal([0, 2 * last], [outcome.target] * 2), *_traces(lines, looks)],
         steps_axis(last, unifiedhovertitle={"text": "after %{x:,} environment steps"}),
-        score_axis(f"{study.score} (interquartile mean)", _seen(lines)),
+        score_axis(f"{outcome.score} (interquartile mean)", _seen(lines)),
         hovermode="x unified",
     )
     ends = [f"{line.one.label} at {line.said(-1)}" for line in lines]
     words = (
-        f"Lines of the interquartile mean {study.score} over environment steps, for "
+        f"Lines of the interquartile mean {outcome.score} over environment steps, for "
         f"{len(lines)} contestants. They end with {listed(ends)}. The target is "
-        f"{number(study.target)}."
+        f"{number(outcome.target)}."
     )
-    bands = "; bands are their 95% bootstrap intervals" if any(_banded(x) for x in lines) else ""
+    bands = ", with its 95% interval as a band" if any(_banded(x) for x in lines) else ""
     return Picture(
         "the learning curves",
         [Chart(chart, words, _HEIGHT)],
-        f"Lines are interquartile means over all runs of a contestant, from all starts{bands}. "
-        f"The dashed line is the target, {number(study.target)}: {study.target_is}. "
-        "Higher is better, and earlier is better. Of a search, the steps of all members count.",
+        "Each line is the interquartile mean over all runs of a contestant, from all starts"
+        f"{bands}. "
+        f"The dashed line is the target, {number(outcome.target)}: {outcome.target_is}. "
+        "Higher is better, and so is earlier. A search counts the steps of all its members.",
         _numbers(
-            f"Interquartile mean {study.score}, with its 95% interval, by environment steps",
+            f"Interquartile mean {outcome.score}, with its 95% interval, by environment steps",
             "environment steps",
             lines,
             np.linspace(0, last, _ROWS + 1)[1:],
             "{:,.0f}".format,
         ),
-        legend=[*_keys(study, looks), Key(goal, TARGET)],
+        legend=[*_keys(outcome, looks), Key(goal, TARGET)],
     )
 
 
-def profiles(study: Study, looks: Looks) -> Picture:
+def profiles(outcome: Outcome, looks: Looks) -> Picture:
     """Which part of a contestant's runs ends above each score."""
-    scores = np.concatenate([run for one in study.contestants for run in one.last])
+    scores = np.concatenate([run for one in outcome.contestants for run in one.last])
     low, high = float(scores.min()), float(scores.max())
     room = 0.02 * (high - low) or max(0.5, abs(high) / 100)
     thresholds = np.linspace(low - room, high + room / 2, _THRESHOLDS)
-    lines = [_profile(one, thresholds) for one in study.contestants]
-    title = f"{study.score} τ in the last tenth"
+    lines = [_profile(one, thresholds) for one in outcome.contestants]
+    title = f"{outcome.score} τ in the last tenth"
     chart = figure(
-        [_goal([study.target] * 2, [-1, 2]), *_traces(lines, looks)],
+        [_goal([outcome.target] * 2, [-1, 2]), *_traces(lines, looks)],
         {"title": title, "range": [thresholds[0], thresholds[-1]], "separatethousands": True}
-        | {"unifiedhovertitle": {"text": f"runs that end above a {study.score} of %{{x:.4~g}}"}},
+        | {"unifiedhovertitle": {"text": f"runs that end above a {outcome.score} of %{{x:.4~g}}"}},
         {"title": "share of runs above τ", "range": [-0.02, 1.03], "tickformat": ".0%"},
         hovermode="x unified",
     )
-    goal = f"target {number(study.target)}"
-    if not thresholds[0] <= study.target <= thresholds[-1]:
-        goal += ", beyond the axis"
-    above = [f"{line.one.label} {_share_above(line.one, study.target):.0%}" for line in lines]
+    goal = f"target {number(outcome.target)}"
+    if not thresholds[0] <= outcome.target <= thresholds[-1]:
+        goal += ", off the axis"
+    above = [f"{line.one.label} {_share_above(line.one, outcome.target):.0%}" for line in lines]
     words = (
-        f"Lines of the share of runs that end above each {study.score}, for {len(lines)} "
-        f"contestants. At or above the target of {number(study.target)} end: {listed(above)}."
+        f"Lines of the share of runs that end above each {outcome.score}, for {len(lines)} "
+        f"contestants. At or above the target of {number(outcome.target)} end: {listed(above)}."
     )
     return Picture(
         "the performance profiles",
         [Chart(chart, words, _HEIGHT)],
-        "How many runs end above a score, for every score: a line that is higher everywhere is "
-        "better everywhere, and one that falls late and steeply is of runs that are alike. "
-        "Shares are means over starts.",
+        "For every score, the share of runs that end above it, as a mean over starts. A line "
+        "that is higher everywhere is better everywhere. A line that falls late and steeply shows "
+        "runs that all end well and alike.",
         _numbers(
-            f"Share of runs whose {study.score} in the last tenth is above a threshold",
-            f"{study.score} above",
+            f"Share of runs whose {outcome.score} in the last tenth is above a threshold",
+            f"{outcome.score} above",
             lines,
             np.linspace(low, high, _ROWS + 1)[:-1],
             number,
         ),
-        (f"At or above the target of {number(study.target)} end: {'; '.join(above)} of runs.",),
-        legend=[*_keys(study, looks), Key(goal, TARGET)],
+        (f"At or above the target of {number(outcome.target)} end: {'; '.join(above)} of runs.",),
+        legend=[*_keys(outcome, looks), Key(goal, TARGET)],
     )
 
 
-def _keys(study: Study, looks: Looks) -> list[Key]:
-    return [Key(one.label, looks[one.name], one.name, point=True) for one in study.contestants]
+def _keys(outcome: Outcome, looks: Looks) -> list[Key]:
+    return [Key(one.label, looks[one.name], one.name, point=True) for one in outcome.contestants]
 
 
 def _curve(one: Contestant) -> Line:
@@ -169,13 +168,7 @@ def _seen(lines: Sequence[Line]) -> list[float]:
 
 def _goal(x: Sequence[float], y: Sequence[float]) -> Any:
     """The line of the target, from one end of the axes to the other."""
-    return go.Scatter(
-        x=x,
-        y=y,
-        mode="lines",
-        line={"color": TARGET.colour, "dash": TARGET.dash, "width": 1.5},
-        hoverinfo="skip",
-    )
+    return scatter(x, y, TARGET, width=1.5)
 
 
 def _banded(line: Line) -> bool:
@@ -207,16 +200,17 @@ def _band(line: Line, look: Look) -> Any:
 
 
 def _line(line: Line, look: Look) -> Any:
-    return go.Scatter(
-        x=line.x.tolist(),
-        y=line.value.tolist(),
-        mode="lines+markers",
-        line={"color": look.colour, "dash": look.dash, "width": 2.2},
-        marker={"color": look.colour, "symbol": look.symbol, "size": 8, "maxdisplayed": _MARKS},
+    return scatter(
+        line.x,
+        line.value,
+        look,
+        width=2.2,
+        size=8,
+        marker={"maxdisplayed": _MARKS},
+        tip="%{meta}: <b>%{customdata}</b>",
         name=text(line.one.label),
         meta=wrapped(line.one.label),
         customdata=[line.said(place) for place in range(len(line.x))],
-        hovertemplate="%{meta}: <b>%{customdata}</b><extra></extra>",
         legendgroup=line.one.name,
     )
 

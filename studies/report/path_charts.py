@@ -6,14 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 
 from selftuning.configs.hyperparameters import Hyperparameter
 from selftuning.configs.studies import Start
 from selftuning.studies.contestants import Contestant, in_words
 from selftuning.studies.report.parts import Chart
 from selftuning.studies.report.scales import Scale, value_said
-from selftuning.studies.report.style import MUTED, SINGLE, Look, figure, steps_axis, wrapped
+from selftuning.studies.report.style import (
+    MUTED,
+    SINGLE,
+    Look,
+    figure,
+    scatter,
+    steps_axis,
+    wrapped,
+)
 
 OUTER = Look(MUTED, "#9da7b3", "2px,3px", "circle")
 _HEIGHT = 250
@@ -48,7 +55,7 @@ class Panel(NamedTuple):
     @property
     def searched(self) -> bool:
         """Whether values come from a search, which has no start."""
-        return self.one.kind != "runs"
+        return self.one.searched
 
     @property
     def means(self) -> list[np.ndarray]:
@@ -58,7 +65,7 @@ class Panel(NamedTuple):
 
 def start_name(one: Contestant, start: Start) -> str:
     """A start in words, by which its traces are told from others; "" if it names nothing."""
-    return in_words(start) if one.kind == "runs" else _ANY
+    return in_words(start) if not one.searched else _ANY
 
 
 def seeds(one: Contestant) -> int:
@@ -71,28 +78,27 @@ def drawn_seeds(one: Contestant) -> int:
     return min(seeds(one), max(1, _MOST_LINES // len(one.starts)))
 
 
-def chart(panel: Panel, scale: Scale, axis: Mapping[str, Any], looks: Mapping[str, Look]) -> Chart:
+def chart(panel: Panel, axis: Mapping[str, Any], looks: Mapping[str, Look]) -> Chart:
     """A chart of one hyperparameter of one contestant.
 
     Args:
       panel: what it shows.
-      scale: of the hyperparameter.
       axis: of its values, as `Scale.axis` has it.
       looks: of starts, by `start_name`.
     """
     one, last = panel.one, int(panel.steps[-1])
     traces = []
     if panel.spec.outer is not None:
-        outer = float(scale.forward(np.array(panel.spec.outer)))
+        outer = float(panel.scale.forward(np.array(panel.spec.outer)))
         traces += [_outer(outer, last)] if np.isfinite(outer) else []
     groups = [start_name(one, start) for start in one.starts]
     parts = list(zip(groups, panel.values, panel.means, strict=True))
     for group, values, _ in parts if seeds(one) > 1 else ():
-        traces.append(_thin(panel.steps, scale, values[: drawn_seeds(one)], group, looks[group]))
+        traces.append(_thin(panel, values[: drawn_seeds(one)], group, looks[group]))
     for number, (group, _, mean) in enumerate(parts):
         sizes = _marks(len(mean), (number + 1) / (len(parts) + 1))
-        traces.append(_thick(panel, scale, mean, group, looks[group], sizes))
-    starts, before = ([], 0.0) if panel.searched else _starts(panel, scale, looks)
+        traces.append(_thick(panel, mean, group, looks[group], sizes))
+    starts, before = ([], 0.0) if panel.searched else _starts(panel, looks)
     across = steps_axis(last, before, nticks=5)
     drawn = figure([*traces, *starts], across, {"title": panel.label, **axis}, hovermode="closest")
     ends = [f"{_start_said(x, panel)} at {value_said(panel.scale, m[-1])}" for x, _, m in parts]
@@ -108,25 +114,17 @@ def _start_said(group: str, panel: Panel) -> str:
 
 
 def _outer(value: float, last: int) -> Any:
-    return go.Scatter(
-        x=[-last, 2 * last],
-        y=[value] * 2,
-        mode="lines",
-        line={"color": OUTER.colour, "dash": OUTER.dash, "width": 1.5},
-        hoverinfo="skip",
-    )
+    return scatter([-last, 2 * last], [value] * 2, OUTER, width=1.5)
 
 
-def _thin(steps: np.ndarray, scale: Scale, values: np.ndarray, group: str, look: Look) -> Any:
+def _thin(panel: Panel, values: np.ndarray, group: str, look: Look) -> Any:
     """The seeds of a start as one trace, with gaps between them."""
-    drawn = scale.forward(values)
-    return go.Scatter(
-        x=[x for _ in values for x in (*steps.tolist(), None)],
-        y=[y for line in drawn for y in (*line.tolist(), None)],
-        mode="lines",
-        line={"color": look.colour, "width": 1},
+    return scatter(
+        [x for _ in values for x in (*panel.steps.tolist(), None)],
+        [y for line in panel.scale.forward(values) for y in (*line.tolist(), None)],
+        look,
+        width=1,
         opacity=SINGLE,
-        hoverinfo="skip",
         connectgaps=False,
         legendgroup=group,
     )
@@ -139,25 +137,23 @@ def _marks(points: int, offset: float) -> list[int]:
     return [_MARK if point in chosen else 0 for point in range(points)]
 
 
-def _thick(
-    panel: Panel, scale: Scale, mean: np.ndarray, group: str, look: Look, sizes: Sequence[int]
-) -> Any:
+def _thick(panel: Panel, mean: np.ndarray, group: str, look: Look, sizes: Sequence[int]) -> Any:
     """The mean of a start."""
-    return go.Scatter(
-        x=panel.steps.tolist(),
-        y=scale.forward(mean).tolist(),
+    return scatter(
+        panel.steps,
+        panel.scale.forward(mean),
+        look,
+        width=2.4,
+        size=sizes,
+        marker=_PLAIN,
+        tip=f"{panel.label} <b>%{{customdata}}</b><br>after %{{x:,}} steps<br>%{{meta}}",
         customdata=[value_said(panel.scale, value) for value in mean],
-        mode="lines+markers",
-        line={"color": look.colour, "width": 2.4},
-        marker={"symbol": look.symbol, "size": sizes, "color": look.colour} | _PLAIN,
         meta=wrapped(group or "the only start"),
         legendgroup=group,
-        hovertemplate=f"{panel.label} <b>%{{customdata}}</b><br>after %{{x:,}} steps<br>%{{meta}}"
-        "<extra></extra>",
     )
 
 
-def _starts(panel: Panel, scale: Scale, looks: Mapping[str, Look]) -> tuple[list[Any], float]:
+def _starts(panel: Panel, looks: Mapping[str, Look]) -> tuple[list[Any], float]:
     """Symbols of the starts left of 0, those of one value side by side, and the room they take."""
     groups = [start_name(panel.one, start) for start in panel.one.starts]
     begins = [float(values[0, 0]) for values in panel.values]
@@ -165,29 +161,27 @@ def _starts(panel: Panel, scale: Scale, looks: Mapping[str, Look]) -> tuple[list
         only = groups[0] if len(groups) == 1 else ""
         look = looks.get(only, OUTER)
         name = "all starts" if len(groups) > 1 else only or "the only start"
-        return [_symbol(panel, scale, begins[0], -_SIDE / 2, look, only, name)], _SIDE
+        return [_symbol(panel, begins[0], -_SIDE / 2, look, only, name)], _SIDE
     most = max(begins.count(value) for value in begins)
     side = min(_SIDE, _MOST_SIDE / most)
     traces = []
     for number, (group, value) in enumerate(zip(groups, begins, strict=True)):
         place = -side * (begins[:number].count(value) + 0.5)
-        traces.append(_symbol(panel, scale, value, place, looks[group], group, group))
+        traces.append(_symbol(panel, value, place, looks[group], group, group))
     return traces, side * most
 
 
-def _symbol(
-    panel: Panel, scale: Scale, value: float, place: float, look: Look, group: str, name: str
-) -> Any:
+def _symbol(panel: Panel, value: float, place: float, look: Look, group: str, name: str) -> Any:
     """Where a start is, at a part of the last step."""
-    return go.Scatter(
-        x=[place * float(panel.steps[-1])],
-        y=[float(scale.forward(np.array(value)))],
+    return scatter(
+        [place * float(panel.steps[-1])],
+        [float(panel.scale.forward(np.array(value)))],
+        look,
+        size=9,
+        tip=f"starts at {panel.label} <b>%{{customdata}}</b><br>%{{meta}}",
         customdata=[value_said(panel.scale, value)],
-        mode="markers",
-        marker={"symbol": look.symbol, "size": 9, "color": look.colour},
         meta=wrapped(name),
         legendgroup=group,
-        hovertemplate=f"starts at {panel.label} <b>%{{customdata}}</b><br>%{{meta}}<extra></extra>",
     )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from selftuning.configs import studies
 from selftuning.configs.extensions import definitions
 from selftuning.studies.contestants import Contestant, thinned
+from selftuning.studies.intervals import listed
+from selftuning.studies.outcome import Outcome
 from selftuning.studies.report.parts import Key, Picture, Section, Table
 from selftuning.studies.report.path_charts import (
     OUTER,
@@ -20,46 +22,46 @@ from selftuning.studies.report.path_charts import (
     start_name,
 )
 from selftuning.studies.report.scales import Scale, scale_of, value_said
-from selftuning.studies.report.style import Look, listed, of_starts
-from selftuning.studies.summary import CONVERGED, Study
+from selftuning.studies.report.style import Look, of_starts
+from selftuning.studies.summary import CONVERGED
 
 _LIMIT = f"{CONVERGED:.0%}"
 
 
-def tuned_in(study: Study) -> list[str]:
+def tuned_in(outcome: Outcome) -> list[str]:
     """Hyperparameters that some contestant tunes."""
-    return list(dict.fromkeys(name for one in study.contestants for name in one.tuned))
+    return list(dict.fromkeys(name for one in outcome.contestants for name in one.tuned))
 
 
-def section(study: Study, convergence: Sequence[Mapping[str, Any]]) -> Section:
+def section(outcome: Outcome, convergence: Sequence[Mapping[str, Any]]) -> Section:
     """Everything about the paths.
 
     Args:
-      study: of which they are.
+      outcome: of which they are.
       convergence: as in summary.json.
     """
     title = "What tuning did to the hyperparameters"
-    names = tuned_in(study)
+    names = tuned_in(outcome)
     if not names:
         return Section("paths", title, ["Nothing was tuned in this study."])
-    looks = looks_of_starts(study)
+    looks = looks_of_starts(outcome)
     legend = [Key(start, look, start, point=True) for start, look in looks.items() if start]
     if len(legend) < 2:
         legend = []
-    if any(panel.spec.outer is not None for name in names for panel in _panels(study, name)):
+    if any(panel.spec.outer is not None for name in names for panel in _panels(outcome, name)):
         legend.append(Key("value in the outer objective", OUTER))
-    pictures = [_picture(study, name, looks, convergence) for name in names]
-    return Section("paths", title, _introduction(study, convergence), legend, pictures)
+    pictures = [_picture(outcome, name, looks, convergence) for name in names]
+    return Section("paths", title, _introduction(outcome, convergence), legend, pictures)
 
 
-def looks_of_starts(study: Study) -> dict[str, Look]:
+def looks_of_starts(outcome: Outcome) -> dict[str, Look]:
     """A look for each start of those that tune, by the start in words."""
-    tuned = [one for one in study.contestants if one.tuned]
+    tuned = [one for one in outcome.contestants if one.tuned]
     return of_starts(list(dict.fromkeys(start_name(one, s) for one in tuned for s in one.starts)))
 
 
-def _introduction(study: Study, convergence: Sequence[Mapping[str, Any]]) -> list[str]:
-    labels = {one.name: one.label for one in study.contestants}
+def _introduction(outcome: Outcome, convergence: Sequence[Mapping[str, Any]]) -> list[str]:
+    labels = {one.name: one.label for one in outcome.contestants}
     met, apart = (
         [f"{c['hyperparameter']} ({labels[c['method']]})" for c in convergence if c[key] is value]
         for key, value in (("converged", True), ("converged", False))
@@ -72,32 +74,32 @@ def _introduction(study: Study, convergence: Sequence[Mapping[str, Any]]) -> lis
         said.append(f"{who} stay apart in {listed(apart)}.")
     if said:
         said.append(
-            f"Starts have come together where less than {CONVERGED:.0%} of the spread between them "
-            "is left at the end, on the scale of the axis."
+            f"Starts count as together if less than {CONVERGED:.0%} of the spread between them is "
+            "left at the end, on the scale of the axis."
         )
-    lines = "Thin lines are single seeds, thick ones the means over the seeds of a start"
-    tuned = [one for one in study.contestants if one.tuned]
+    lines = "Thin lines are single seeds. Thick lines are the means over the seeds of a start"
+    tuned = [one for one in outcome.contestants if one.tuned]
     if all(len(runs) == 1 for one in tuned for runs in one.curves):
-        lines = "There is one line for each start, which has but one seed"
+        lines = "There is one line for each start, as each has one seed"
     elif some := [one for one in tuned if drawn_seeds(one) < seeds(one)]:
         few = [f"{drawn_seeds(one)} of {seeds(one)} ({one.label})" for one in some]
-        lines += f"; of each start's seeds, only the first {listed(few)} are drawn"
+        lines += f". Only the first seeds of each start are drawn: {listed(few)}"
     how = (
-        f"{lines}. Symbols left of the first step are the starts. Axes are logarithmic, or for "
-        "values between 0 and 1 those of log-odds, on which 0.99 is about as far from 0.999 as "
-        "from 0.9: these are the scales on which tuning moves."
+        f"{lines}. Symbols to the left of step 0 are the starts. Axes show the scale on which "
+        "tuning moves: a logarithm, or log-odds for values between 0 and 1. On log-odds, 0.99 is "
+        "about as far from 0.999 as from 0.9."
     )
     return [" ".join(said), how] if said else [how]
 
 
 def _picture(
-    study: Study, name: str, looks: Mapping[str, Look], convergence: Sequence[Mapping[str, Any]]
+    outcome: Outcome, name: str, looks: Mapping[str, Look], convergence: Sequence[Mapping[str, Any]]
 ) -> Picture:
-    panels = _panels(study, name)
+    panels = _panels(outcome, name)
     scale, label = panels[0].scale, panels[0].label
     seen = [scale.forward(values) for panel in panels for values in _seen(panel)]
     axis = scale.axis(np.concatenate(seen))
-    charts = [chart(panel, scale, axis, looks) for panel in panels]
+    charts = [chart(panel, axis, looks) for panel in panels]
     found = {c["method"]: c for c in convergence if c["hyperparameter"] == name}
     labels = {panel.one.name: panel.one.label for panel in panels}
     return Picture(
@@ -124,22 +126,22 @@ def _outer_said(panels: Sequence[Panel], scale: Scale) -> str:
     said = f" Its value in the outer objective is {listed([f'{value:g}' for value in values])}."
     hidden = [value for value in values if not np.isfinite(scale.forward(np.array(value)))]
     if hidden:
-        said += f" {listed([f'{value:g}' for value in hidden])} is beyond every axis."
+        said += f" {listed([f'{value:g}' for value in hidden])} is off every axis."
     return said
 
 
-def _panels(study: Study, name: str) -> list[Panel]:
-    return [_panel(study, one, name) for one in study.contestants if name in one.tuned]
+def _panels(outcome: Outcome, name: str) -> list[Panel]:
+    return [_panel(outcome, one, name) for one in outcome.contestants if name in one.tuned]
 
 
-def _panel(study: Study, one: Contestant, name: str) -> Panel:
-    method = study.measured.settings.methods[one.name]
+def _panel(outcome: Outcome, one: Contestant, name: str) -> Panel:
+    method = outcome.measured.settings.methods[one.name]
     assert method.kind == one.kind
-    settings = studies.run_settings(study.measured.settings, one.name)
+    settings = studies.run_settings(outcome.measured.settings, one.name)
     spec, scale = settings.in_use[name], scale_of(name, settings.extensions)
     label = definitions(settings.extensions)[name].label
     steps, values = thinned(one, one.paths[name])
-    if one.kind != "runs":
+    if one.searched:
         return Panel(one, name, label, spec, scale, steps, values)
     values = [
         np.concatenate([np.full((len(x), 1), start.get(name, spec.start)), x], 1)
@@ -158,10 +160,10 @@ def _seen(panel: Panel) -> list[np.ndarray]:
 def _finding(label: str, name: str, found: Mapping[str, Any], panel: Panel) -> str:
     """Where a hyperparameter went, and whether to one place."""
     if found["ends"] is None:
-        return f"{label}: no run has a value at the end; all of them diverged."
+        return f"{label}: no run has a value at the end. All of them diverged."
     ends = _range_said(panel.scale, found["ends"])
     many = len(panel.one.starts) > 1
-    end = f"means of the starts end at {ends}" if many else f"its mean ends at {ends}"
+    end = f"the means of the starts end at {ends}" if many else f"the mean ends at {ends}"
     if found["converged"] is None:
         return f"{label}: {end}."
     verdict = "converged" if found["converged"] else "did not converge"
@@ -193,8 +195,8 @@ def _numbers(panels: Sequence[Panel]) -> Table:
             ends = values[:, -1][~np.isnan(values[:, -1])]
             apart = _range_said(panel.scale, [ends.min(), ends.max()]) if len(ends) else "-"
             row = [value_said(panel.scale, mean[place]) for place in places]
-            group = start_name(panel.one, start) or "the only one"
+            group = start_name(panel.one, start) or "the only start"
             rows.append([panel.one.label, group, *row, apart])
-    head = ["method", "start", "at first", "at 25%", "at 50%", "at 75%", "at the end"]
+    head = ["method", "start", "at the start", "at 25%", "at 50%", "at 75%", "at the end"]
     caption = f"Mean {label} over the seeds of each start, by part of the environment steps"
     return Table(caption, [*head, "seeds at the end"], rows)

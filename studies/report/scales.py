@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from selftuning.configs import extensions, hyperparameters
-from selftuning.studies.report.style import number
+from selftuning.studies.intervals import number
 
 _ROOM = 0.07  # of the axis, at both ends
 _SHORTEST = 0.3  # axis, a factor of two: what hardly moves must not look as if it did

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 
 from selftuning.configs.studies import Start
 from selftuning.studies.contestants import Contestant, in_words
-from selftuning.studies.intervals import number
+from selftuning.studies.intervals import number, said
+from selftuning.studies.outcome import Outcome
 from selftuning.studies.report.parts import Bar, Chart, Key, Picture, Section, Table
 from selftuning.studies.report.style import (
     HEAT,
@@ -19,12 +20,11 @@ from selftuning.studies.report.style import (
     Look,
     figure,
     heat_colours,
-    interval_said,
     on_heat,
+    scatter,
     text,
     wrapped,
 )
-from selftuning.studies.summary import Study
 
 _ROW, _AROUND = 46, 76  # pixels: height of a row of cells, and of all that is around them
 _FEWEST_ROWS = 3  # that an axis with its title needs room for
@@ -39,30 +39,30 @@ Methods = Mapping[str, Mapping[str, Any]]  # of summary.json, by name
 Looks = Mapping[str, Look]
 
 
-def section(study: Study, methods: Methods, looks: Looks) -> Section:
+def section(outcome: Outcome, methods: Methods, looks: Looks) -> Section:
     """Everything about starts: a picture for each set of names in which those of a method differ.
 
     Args:
-      study: of which it is.
+      outcome: of which it is.
       methods: as in summary.json.
       looks: of contestants.
     """
     title = "Sensitivity to the start"
     groups: dict[tuple[str, ...], list[Contestant]] = {}
-    for one in study.contestants:
+    for one in outcome.contestants:
         if names := varied(one):
             groups.setdefault(names, []).append(one)
     if not groups:
         why = (
-            "Every method had a single start, so that there is nothing to compare. "
-            "--start NAME=VALUE,VALUE asks for more."
+            "Every method had a single start, so there is nothing to compare. "
+            "Ask for more with --start NAME=VALUE,VALUE."
         )
         return Section("starts", title, [why])
-    alone = [one for one in study.contestants if not varied(one)]
+    alone = [one for one in outcome.contestants if not varied(one)]
     pictures = [
-        _points(study, methods, looks, names[0], group, alone)
+        _points(outcome, methods, looks, names[0], group, alone)
         if len(names) == 1
-        else _heat_maps(study, methods, names, group, alone)
+        else _heat_maps(outcome, methods, names, group, alone)
         for names, group in groups.items()
     ]
     return Section("starts", title, pictures=pictures)
@@ -75,7 +75,7 @@ def varied(one: Contestant) -> tuple[str, ...]:
 
 
 def _heat_maps(
-    study: Study,
+    outcome: Outcome,
     methods: Methods,
     names: Sequence[str],
     group: Sequence[Contestant],
@@ -84,28 +84,24 @@ def _heat_maps(
     """The first name across, the second upwards; further ones make more rows."""
     means = [_mean(start) for one in group for start in methods[one.name]["by_start"]]
     ends = (min(means), max(means))
-    charts = [_heat_map(study, methods[one.name], names, ends) for one in group]
-    bar = Bar(f"mean {study.score} in the last tenth", heat_colours(9), _ends_said(ends))
+    charts = [_heat_map(outcome, methods[one.name], names, ends) for one in group]
+    bar = Bar(f"mean {outcome.score} in the last tenth", heat_colours(9), _ends_said(ends))
     others = [f"{x.label} {_overall(methods[x.name])}" for x in alone]
-    single = (
-        f" Without a map, for a single start has nothing beside it: {'; '.join(others)}."
-        if others
-        else ""
-    )
+    single = f" Methods with a single start have no map: {'; '.join(others)}." if others else ""
     return Picture(
-        f"{study.score} against start",
+        f"{outcome.score} against start",
         charts,
-        f"Mean {study.score} over the seeds of a start in the last tenth of its runs, with the "
-        "same colours for all methods: a map of one colour is of a method for which the start "
-        f"does not matter.{single}",
-        _numbers(study, methods, group),
-        [_finding(study, methods[one.name]) for one in group],
-        legend=bar,
+        f"Each cell is the mean {outcome.score} over the seeds of a start, in the last tenth of "
+        "their runs. Colours mean the same in all maps. If a map has one colour, the start does "
+        f"not matter to that method.{single}",
+        _numbers(outcome, methods, group),
+        [_finding(outcome, methods[one.name]) for one in group],
+        bar=bar,
     )
 
 
 def _heat_map(
-    study: Study, method: Mapping[str, Any], names: Sequence[str], ends: tuple[float, float]
+    outcome: Outcome, method: Mapping[str, Any], names: Sequence[str], ends: tuple[float, float]
 ) -> Chart:
     starts = {tuple(start["start"][n] for n in names): start for start in method["by_start"]}
     across, *rest = [sorted({values[axis] for values in starts}) for axis in range(len(names))]
@@ -117,7 +113,7 @@ def _heat_map(
         z=[[_mean(cell) if cell else None for cell in row] for row in grid],
         x=[f"{x:g}" for x in across],
         y=[_row_label(names[1:], row) for row in rows],
-        customdata=[[_hover(study, cell) if cell else "" for cell in row] for row in grid],
+        customdata=[[_hover(outcome, cell) if cell else "" for cell in row] for row in grid],
         hovertemplate="%{customdata}<extra></extra>",
         colorscale=HEAT,
         zmin=low,
@@ -137,7 +133,7 @@ def _heat_map(
         annotations=_written(grid, (low, high)),
     )
     cells = "; ".join(f"{in_words(s['start'])}: {_said(s)}" for s in method["by_start"])
-    words = f"Heat map of the mean {study.score} in the last tenth of {method['label']}: {cells}."
+    words = f"Heat map of the mean {outcome.score} in the last tenth of {method['label']}: {cells}."
     return Chart(chart, words, height, method["label"])
 
 
@@ -164,7 +160,7 @@ def _row_label(names: Sequence[str], row: Sequence[float]) -> str:
 
 
 def _points(
-    study: Study,
+    outcome: Outcome,
     methods: Methods,
     looks: Looks,
     name: str,
@@ -173,30 +169,30 @@ def _points(
 ) -> Picture:
     """Points with intervals over the values of one name, and lines of those with one start."""
     values = sorted({start[name] for one in group for start in one.starts})
-    lines = [one for one in alone if not one.name.startswith("best of")]
+    lines = [one for one in alone if not one.chosen]
     traces = [_level(methods[x.name], x.name, looks[x.name], len(values)) for x in lines]
     offsets = np.linspace(-_SPREAD / 2, _SPREAD / 2, len(group)) if len(group) > 1 else [0.0]
     for one, offset in zip(group, offsets, strict=True):
         places = [values.index(start[name]) + float(offset) for start in one.starts]
-        traces += _series(study, methods[one.name], one.name, looks[one.name], places)
+        traces += _series(outcome, methods[one.name], one.name, looks[one.name], places)
     chart = figure(
         traces,
         {"title": f"start of {name}", "range": [-0.5, len(values) - 0.5], "showgrid": False}
         | {"tickvals": list(range(len(values))), "ticktext": [f"{x:g}" for x in values]},
-        {"title": f"mean {study.score} in the last tenth", "separatethousands": True},
+        {"title": f"mean {outcome.score} in the last tenth", "separatethousands": True},
         hovermode="closest",
     )
     said = [f"{methods[one.name]['label']}: {_starts_said(methods[one.name])}" for one in group]
-    words = f"Points of the mean {study.score} in the last tenth by the start of {name}. "
-    level = " Horizontal lines are of those that have but one start." if lines else ""
+    words = f"Points of the mean {outcome.score} in the last tenth by the start of {name}. "
+    level = " Horizontal lines are methods with a single start." if lines else ""
     return Picture(
-        f"{study.score} against start",
+        f"{outcome.score} against start",
         [Chart(chart, f"{words}{'. '.join(said)}.", _HEIGHT)],
-        f"Large points are means over the seeds of a start in the last tenth of its runs, with "
-        f"their 95% intervals; small ones are single runs.{level} A method for which the start "
-        "does not matter has all its points at one height.",
-        _numbers(study, methods, group),
-        [_finding(study, methods[one.name]) for one in group],
+        "Large points are means over the seeds of a start, in the last tenth of their runs, with "
+        f"95% intervals. Small points are single runs.{level} If all points of a method are at one "
+        "height, the start does not matter to it.",
+        _numbers(outcome, methods, group),
+        [_finding(outcome, methods[one.name]) for one in group],
         legend=[
             *(Key(one.label, looks[one.name], one.name, point=True) for one in group),
             *(Key(one.label, looks[one.name], one.name) for one in lines),
@@ -205,37 +201,33 @@ def _points(
 
 
 def _series(
-    study: Study, method: Mapping[str, Any], name: str, look: Look, places: Sequence[float]
+    outcome: Outcome, method: Mapping[str, Any], name: str, look: Look, places: Sequence[float]
 ) -> list[Any]:
     starts = method["by_start"]
-    runs = go.Scatter(
-        x=[place for place, start in zip(places, starts, strict=True) for _ in start["runs"]],
-        y=[run for start in starts for run in start["runs"]],
-        mode="markers",
-        marker={"color": look.colour, "size": 5, "symbol": look.symbol},
+    runs = scatter(
+        [place for place, start in zip(places, starts, strict=True) for _ in start["runs"]],
+        [run for start in starts for run in start["runs"]],
+        look,
+        size=5,
         opacity=SINGLE,
-        hoverinfo="skip",
         legendgroup=name,
     )
     found = [start["last_tenth"] for start in starts]
-    bars = {"thickness": 2, "width": 5, "color": look.colour, "type": "data", "symmetric": False}
-    known = all(x["low"] is not None for x in found)
-    means = go.Scatter(
-        x=list(places),
-        y=[x["value"] for x in found],
-        error_y=bars
-        | {
-            "array": [x["high"] - x["value"] for x in found],
-            "arrayminus": [x["value"] - x["low"] for x in found],
-        }
-        if known
-        else None,
-        mode="lines+markers",
-        line={"color": look.colour, "dash": look.dash, "width": 1.5},
-        marker={"color": look.colour, "size": 10, "symbol": look.symbol},
+    bars: dict[str, Any] | None = None
+    if all(x["low"] is not None for x in found):
+        bars = {"thickness": 2, "width": 5, "color": look.colour, "type": "data"}
+        bars |= {"symmetric": False, "array": [x["high"] - x["value"] for x in found]}
+        bars |= {"arrayminus": [x["value"] - x["low"] for x in found]}
+    means = scatter(
+        places,
+        [x["value"] for x in found],
+        look,
+        width=1.5,
+        size=10,
+        tip="%{meta}<br>%{customdata}",
+        error_y=bars,
         meta=wrapped(method["label"]),
-        customdata=[_hover(study, start) for start in starts],
-        hovertemplate="%{meta}<br>%{customdata}<extra></extra>",
+        customdata=[_hover(outcome, start) for start in starts],
         legendgroup=name,
     )
     return [runs, means] if any(len(start["runs"]) > 1 for start in starts) else [means]
@@ -243,14 +235,14 @@ def _series(
 
 def _level(method: Mapping[str, Any], name: str, look: Look, count: int) -> Any:
     """A line for a contestant with a single start."""
-    x = np.linspace(-0.5, count - 0.5, 2 * count + 1).tolist()
-    return go.Scatter(
-        x=x,
-        y=[method["last_tenth"]["mean"]["value"]] * len(x),
-        mode="lines",
-        line={"color": look.colour, "dash": look.dash, "width": 1.5},
+    x = np.linspace(-0.5, count - 0.5, 2 * count + 1)
+    return scatter(
+        x,
+        [method["last_tenth"]["mean"]["value"]] * len(x),
+        look,
+        width=1.5,
+        tip="%{meta}",
         meta=f"{wrapped(method['label'])}<br>mean {text(_overall(method))}",
-        hovertemplate="%{meta}<extra></extra>",
         legendgroup=name,
     )
 
@@ -260,24 +252,24 @@ def _mean(start: Mapping[str, Any]) -> float:
 
 
 def _said(start: Mapping[str, Any]) -> str:
-    return interval_said(start["last_tenth"])
+    return said(start["last_tenth"])
 
 
 def _overall(method: Mapping[str, Any]) -> str:
-    return interval_said(method["last_tenth"]["mean"])
+    return said(method["last_tenth"]["mean"])
 
 
 def _starts_said(method: Mapping[str, Any]) -> str:
     return "; ".join(f"{in_words(start['start'])} {_said(start)}" for start in method["by_start"])
 
 
-def _hover(study: Study, start: Mapping[str, Any]) -> str:
+def _hover(outcome: Outcome, start: Mapping[str, Any]) -> str:
     """What is known of a start: its mean, interval and single runs."""
     runs = [number(run) for run in start["runs"]]
     shown = ", ".join(runs[:_MOST_RUNS]) + (", ..." if len(runs) > _MOST_RUNS else "")
     return (
-        f"{text(in_words(start['start']))}<br>mean {text(study.score)} <b>{_said(start)}</b>"
-        f"<br>{'runs' if len(runs) > 1 else 'its one run'}: {wrapped(shown)}"
+        f"{text(in_words(start['start']))}<br>mean {text(outcome.score)} <b>{_said(start)}</b>"
+        f"<br>{'runs' if len(runs) > 1 else 'the only run'}: {wrapped(shown)}"
     )
 
 
@@ -285,7 +277,7 @@ def _ends_said(ends: tuple[float, float]) -> tuple[str, str]:
     return number(ends[0]), number(ends[1])
 
 
-def _finding(study: Study, method: Mapping[str, Any]) -> str:
+def _finding(outcome: Outcome, method: Mapping[str, Any]) -> str:
     """How far starts are apart in the end."""
     worst, best = method["worst_start"], method["best_start"]
     return (
@@ -294,7 +286,7 @@ def _finding(study: Study, method: Mapping[str, Any]) -> str:
     )
 
 
-def _numbers(study: Study, methods: Methods, group: Sequence[Contestant]) -> Table:
+def _numbers(outcome: Outcome, methods: Methods, group: Sequence[Contestant]) -> Table:
     starts: dict[str, Start] = {in_words(start): start for one in group for start in one.starts}
     tables = [
         {in_words(start["start"]): start for start in methods[one.name]["by_start"]}
@@ -304,5 +296,5 @@ def _numbers(study: Study, methods: Methods, group: Sequence[Contestant]) -> Tab
         [name, *(_said(table[name]) if name in table else "-" for table in tables)]
         for name in starts
     ]
-    caption = f"Mean {study.score} in the last tenth, with its 95% interval, by start"
+    caption = f"Mean {outcome.score} in the last tenth, with its 95% interval, by start"
     return Table(caption, ["start", *(methods[one.name]["label"] for one in group)], rows)

@@ -13,6 +13,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,6 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale, unlabel_rgb
 
 from selftuning.studies.contestants import Contestant
-from selftuning.studies.intervals import Interval, number
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d9dee3", "#ffffff"
 DARK = {INK: "#e6edf3", MUTED: "#9da7b3", GRID: "#353c45", PAPER: "#1c2128"}
@@ -75,24 +75,16 @@ class Look(NamedTuple):
 def of_contestants(everybody: Iterable[Contestant]) -> dict[str, Look]:
     """A look for each contestant, by name; of those that tune come the plainer dashes."""
     everybody = list(everybody)
-    plain = next((one.name for one in everybody if _is_fixed(one)), None)
+    plain = next((one.name for one in everybody if one.fixed), None)
     hues = itertools.cycle(_HUES)
     colours = {
-        one.name: _PLAIN if one.name == plain else _BEST if _is_best(one) else next(hues)
+        one.name: _PLAIN if one.name == plain else _BEST if one.chosen else next(hues)
         for one in everybody
     }
-    ranked = sorted(everybody, key=lambda one: (_is_best(one), _is_fixed(one)))
+    ranked = sorted(everybody, key=lambda one: (one.chosen, one.fixed))
     styles = zip(itertools.cycle(_DASHES), itertools.cycle(SYMBOLS), strict=False)
     styles_of = {one.name: style for one, style in zip(ranked, styles, strict=False)}
     return {name: Look(*pair, *styles_of[name]) for name, pair in colours.items()}
-
-
-def _is_fixed(one: Contestant) -> bool:
-    return one.kind == "runs" and not one.tuned
-
-
-def _is_best(one: Contestant) -> bool:
-    return one.name.startswith("best of")
 
 
 def of_starts(names: Sequence[str]) -> dict[str, Look]:
@@ -158,6 +150,34 @@ def figure(
     return go.Figure(traces, base | {"xaxis": _axis(x), "yaxis": _axis(y)} | layout)
 
 
+def scatter(
+    x: Any,
+    y: Any,
+    look: Look,
+    *,
+    width: float = 0,
+    size: Any = None,
+    marker: Mapping[str, Any] = MappingProxyType({}),
+    tip: str | None = None,
+    **more: Any,
+) -> go.Scatter:
+    """Lines of a `width` and points of a `size` in pixels, either or both, in a look.
+
+    None in x and y makes a gap. `marker` adds to the points, `tip` is the template of what the
+    mouse shows over one.
+    """
+    drawn: dict[str, Any] = {"hoverinfo": "skip"}
+    if tip is not None:
+        drawn = {"hovertemplate": f"{tip}<extra></extra>"}
+    if width:
+        drawn["line"] = {"color": look.colour, "dash": look.dash, "width": width}
+    if size is not None:
+        drawn["marker"] = {"color": look.colour, "symbol": look.symbol, "size": size, **marker}
+    modes = {"lines": width > 0, "markers": size is not None}
+    drawn["mode"] = "+".join(mode for mode, there in modes.items() if there)
+    return go.Scatter(x=np.asarray(x).tolist(), y=np.asarray(y).tolist(), **drawn, **more)
+
+
 def _axis(given: Mapping[str, Any]) -> dict[str, Any]:
     usual = {
         "gridcolor": GRID,
@@ -220,25 +240,3 @@ def text(words: str) -> str:
 def wrapped(words: str) -> str:
     """The same in lines that fit on a phone."""
     return "<br>".join(text(line) for line in textwrap.wrap(words, _WIDTH)) or text(words)
-
-
-def said(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """A number, with its interval if there is one."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    if low is None or high is None or not math.isfinite(low + high):
-        return number(value)
-    return f"{number(value)} [{number(low)}, {number(high)}]"
-
-
-def interval_said(found: Mapping[str, Any] | Interval | None) -> str:
-    """An interval of summary.json as text."""
-    if found is None:
-        return "-"
-    parts = found._asdict() if isinstance(found, Interval) else found
-    return said(parts["value"], parts["low"], parts["high"])
-
-
-def listed(words: Sequence[str]) -> str:
-    """Words as an enumeration."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from selftuning.studies.contestants import in_words
-from selftuning.studies.report.parts import Cell, Table, cell_html, scrolling, table_html
-from selftuning.studies.report.style import interval_said, said
+from selftuning.studies.intervals import number, said
+from selftuning.studies.report.parts import Cell, Table
 
 _STRONGEST = 45  # per cent of the colour of a certain win
 
 Methods = Mapping[str, Mapping[str, Any]]  # of summary.json, by name
 
 
-def contestants_html(methods: Methods, score: str, solvable: bool) -> str:
+def of_contestants(methods: Methods, score: str, solvable: bool) -> Table:
     """The table of all contestants, which can be sorted by any column.
 
     Args:
@@ -40,7 +39,7 @@ def contestants_html(methods: Methods, score: str, solvable: bool) -> str:
     ]
     rows = [_row(method, solvable) for method in methods.values()]
     caption = f"Contestants by their {score}; buttons in the header sort the rows"
-    return table_html(Table(caption, head, rows), "Table of all contestants", sortable=True)
+    return Table(caption, head, rows, "sortable")
 
 
 def _row(method: Mapping[str, Any], solvable: bool) -> list[Cell]:
@@ -64,8 +63,8 @@ def _row(method: Mapping[str, Any], solvable: bool) -> list[Cell]:
 
 def _interval(found: Mapping[str, Any] | None) -> Cell:
     """A number, and its interval in a second line."""
-    number, _, ends = interval_said(found).partition(" ")
-    return Cell(number, None if found is None else found["value"], ends)
+    value, _, ends = said(found).partition(" ")
+    return Cell(value, None if found is None else found["value"], ends)
 
 
 def _whole(value: float | None) -> Cell:
@@ -75,11 +74,11 @@ def _whole(value: float | None) -> Cell:
 def _start(start: Mapping[str, Any]) -> Cell:
     mean = start["last_tenth"]["value"]
     where = in_words(start["start"])
-    return Cell(said(mean), mean, f"({where})" if where else "", "start")
+    return Cell(number(mean), mean, f"({where})" if where else "", "start")
 
 
-def better_html(methods: Methods, better: Mapping[str, Mapping[str, Any]]) -> str:
-    """P(a run of the row ends better than one of the column); "" if nothing is known of any.
+def of_better(methods: Methods, better: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """P(a run of the row ends better than one of the column); None if nothing is known of any.
 
     Args:
       methods: by name, as in summary.json.
@@ -87,28 +86,19 @@ def better_html(methods: Methods, better: Mapping[str, Mapping[str, Any]]) -> st
     """
     names = [name for name in methods if better.get(name)]
     if not names:
-        return ""
-    labels = {name: escape(methods[name]["label"]) for name in names}
-    head = "".join(f'<th scope="col">{labels[name]}</th>' for name in names)
-    rows = "\n".join(
-        f'<tr><th scope="row">{labels[row]}</th>'
-        + "".join(_probability(better[row].get(column), row == column) for column in names)
-        + "</tr>"
-        for row in names
-    )
-    return scrolling(
-        '<table class="matrix"><caption class="unseen">Probability that a run of the row ends '
-        "better than a run of the column</caption>"
-        f'<thead><tr><td class="corner">row better than column</td>{head}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody></table>",
-        "Table of which run ends better",
-    )
+        return None
+    labels = [methods[name]["label"] for name in names]
+    rows = [
+        [label, *(_probability(better[name].get(other), name == other) for other in names)]
+        for name, label in zip(names, labels, strict=True)
+    ]
+    caption = "Probability that a run of the row ends better than a run of the column"
+    return Table(caption, ["row better than column", *labels], rows, "matrix")
 
 
-def _probability(found: Mapping[str, Any] | None, same: bool) -> str:
+def _probability(found: Mapping[str, Any] | None, same: bool) -> Cell:
     if found is None:
-        return f"<td>{'' if same else '-'}</td>"
-    kind = "wins" if found["value"] > 0.5 else "loses"
+        return Cell("" if same else "-")
     strength = round(_STRONGEST * abs(2 * found["value"] - 1))
-    inside = cell_html(_interval(found))
-    return f'<td class="{kind}" style="--strength:{strength}%">{inside}</td>'
+    kind = "wins" if found["value"] > 0.5 else "loses"
+    return _interval(found)._replace(value=None, kind=kind, strength=strength)
