@@ -22,7 +22,7 @@ class SearchSettings:
     drift.
 
     Attributes:
-      members: P, of each search; for Optuna the trials that there would be without pruning.
+      members: P, members of each search. For Optuna: its trials if none were pruned.
       budget: environment steps of a search, S being those of one run (`RunSettings.steps`).
         "member": S for each member, P S together. "run": no more than S together, of which random
         search and Optuna spend half on all members and half on the best. What Optuna saves by
@@ -32,9 +32,9 @@ class SearchSettings:
         finds out which.
       interval: environment steps of a member between two comparisons, rounded to whole cycles; in
         a study a tenth of its life at most.
-      fraction: of the members that copy others, and of those that are copied.
-      factor: by which explored hyperparameters are multiplied or divided, on their scales.
-      resample: probability to draw an explored hyperparameter from its range instead.
+      fraction: share of the members that copy others, and of those that are copied.
+      factor: explored hyperparameters are multiplied or divided by it, on their scales.
+      resample: probability of drawing an explored hyperparameter from its range instead.
       exploit: whether the worst members copy the best.
       explore: whether what was copied is then perturbed.
     """

@@ -29,23 +29,25 @@ class AgentSettings:
     """The agent: networks, rollouts, losses and the optimiser of its parameters.
 
     Attributes:
-      algorithm: "actor_critic" is an advantage actor-critic, "q_lambda" is Q(lambda) with
-        epsilon-greedy exploration.
-      hidden: widths of the hidden layers, of policy and value network each.
+      algorithm: what learns: "actor_critic" is an advantage actor-critic, "q_lambda" is
+        Q(lambda) with epsilon-greedy exploration.
+      hidden: widths of the hidden layers. Policy and value network have such layers each.
       activation: non-linearity between the layers.
       rollout_length: T, steps of each environment between two updates.
       inner_optimizer: name of a rule in `metagrad.update_rules`; "accelerated" is averaging
         and a hint on RMS-scaled gradients.
-      max_grad_norm: global norm to which inner gradients are clipped, inf for no clipping.
-      value_scale: the value network's output is multiplied by this, and critic errors are
-        divided by it. About the size of the returns, so that the network need not be large.
-      normalize_advantage: divide advantages by their standard deviation over a rollout.
-      heads: policy and value heads on shared torsos, each with its own hyperparameters; the
-        first acts and alone is judged, the others are auxiliary tasks (Zahavy et al. 2020).
-      correction: "vtrace" weights experience by leaky V-trace, which several heads need: all
-        but the first learn from actions that they have not chosen.
-      outer_critic: a second critic learns at the outer objective's values, and supplies the
-        advantages of the outer objective (Bonnet et al. 2022).
+      max_grad_norm: global norm to which inner gradients are clipped; inf turns clipping off.
+      value_scale: the output of the value network is multiplied by this, and critic errors are
+        divided by it. Take about the size of the returns.
+      normalize_advantage: whether to divide advantages by their standard deviation over a
+        rollout.
+      heads: policy and value heads on shared torsos, each with its own hyperparameters. The
+        first head acts, and it alone is judged. The others are auxiliary tasks (Zahavy et al.
+        2020).
+      correction: "vtrace" weights experience by leaky V-trace. Several heads need it, because
+        all but the first learn from actions that they have not chosen.
+      outer_critic: whether a second critic learns at the outer objective's values. It supplies
+        the advantages of the outer objective (Bonnet et al. 2022).
     """
 
     algorithm: Algorithm = "actor_critic"
@@ -80,43 +82,47 @@ class TuningSettings:
     """How hyperparameters are adapted online.
 
     Attributes:
-      method: "none" keeps all fixed, "mg" follows the meta-gradient of the outer
-        loss (Xu et al. 2018), "bmg" matches a bootstrapped target (Flennerhag et al. 2022).
-      inner_steps: K, updates that are differentiated; 0 for an agent that tunes how it
-        explores and nothing else.
-      target_steps: L, updates of the bootstrapped target, one rollout each (bmg; mg is judged
-        by the one rollout that follows the student).
-      target_by: what moves the target: "outer" the outer objective, "learned" the inner loss
-        with today's hyperparameters, "mixed" that and the outer objective in the last update.
-      target_last: the last update of the target: "full" with its whole loss, "policy" with the
+      method: how hyperparameters are tuned: "none" keeps all of them, "mg" follows the
+        meta-gradient of the outer loss (Xu et al. 2018), "bmg" matches a bootstrapped target
+        (Flennerhag et al. 2022).
+      inner_steps: K, updates that are differentiated. Take 0 for an agent that tunes only how
+        it explores.
+      target_steps: L, updates of the bootstrapped target, one rollout each (bmg). mg always
+        judges by the one rollout that follows the student.
+      target_by: what moves the target: "outer" is the outer objective, "learned" the inner loss
+        with today's hyperparameters, "mixed" the inner loss and, in the last update, the outer
+        objective.
+      target_last: loss of the target's last update: "full" is its whole loss, "policy" the
         policy gradient of the outer objective alone.
-      target_state: state of the update rule with which the target is made: the "student"'s, or
+      target_state: state of the update rule that makes the target: that of the "student", or
         its "own" from one target to the next.
-      matching: how the policy of the student is compared with its target's (bmg): "reverse_kl"
-        is KL(student || target), "kl" is KL(target || student), "none" not at all.
-      value_weight: what values count, in units of the outer critic weight, in the outer
-        loss of mg and in the matching of bmg.
-      parameter_weight: of half the squared distance of parameters in the matching of bmg.
+      matching: how the policy of the student is compared with that of its target (bmg):
+        "reverse_kl" is KL(student || target), "kl" is KL(target || student), "none" leaves
+        policies out.
+      value_weight: weight of values in the outer loss of mg and in the matching of bmg, in units
+        of the outer critic weight.
+      parameter_weight: weight of half the squared distance of parameters in the matching of bmg.
       outer_kl: weight of KL(new || old) of the policy in the outer loss of mg.
-      differentiation: "unrolled" goes back through the K updates, "implicit" takes the student
-        for the minimiser of its last loss (Rajeswaran et al. 2019).
+      differentiation: "unrolled" goes back through the K updates. "implicit" assumes that the
+        student minimises its last loss (Rajeswaran et al. 2019).
       implicit_damping: proximal term of the implicit derivative.
-      implicit_iterations: of conjugate gradients, at most.
-      horizon_mixing: m in 0 to 1, the i-th last of the K updates counts m^(i-1) in the
-        unrolled derivative: a mixture of all horizons up to K.
+      implicit_iterations: most iterations of conjugate gradients in the implicit derivative.
+      horizon_mixing: m between 0 and 1. The i-th last of the K updates counts m^(i-1) in the
+        unrolled derivative, which mixes all horizons up to K.
       resume: training goes on from the "latest" parameters, or after each meta-step from the
-        "student", which takes the updates back that were made to judge it.
-      context: what a meta-network sees that puts out the tuned hyperparameters: "none" for no
-        network, "reward" the mean rewards of the last ten rollouts, "rich" mean and deviation
-        of reward, value and TD error of the last one (Luketina et al. 2022).
+        "student". The latter undoes the updates that were made to judge it.
+      context: input of a meta-network that puts out the tuned hyperparameters: "none" means no
+        network, "reward" the mean rewards of the last ten rollouts, "rich" the mean and
+        deviation of reward, value and TD error of the last rollout (Luketina et al. 2022).
       context_hidden: widths of the hidden layers of that network.
       period: updates of the agent between two updates of the hyperparameters.
-      optimizer: moves the hyperparameters along the meta-gradient: "adam", or an online
+      optimizer: what moves the hyperparameters along the meta-gradient: "adam", or an online
         learner of `metagrad.online` on meta-gradients scaled as Adam scales them.
       learning_rate: step size of the meta-optimiser, in unconstrained units.
-      trust_region: KL(new || old) of the policy by which one update may move it while the
-        learning rate is tuned; a longer update is shortened, and the learning rate lowered.
-      trust_region_cut: how far it is lowered: by the factor of the shortening to this power.
+      trust_region: KL(new || old) by which one update may move the policy while the learning
+        rate is tuned. A longer update is shortened, and the learning rate lowered.
+      trust_region_cut: how far the learning rate is lowered: by the factor of the shortening to
+        this power.
     """
 
     method: Method = "bmg"
@@ -152,10 +158,10 @@ class RunSettings:
       seed: seed of everything random in the run.
       steps: environment steps of all environments together, all of them counted.
       num_envs: B, environments stepped side by side.
-      backend: "jax" steps the environment inside jit, "host" through
-        gymnasium.vector, "auto" in-graph where an equal twin exists.
-      devices: on which the environments are divided, each with a copy of the agent; no number
-        depends on it but for the order of sums.
+      backend: how environments are stepped: "jax" inside jit, "host" through gymnasium.vector,
+        "auto" inside jit where an equal version exists.
+      devices: number of devices that share the environments, each with a copy of the agent. It
+        changes results only by the order of sums.
       eval_episodes: episodes of the greedy evaluation at the end.
       extensions: modules that add hyperparameters of your own (configs/extensions.py).
     """

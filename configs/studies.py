@@ -75,18 +75,18 @@ METHODS: Mapping[str, StudyMethod] = {
     "optuna": StudyMethod("Optuna (TPE, pruning)", "optuna", changes=_FIXED),
 }
 ABOUT: Mapping[str, str] = {
-    "none": "hyperparameters stay at each start",
-    "outer": "they stay at the outer objective's own values, which tuning has to beat",
+    "none": "keeps hyperparameters at each start",
+    "outer": "keeps the values of the outer objective, which tuning has to beat",
     "mg": "plain meta-gradients",
-    "mg_reward": "of a network that sees the latest rewards",
-    "mg_rich": "of a network that sees rewards, values and TD errors",
+    "mg_reward": "the same, with a network that sees the latest rewards",
+    "mg_rich": "the same, with a network that sees rewards, values and TD errors",
     "bmg": "bootstrapped meta-gradients",
-    "bmg_reward": "of a network that sees the latest rewards",
-    "bmg_rich": "of a network that sees rewards, values and TD errors",
+    "bmg_reward": "the same, with a network that sees the latest rewards",
+    "bmg_rich": "the same, with a network that sees rewards, values and TD errors",
     "stacx": "mg with auxiliary heads and leaky V-trace",
-    "random_search": "random starts, of which the best goes on",
+    "random_search": "tries random starts; the best goes on",
     "pbt": "population-based training",
-    "optuna": "Optuna's TPE with pruning, then the best goes on",
+    "optuna": "Optuna's TPE with pruning; the best trial goes on",
 }
 
 
@@ -361,9 +361,9 @@ def help_text() -> str:
     methods = "".join(f"\n  {name}: {ABOUT[name]}" for name in METHODS)
     known = "".join(f"\n  {name}: {about_preset(name)}" for name in preset_names())
     return (
-        "Compare methods over starts and seeds: one command from question to picture.\n\n"
-        "All runs are planned first, those of one static shape side by side in one program. The "
-        "same command with --out DIR goes on where it was stopped; with no other flags it takes "
-        "the settings of DIR. Flags of single runs hold for all of them.\n\n"
+        "Compare methods over starts and seeds: one command from question to report.\n\n"
+        "A study first plans all runs and says how long they will take. The same command with "
+        "--out DIR continues a study that was stopped; with no other flags it takes the settings "
+        "of DIR. Flags of single runs apply to all runs.\n\n"
         f"Methods:{methods}\n\nPresets:{known}"
     )

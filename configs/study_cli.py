@@ -158,7 +158,7 @@ def _where(launcher: Launcher, address: str | None, workers: int | None) -> Wher
 
 @app.command(name="report")
 def _report(directory: Annotated[Path, _DIRECTORY], /) -> StudyReport:
-    """Draw table, summary and report of a study anew, finished or not, and run nothing."""
+    """Write table, summary and report of a study again, finished or not. Nothing is run."""
     return StudyReport(directory)
 
 
@@ -170,5 +170,5 @@ def _compare(
     *,
     out: Annotated[Path | None, _COMPARE_OUT] = None,
 ) -> StudyCompare:
-    """Compare two studies, of two versions of the code for example, run by run where they agree."""
+    """Compare two studies run by run, such as those of two versions of the code."""
     return StudyCompare(one, two, out)
