@@ -125,7 +125,7 @@ _BUILT_IN = (
     ),
     Definition(
         "alpha_rho",
-        "V-trace mixing alpha_rho",
+        "V-trace alpha_rho",
         "unit",
         Hyperparameter(start=0.99, low=0.01, high=0.9999, tuned=False, outer=1.0),
         read_by=_OFF_POLICY,
@@ -133,7 +133,7 @@ _BUILT_IN = (
     ),
     Definition(
         "alpha_c",
-        "V-trace mixing alpha_c",
+        "V-trace alpha_c",
         "unit",
         Hyperparameter(start=0.99, low=0.01, high=0.9999, tuned=False, outer=1.0),
         read_by=_OFF_POLICY,

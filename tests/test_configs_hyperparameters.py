@@ -48,7 +48,7 @@ class Kind(NamedTuple):
 # One of each kind: on each scale, with an outer value and without, built in and of an extension.
 KINDS = {
     "entropy": Kind("log", 0.01, "entropy weight", np.inf),
-    "alpha_rho": Kind("unit", 1.0, "V-trace mixing alpha_rho", 1.001),
+    "alpha_rho": Kind("unit", 1.0, "V-trace alpha_rho", 1.001),
     "learning_rate": Kind("log", None, "learning rate", np.inf),
     "momentum": Kind("unit", None, "momentum", 0.99995),
     "smoothness": Kind("log", 0.1, "smoothness", np.inf),
