@@ -156,6 +156,14 @@ def test_other_tools_read_parameters_and_hyperparameters_by_their_names(tmp_path
     np.testing.assert_allclose(said, (x - np.log(np.exp(x).sum()))[drawn], rtol=1e-5)
 
 
+def test_the_lines_of_the_documentation_read_an_agent(tmp_path, capsys):
+    saved(tmp_path)
+    text = (Path(__file__).parent.parent / "docs" / "files.md").read_text()
+    lines = text.partition('```python title="read_agent.py"')[2].partition("```")[0]
+    exec(lines.replace("RUN", str(tmp_path)), {})
+    assert capsys.readouterr().out == "(4, 2) 0.7\n"
+
+
 def test_a_hyperparameter_that_a_run_did_not_have_keeps_its_default(tmp_path):
     saved(tmp_path)
     config, path = tmp_path / files.NAME, checkpoints.path_in(tmp_path)
