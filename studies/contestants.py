@@ -137,18 +137,19 @@ def in_words(start: Start) -> str:
 
 def curve_of(one: Contestant) -> tuple[np.ndarray, list[np.ndarray]]:
     """Steps and curves with at most 100 points, of which each is the mean of what is left out."""
-    groups = np.array_split(np.arange(len(one.steps)), min(len(one.steps), _CURVE))
-    steps = np.array([one.steps[group[-1]] for group in groups])
-    return steps, [
-        np.stack([curve[:, group].mean(1) for group in groups], 1) for curve in one.curves
-    ]
+    groups = _groups(one)
+    curves = [np.stack([x[:, group].mean(1) for group in groups], 1) for x in one.curves]
+    return one.steps[[group[-1] for group in groups]], curves
 
 
 def thinned(one: Contestant, paths: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Steps and values [N_s, P] with at most 100 points, the last ones of each group."""
-    groups = np.array_split(np.arange(len(one.steps)), min(len(one.steps), _CURVE))
-    ends = [group[-1] for group in groups]
+    ends = [group[-1] for group in _groups(one)]
     return one.steps[ends], [values[:, ends] for values in paths]
+
+
+def _groups(one: Contestant) -> list[np.ndarray]:
+    return np.array_split(np.arange(len(one.steps)), min(len(one.steps), _CURVE))
 
 
 def _contestant(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from selftuning.studies.report.style import (
     BAND,
     MUTED,
     Look,
+    Looks,
     figure,
     scatter,
     score_axis,
@@ -25,8 +26,6 @@ from selftuning.studies.report.style import (
     wrapped,
 )
 from selftuning.studies.statistics import Estimate
-
-Looks = Mapping[str, Look]
 
 TARGET = Look(MUTED, "#9da7b3", "7px,5px", "circle")
 _HEIGHT = 420

@@ -9,6 +9,8 @@ import plotly.graph_objects as go
 
 from selftuning.studies.report.style import Look
 
+Methods = Mapping[str, Mapping[str, Any]]  # "methods" of summary.json, by name
+
 
 class Cell(NamedTuple):
     """What stands in a table.

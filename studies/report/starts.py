@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from selftuning.configs.studies import Start
 from selftuning.studies.contestants import Contestant, in_words
 from selftuning.studies.intervals import number, said
 from selftuning.studies.outcome import Outcome
-from selftuning.studies.report.parts import Bar, Chart, Key, Picture, Section, Table
+from selftuning.studies.report.parts import Bar, Chart, Key, Methods, Picture, Section, Table
 from selftuning.studies.report.style import (
     HEAT,
     SINGLE,
     Look,
+    Looks,
     figure,
     heat_colours,
     on_heat,
@@ -34,9 +34,6 @@ _SPREAD = 0.5  # of the distance between two values, over which contestants stan
 _GAP = 2  # pixels between cells
 _LETTERS, _SMALL = 13, 10  # pixels, in cells and where there are many of these beside each other
 _MANY = 5
-
-Methods = Mapping[str, Mapping[str, Any]]  # of summary.json, by name
-Looks = Mapping[str, Look]
 
 
 def section(outcome: Outcome, methods: Methods, looks: Looks) -> Section:
@@ -85,7 +82,11 @@ def _heat_maps(
     means = [_mean(start) for one in group for start in methods[one.name]["by_start"]]
     ends = (min(means), max(means))
     charts = [_heat_map(outcome, methods[one.name], names, ends) for one in group]
-    bar = Bar(f"mean {outcome.score} in the last tenth", heat_colours(9), _ends_said(ends))
+    bar = Bar(
+        f"mean {outcome.score} in the last tenth",
+        heat_colours(9),
+        (number(ends[0]), number(ends[1])),
+    )
     others = [f"{x.label} {_overall(methods[x.name])}" for x in alone]
     single = f" Methods with a single start have no map: {'; '.join(others)}." if others else ""
     return Picture(
@@ -95,7 +96,7 @@ def _heat_maps(
         "their runs. Colours mean the same in all maps. If a map has one colour, the start does "
         f"not matter to that method.{single}",
         _numbers(outcome, methods, group),
-        [_finding(outcome, methods[one.name]) for one in group],
+        [_finding(methods[one.name]) for one in group],
         bar=bar,
     )
 
@@ -182,17 +183,21 @@ def _points(
         {"title": f"mean {outcome.score} in the last tenth", "separatethousands": True},
         hovermode="closest",
     )
-    said = [f"{methods[one.name]['label']}: {_starts_said(methods[one.name])}" for one in group]
+    points = [
+        f"{one.label}: "
+        + "; ".join(f"{in_words(x['start'])} {_said(x)}" for x in methods[one.name]["by_start"])
+        for one in group
+    ]
     words = f"Points of the mean {outcome.score} in the last tenth by the start of {name}. "
     level = " Horizontal lines are methods with a single start." if lines else ""
     return Picture(
         f"{outcome.score} against start",
-        [Chart(chart, f"{words}{'. '.join(said)}.", _HEIGHT)],
+        [Chart(chart, f"{words}{'. '.join(points)}.", _HEIGHT)],
         "Large points are means over the seeds of a start, in the last tenth of their runs, with "
         f"95% intervals. Small points are single runs.{level} If all points of a method are at one "
         "height, the start does not matter to it.",
         _numbers(outcome, methods, group),
-        [_finding(outcome, methods[one.name]) for one in group],
+        [_finding(methods[one.name]) for one in group],
         legend=[
             *(Key(one.label, looks[one.name], one.name, point=True) for one in group),
             *(Key(one.label, looks[one.name], one.name) for one in lines),
@@ -259,10 +264,6 @@ def _overall(method: Mapping[str, Any]) -> str:
     return said(method["last_tenth"]["mean"])
 
 
-def _starts_said(method: Mapping[str, Any]) -> str:
-    return "; ".join(f"{in_words(start['start'])} {_said(start)}" for start in method["by_start"])
-
-
 def _hover(outcome: Outcome, start: Mapping[str, Any]) -> str:
     """What is known of a start: its mean, interval and single runs."""
     runs = [number(run) for run in start["runs"]]
@@ -273,11 +274,7 @@ def _hover(outcome: Outcome, start: Mapping[str, Any]) -> str:
     )
 
 
-def _ends_said(ends: tuple[float, float]) -> tuple[str, str]:
-    return number(ends[0]), number(ends[1])
-
-
-def _finding(outcome: Outcome, method: Mapping[str, Any]) -> str:
+def _finding(method: Mapping[str, Any]) -> str:
     """How far starts are apart in the end."""
     worst, best = method["worst_start"], method["best_start"]
     return (
@@ -287,14 +284,11 @@ def _finding(outcome: Outcome, method: Mapping[str, Any]) -> str:
 
 
 def _numbers(outcome: Outcome, methods: Methods, group: Sequence[Contestant]) -> Table:
-    starts: dict[str, Start] = {in_words(start): start for one in group for start in one.starts}
-    tables = [
-        {in_words(start["start"]): start for start in methods[one.name]["by_start"]}
+    starts = dict.fromkeys(in_words(start) for one in group for start in one.starts)
+    columns = [
+        {in_words(start["start"]): _said(start) for start in methods[one.name]["by_start"]}
         for one in group
     ]
-    rows = [
-        [name, *(_said(table[name]) if name in table else "-" for table in tables)]
-        for name in starts
-    ]
+    rows = [[start, *(column.get(start, "-") for column in columns)] for start in starts]
     caption = f"Mean {outcome.score} in the last tenth, with its 95% interval, by start"
-    return Table(caption, ["start", *(methods[one.name]["label"] for one in group)], rows)
+    return Table(caption, ["start", *(one.label for one in group)], rows)

@@ -72,6 +72,9 @@ class Look(NamedTuple):
     symbol: str
 
 
+Looks = Mapping[str, Look]  # by name
+
+
 def of_contestants(everybody: Iterable[Contestant]) -> dict[str, Look]:
     """A look for each contestant, by name; of those that tune come the plainer dashes."""
     everybody = list(everybody)

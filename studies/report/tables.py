@@ -7,11 +7,9 @@ from typing import Any
 
 from selftuning.studies.contestants import in_words
 from selftuning.studies.intervals import number, said
-from selftuning.studies.report.parts import Cell, Table
+from selftuning.studies.report.parts import Cell, Methods, Table
 
 _STRONGEST = 45  # per cent of the colour of a certain win
-
-Methods = Mapping[str, Mapping[str, Any]]  # of summary.json, by name
 
 
 def of_contestants(methods: Methods, score: str, solvable: bool) -> Table:

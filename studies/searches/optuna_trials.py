@@ -116,10 +116,9 @@ class Search:
 
     def _ask(self, number: int) -> None:
         """Begins a trial, for which a sampler of a seed of its own chooses."""
-        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
-        self.study.sampler = optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=self._course.random
-        )
+        (seed,) = np.random.SeedSequence([self._seed, number]).generate_state(1).tolist()
+        random = self._course.random
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=random)
         space = {name: FloatDistribution(*ends) for name, ends in self._course.space.items()}
         self.trial = self.study.ask(space)
         self._age, self._score = 0, math.nan
