@@ -59,7 +59,7 @@ def run_and_rows(directory):
 def clean(monkeypatch):
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
-    for name in ("CACHE_DIR", "ERROR_REPORTING", "DISABLE_WEAVE"):  # so that these are taken back
+    for name in ("CACHE_DIR", "ERROR_REPORTING"):  # so that these are taken back
         name = f"WANDB_{name}"
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)

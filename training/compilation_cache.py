@@ -9,7 +9,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-APPLICATION = "self-tuning-actor-critic"
+APPLICATION = "selftuning"
 
 
 def enable() -> None:

@@ -12,7 +12,7 @@ from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings, WandbMode
 from selftuning.training.metrics import Sink
 
-PROJECT = "self-tuning-actor-critic"  # unless WANDB_PROJECT names another
+PROJECT = "selftuning"  # unless WANDB_PROJECT names another
 FOLDER = "wandb"  # of a run directory
 
 
@@ -75,8 +75,6 @@ class _Run:
 
 
 def _library(mode: WandbMode) -> Any:
-    # It would take the package `agents` for another one and advertise what goes with that.
-    os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
     if mode == "offline":
         # Its reports of how it is used and of its own errors would call home all the same.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
