@@ -24,6 +24,7 @@ __version__ = "0.2.0"
 _WHERE = {
     "train": "api",
     "train_many": "api",
+    "load": "api",
     "Run": "training.run",
     "Runs": "training.many",
     "Agent": "training.acting",
@@ -45,6 +46,7 @@ __all__ = [
     "Runs",
     "Snapshot",
     "hyperparameter",
+    "load",
     "loss_term",
     "reward_term",
     "train",
@@ -52,7 +54,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from selftuning.api import train, train_many
+    from selftuning.api import load, train, train_many
     from selftuning.configs.errors import ConfigError
     from selftuning.configs.extensions import hyperparameter, loss_term, reward_term
     from selftuning.configs.settings import RunSettings

@@ -16,8 +16,9 @@ from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import RunSettings, WandbMode
 from selftuning.envs import given
 from selftuning.envs.task import GraphTask, HostTask, Task
-from selftuning.training import many
+from selftuning.training import many, saved_agent
 from selftuning.training import run as runs
+from selftuning.training.acting import Agent
 from selftuning.training.many import Runs
 from selftuning.training.run import Callback, Run
 
@@ -131,6 +132,24 @@ def train_many(
     return many.train(
         settings, list(seeds), starts or {}, _console(progress), task=task, callback=callback
     )
+
+
+def load(run: str | os.PathLike[str], *, extensions: Sequence[Any] = ()) -> Agent:
+    """Loads the agent of a run directory, ready to act; nothing of its training is needed.
+
+    ```python
+    agent = st.load("runs/CartPole-v1-bmg-seed0-1")
+    action, state = agent.act(observation)
+    ```
+
+    Args:
+      run: directory of a run, also of an older version of this package.
+      extensions: parts of your own that were given as objects when it was trained.
+
+    Raises:
+      ConfigError: if settings or checkpoint are missing, damaged, or of a newer version.
+    """
+    return saved_agent.load(Path(run), extensions)
 
 
 def _asked(

@@ -54,6 +54,9 @@ class Agent:
     params: Any
     task: Task | None = None
 
+    def __repr__(self) -> str:
+        return f"<Agent of {self.settings.env}, trained for {self.env_steps:,} steps>"
+
     def initial_state(self, seed: int = 0) -> State:
         """What `act` needs to begin with.
 

@@ -39,6 +39,9 @@ class Runs(Sequence[Run]):
 
     runs: tuple[Run, ...]
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} Runs of {self.runs[0].settings.env}>"
+
     def __len__(self) -> int:
         return len(self.runs)
 

@@ -71,6 +71,12 @@ class Run:
     directory: Path | None = None
     interrupted: bool = False
 
+    def __repr__(self) -> str:
+        settings, last = self.settings, self.summary["last_100_return"]
+        success = "" if last is None else f", return {last:.1f}"
+        steps = self.summary["env_steps"]
+        return f"<Run of {settings.env}, seed {settings.seed}: {steps:,} steps{success}>"
+
     def evaluate(self, episodes: int | None = None, *, seed: int | None = None) -> Evaluation:
         """Runs greedy episodes of the agent; see `Agent.evaluate`."""
         return self.agent.evaluate(episodes, seed=seed)
