@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from selftuning.agents.actor_critic import Trajectory
+from selftuning.agents.trajectory import Trajectory
 
 REWARDS = 10  # rollouts whose mean rewards are remembered
 _SMALLEST_DEVIATION = 1e-6

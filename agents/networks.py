@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from selftuning.configs.settings import AgentSettings
+from selftuning.envs.spaces import shape
 
 Params = Any
 
@@ -141,12 +142,6 @@ def _keys(key: jax.Array, outer_critic: bool) -> Sequence[jax.Array]:
     """Keys of policy, value and outer value; the first two do not depend on the third."""
     key_policy, key_value = jax.random.split(key)
     return key_policy, key_value, jax.random.fold_in(key, 2) if outer_critic else key
-
-
-def shape(space: gym.Space) -> tuple[int, ...]:
-    """Shape of one element of an array-valued space."""
-    assert space.shape is not None
-    return space.shape
 
 
 def _encoder(space: gym.Space) -> Callable[[jax.Array], jax.Array]:

@@ -10,9 +10,6 @@ actions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import distrax
 import gymnasium as gym
 import haiku as hk
@@ -22,39 +19,18 @@ import numpy as np
 import rlax
 
 from selftuning.agents import losses, networks
-from selftuning.agents.actor_critic import Hyperparams, Trajectory
+from selftuning.agents.algorithm import Algorithm, packing_of
 from selftuning.configs.errors import ConfigError
-from selftuning.configs.settings import AgentSettings
-
-Params = Any
-
-
-class QLambda(NamedTuple):
-    """Pure functions of a Q(lambda) agent.
-
-    Attributes:
-      init: key -> parameters.
-      policy: (params, epsilon, observation [..., *obs]) -> distribution over actions.
-      value: (params, observation [..., *obs]) -> value of the greedy action [...].
-      act: ((params, epsilon), observation [B, ...], key) -> (action [B], log-probability [B]).
-      mode: ((params, epsilon), observation [B, ...]) -> greedy action [B].
-      loss: (params, frozen, hyperparams, trajectory) -> scalar. Values in targets are those of
-        `frozen`. Reads gamma and lambda.
-      match: (target params, params, epsilon, trajectory) -> scalar, KL of the target's greedy
-        policy from the behaviour; gradients flow to epsilon alone.
-    """
-
-    init: Callable[[jax.Array], Params]
-    policy: Callable[[Params, jax.Array, jax.Array], distrax.Distribution]
-    value: Callable[[Params, jax.Array], jax.Array]
-    act: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-    mode: Callable[[Any, jax.Array], jax.Array]
-    loss: Callable[[Params, Params, Hyperparams, Trajectory], jax.Array]
-    match: Callable[[Params, Params, jax.Array, Trajectory], jax.Array]
+from selftuning.configs.settings import RunSettings
+from selftuning.envs.spaces import shape
+from selftuning.metagrad.targets import Problem
 
 
-def make(observation_space: gym.Space, action_space: gym.Space, settings: AgentSettings) -> QLambda:
-    """Builds the agent for the spaces of a task.
+def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSettings) -> Algorithm:
+    """Builds the agent for the spaces of a task; its actor is (parameters, epsilon).
+
+    The loss reads gamma and lambda. The match is the KL of the target's greedy policy from the
+    behaviour of the student; gradients flow to epsilon alone.
 
     Raises:
       ConfigError: if actions are not discrete.
@@ -64,34 +40,37 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: AgentS
             f"agent.algorithm: q_lambda is not allowed for actions {action_space}; "
             "it must be actor_critic"
         )
-    torso = networks.torso_for(observation_space, settings)
-    num_actions = int(action_space.n)
+    torso = networks.torso_for(observation_space, settings.agent)
+    num_actions, value_scale = int(action_space.n), settings.agent.value_scale
     returns = jax.vmap(losses.lambda_returns, (1,) * 4 + (None,) * 2, 1)
 
     def outputs(observation):
         last = hk.Linear(num_actions, w_init=hk.initializers.VarianceScaling(1e-4))
-        return last(torso(observation)) * settings.value_scale
+        return last(torso(observation)) * value_scale
 
     net = hk.without_apply_rng(hk.transform(outputs))
 
     def init(key):
-        observation = np.zeros((1, *networks.shape(observation_space)), observation_space.dtype)
+        observation = np.zeros((1, *shape(observation_space)), observation_space.dtype)
         return net.init(key, observation)
 
-    def policy(params, epsilon, observation):
-        return distrax.EpsilonGreedy(net.apply(params, observation), epsilon)
+    packing = packing_of(init)
+    unpack = packing.unpack
+
+    def act(actor, observation, key):
+        params, epsilon = actor
+        behaviour = distrax.EpsilonGreedy(net.apply(params, observation), epsilon)
+        return behaviour.sample_and_log_prob(seed=key)
+
+    def mode(actor, observation):
+        return jnp.argmax(net.apply(actor[0], observation), -1)
 
     def value(params, observation):
-        return jnp.max(net.apply(params, observation), -1)
+        return jnp.max(net.apply(unpack(params), observation), -1)
 
-    def act(acting, observation, key):
-        return policy(acting[0], acting[1], observation).sample_and_log_prob(seed=key)
-
-    def mode(acting, observation):
-        return jnp.argmax(net.apply(acting[0], observation), -1)
-
-    def loss(params, frozen, hyperparams, trajectory):
-        q_tm1 = net.apply(params, trajectory.observation)
+    def inner_loss(params, frozen, hyperparams, batch):
+        trajectory = batch.trajectory
+        q_tm1 = net.apply(unpack(params), trajectory.observation)
         # Peng's Q(lambda): the return goes on through actions that were not greedy.
         target_tm1 = returns(
             trajectory.reward,
@@ -102,15 +81,26 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: AgentS
             hyperparams["lambda"],
         )
         chosen = jnp.take_along_axis(q_tm1, trajectory.action[..., None], -1)[..., 0]
-        return jnp.mean(rlax.l2_loss((chosen - target_tm1) / settings.value_scale))
+        return jnp.mean(rlax.l2_loss((chosen - target_tm1) / value_scale))
 
-    def match(target_params, params, epsilon, trajectory):
+    def outer_loss(params, frozen, batch):
+        return inner_loss(params, frozen, settings.outer, batch)
+
+    def match(target, params, hyperparams, batch):
         q_target, q_student = (
-            jax.lax.stop_gradient(net.apply(p, trajectory.observation))
-            for p in (target_params, params)
+            jax.lax.stop_gradient(net.apply(unpack(p), batch.trajectory.observation))
+            for p in (target, params)
         )
         greedy = distrax.Greedy(q_target)
-        behaviour = distrax.EpsilonGreedy(q_student, epsilon)
+        behaviour = distrax.EpsilonGreedy(q_student, hyperparams["epsilon"])
         return jnp.mean(greedy.kl_divergence(behaviour))
 
-    return QLambda(init, policy, value, act, mode, loss, match)
+    return Algorithm(
+        init=lambda key: packing.pack(init(key)),
+        packing=packing,
+        acting=lambda parameters, hyperparams: (parameters, hyperparams["epsilon"]),
+        act=act,
+        mode=mode,
+        value=value,
+        problem=Problem(inner_loss, outer_loss, match),
+    )

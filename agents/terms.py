@@ -9,17 +9,15 @@ falsify meta-gradients over several updates (docs/tuning.md).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import distrax
 import jax
 import jax.numpy as jnp
 
+from selftuning.agents.trajectory import Trajectory
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.extensions import Kind, Own
-
-if TYPE_CHECKING:
-    from selftuning.agents.actor_critic import Trajectory
 
 
 class Seen(NamedTuple):

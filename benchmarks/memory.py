@@ -15,7 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from selftuning.agents import actor_critic, inner, self_tuning
+from selftuning.agents import parts, self_tuning
+from selftuning.agents.trajectory import empty_trajectory
 from selftuning.benchmarks.record import write
 from selftuning.configs import presets
 from selftuning.configs.settings import RunSettings
@@ -42,9 +43,9 @@ def programs(settings: RunSettings):
     """
     task = registry.make(settings.env, settings.num_envs, "jax")
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
-    learned = inner.make(task.spec.observation_space, task.spec.action_space, settings)
-    engine, source = self_tuning.learner(learned, settings), self_tuning.source(settings)
-    rule = self_tuning.update_rule(settings)
+    learned = agent.algorithm
+    engine, source = parts.learner(learned, settings), parts.source(settings)
+    rule = parts.update_rule(settings)
 
     def mixed(state, steps, end, validation):
         return engine.meta_gradient(state, steps, end, validation)[0]
@@ -74,7 +75,7 @@ def programs(settings: RunSettings):
         state = agent.init(key)
         spaces = task.spec.observation_space, task.spec.action_space
         size = settings.agent.rollout_length, settings.num_envs
-        _, step = agent.inner_step(state, actor_critic.empty_trajectory(*spaces, *size))
+        _, step = agent.inner_step(state, empty_trajectory(*spaces, *size))
 
         def many(tree, number):
             return jax.tree.map(lambda x: jnp.stack([x] * number), tree)

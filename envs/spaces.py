@@ -108,6 +108,12 @@ def array_dtype(space: gym.Space) -> np.dtype:
     return np.dtype(np.float32 if dtype.kind == "f" else np.int32)
 
 
+def shape(space: gym.Space) -> tuple[int, ...]:
+    """Shape of one element of an array-valued space."""
+    assert space.shape is not None
+    return space.shape
+
+
 def start_of(space: gym.Space) -> Any:
     """First value of a (multi-)discrete space: an integer, an array, or 0 for other spaces."""
     return getattr(space, "start", 0)

@@ -15,7 +15,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import run
-from selftuning.agents import actor_critic, inner, scales, self_tuning
+from selftuning.agents import actor_critic, head, networks, parts, scales
 from selftuning.configs import extensions
 from selftuning.configs.extensions import Own, extended
 from selftuning.configs.hyperparameters import Definition, Hyperparameter
@@ -93,22 +93,25 @@ def from_raw(name, raw):
 @pytest.mark.parametrize("name", ["gaussian", "three heads"])
 def test_losses_are_the_sums_that_a_user_would_write(name, float64):
     settings = own_settings(name)
-    task, added = by_hand.task_of(settings, actions_of(name)), extensions.load([MODULE])
-    ac = actor_critic.make(OBSERVATIONS, actions_of(name), settings.agent, {}, added)
+    task = by_hand.task_of(settings, actions_of(name))
+    problem = actor_critic.make(OBSERVATIONS, actions_of(name), settings).problem
     params, made = random_params(name, settings), experience(5, name)
     frozen = jax.tree.map(lambda x: 0.9 * x, params)
     hyper = start_of(name, settings.in_use)
 
     @quick_jit
     def all_of_them(params, frozen, hyper):
+        flat = ravel_pytree(params)[0], ravel_pytree(frozen)[0]
         inner = (
-            ac.loss(params, frozen, hyper, made),
+            problem.inner_loss(*flat, hyper, packed(made)),
             loss_by_hand(task, params, frozen, hyper, made),
         )
-        outer = (f(params, frozen, task.outer, made) for f in (ac.outer_loss, outer_alone))
-        return inner, tuple(outer)
+        outer = (
+            problem.outer_loss(*flat, packed(made)),
+            outer_by_hand(task, params, frozen, task.outer, made),
+        )
+        return inner, outer
 
-    outer_alone = partial(outer_by_hand, task)
     for got, expected in all_of_them(params, frozen, hyper):
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
@@ -118,10 +121,12 @@ def seen_by(kind, made, params, frozen):
     given = []
     spec = Own(PROBE, kind, lambda seen: given.append(seen) or 0 * seen.value)
     settings = settings_of("on policy").agent
-    ac = actor_critic.make(OBSERVATIONS, actions_of("on policy"), settings, {}, {"probe": spec})
+    nets = networks.make(OBSERVATIONS, actions_of("on policy"), settings)
+    one = head.make(nets.distribution, settings, {"probe": spec})
     hyper = {"gamma": 0.9, "lambda": 0.8, "policy": 1.0, "critic": 1.0, "entropy": 0.0}
     hyper = {n: jnp.asarray(x) for n, x in (hyper | {"probe": 0.5}).items()}
-    ac.loss(params, frozen, hyper, made)
+    judged = one.judged(lambda *x: nets.outputs(*x)[0], nets.value, params, frozen, made)
+    one.loss(judged, hyper, made)
     return given[0], hyper
 
 
@@ -159,8 +164,8 @@ def test_terms_see_the_agent_on_its_rollout(float64):
 def test_meta_gradients_of_own_weights_equal_finite_differences(name, method, K, float64):
     settings = own_settings(name, method=method, inner_steps=K)
     task, start = by_hand.task_of(settings, actions_of(name)), start_of(name, settings.in_use)
-    made = inner.make(OBSERVATIONS, actions_of(name), settings)
-    engine = self_tuning.learner(made, settings)
+    made = actor_critic.make(OBSERVATIONS, actions_of(name), settings)
+    engine = parts.learner(made, settings)
     structure = random_params(name, settings)
     batches = [experience(seed, name) for seed in range(K + 1)]
 

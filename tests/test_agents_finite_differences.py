@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from selftuning.agents import actor_critic, inner, self_tuning
-from selftuning.agents.inner import Experience
+from selftuning.agents import actor_critic, networks, parts
+from selftuning.agents.trajectory import Experience
 from selftuning.metagrad.meta_network import NETWORK
 from tests import by_hand
 from tests.quick_jit import quick_jit
@@ -162,7 +162,7 @@ def reference(name):
 
 def random_params(name, settings):
     """Policies far from uniform: the small last layer of a fresh network would hide errors."""
-    made = inner.make(OBSERVATIONS, actions_of(name), settings)
+    made = actor_critic.make(OBSERVATIONS, actions_of(name), settings)
     flat = made.init(jax.random.PRNGKey(0))
     structure = structured(name, settings)(flat)
     rng = np.random.default_rng(0)
@@ -171,8 +171,8 @@ def random_params(name, settings):
 
 def structured(name, settings):
     """The way from the vector of parameters to their structure."""
-    ac = actor_critic.make(OBSERVATIONS, actions_of(name), settings.agent, {})
-    shapes = jax.eval_shape(ac.init, jax.random.PRNGKey(0))
+    nets = networks.make(OBSERVATIONS, actions_of(name), settings.agent)
+    shapes = jax.eval_shape(nets.init, jax.random.PRNGKey(0))
     return ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape), shapes))[1]
 
 
@@ -180,8 +180,8 @@ def structured(name, settings):
 def steps_of_engine(name, K):
     """Start and end of K live updates, and their records."""
     settings = settings_of(name)
-    made = inner.make(OBSERVATIONS, actions_of(name), settings)
-    engine = self_tuning.learner(made, settings)
+    made = actor_critic.make(OBSERVATIONS, actions_of(name), settings)
+    engine = parts.learner(made, settings)
     inner_step = quick_jit(engine.inner_step)
     flat, _ = ravel_pytree(random_params(name, settings))
     state = engine.init(flat, start_of(name, settings.in_use))
@@ -241,7 +241,7 @@ def test_meta_gradients_equal_finite_differences(agent, K, tuning):
     judges = tuning.target_steps if tuning.method == "bmg" else 1
     batches = [experience(seed, agent) for seed in range(K + judges)]
 
-    engine = self_tuning.learner(inner.make(OBSERVATIONS, actions_of(agent), settings), settings)
+    engine = parts.learner(actor_critic.make(OBSERVATIONS, actions_of(agent), settings), settings)
     begin, end, steps = steps_of_engine(agent, K)
     own = begin.inner.rule if tuning.target_state == "own" else ()
     validation = stack([packed(batch) for batch in batches[K:]])
@@ -278,7 +278,7 @@ def test_experience_is_more_and_less_probable_than_the_policy_makes_it():
 def gradient_of_engine(name, K, tuning, made):
     """Meta-gradient with `made(seed)` as experience."""
     settings = settings_of(name, inner_steps=K, **tuning)
-    engine = self_tuning.learner(inner.make(OBSERVATIONS, actions_of(name), settings), settings)
+    engine = parts.learner(actor_critic.make(OBSERVATIONS, actions_of(name), settings), settings)
     inner_step = quick_jit(engine.inner_step)
     flat, _ = ravel_pytree(random_params(name, settings))
     state = engine.init(flat, start_of(name, settings.in_use))
@@ -294,12 +294,12 @@ def gradient_of_engine(name, K, tuning, made):
 
 def on_policy(name):
     """(params, seed) -> experience with actions of these very parameters, to the last bit."""
-    ac = actor_critic.make(OBSERVATIONS, actions_of(name), settings_of(name).agent, {})
+    nets = networks.make(OBSERVATIONS, actions_of(name), settings_of(name).agent)
     unravel = structured(name, settings_of(name))
 
     @quick_jit
     def log_prob(params, made):
-        return ac.policy(unravel(params), made.observation).log_prob(made.action)
+        return nets.policy(unravel(params), made.observation).log_prob(made.action)
 
     def make(params, seed):
         made = experience(seed, name)
@@ -362,7 +362,7 @@ def test_meta_gradients_of_a_meta_network_equal_finite_differences(tuning):
         name, inner_steps=K, context="rich", context_hidden=(4,), learning_rate=0.3, **tuning
     )
     hand, spec = reference(name), settings.in_use
-    engine = self_tuning.learner(inner.make(OBSERVATIONS, actions_of(name), settings), settings)
+    engine = parts.learner(actor_critic.make(OBSERVATIONS, actions_of(name), settings), settings)
     inner_step = quick_jit(engine.inner_step)
     meta_step = quick_jit(
         lambda *seen: (engine.meta_step(*seen)[0].values, engine.meta_gradient(*seen)[0])

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selftuning.agents import inner, self_tuning
-from selftuning.agents.inner import Experience
+from selftuning.agents import actor_critic, parts, self_tuning, window
+from selftuning.agents.trajectory import Experience
 from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import (
     AgentSettings,
@@ -46,7 +46,7 @@ class Recording(dict):
 
 @pytest.mark.parametrize("name", get_args(InnerOptimizer))
 def test_the_settings_know_which_rule_reads_what(name):
-    rule = self_tuning.INNER_OPTIMIZERS[name]()
+    rule = parts.INNER_OPTIMIZERS[name]()
     values = Recording({n: h.start for n, h in default_hyperparameters().items()})
     params = jnp.ones(3)
     rule.update(params, rule.init(params), params, values)
@@ -56,9 +56,7 @@ def test_the_settings_know_which_rule_reads_what(name):
 
 
 def play(name, gradients, rate=0.04):
-    optimizer = self_tuning.meta_optimizer(
-        TuningSettings(optimizer=name, learning_rate=rate), SPACE
-    )
+    optimizer = parts.meta_optimizer(TuningSettings(optimizer=name, learning_rate=rate), SPACE)
     raw = hp.init(SPACE, {"gamma": 0.9, "entropy": 0.1}).raw
     state = optimizer.init(raw)
     for gradient in gradients:
@@ -103,7 +101,7 @@ def run(settings, updates=6):
     for seed in range(updates):
         state, step = inner_step(state, trajectory(seed, ACTIONS))
         states.append(jax.tree.map(jnp.copy, state))
-        state, _ = meta_step(state, self_tuning.kept(agent, [step]))
+        state, _ = meta_step(state, window.kept(agent.window, [step]))
     return agent, states
 
 
@@ -138,7 +136,7 @@ def test_a_learning_rate_that_is_tuned_is_kept_from_destroying_the_policy(tune):
     names = {"learning_rate"} if tune else {"gamma"}
     settings = tuned(names, {"learning_rate": 0.1}.items())
     agent, states = run(settings)
-    change = quick_jit(inner.make(OBSERVATIONS, ACTIONS, settings).change)
+    change = quick_jit(actor_critic.make(OBSERVATIONS, ACTIONS, settings).change)
     changes = []
     for seed, (before, after) in enumerate(itertools.pairwise(states)):
         old, new = before.learner.inner.params, after.learner.inner.params

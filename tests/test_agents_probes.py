@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selftuning.agents import actor_critic, self_tuning
+from selftuning.agents import networks, self_tuning
 from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.training.runner import make_runner
@@ -17,7 +17,7 @@ GAMMA = 0.9
 
 
 def train(probe, method="none", cycles=1000, num_envs=16):
-    """Trains on a probe; returns its actor-critic and the parameters."""
+    """Trains on a probe; returns its networks and the parameters."""
     hyperparameters = default_hyperparameters()
     hyperparameters["gamma"] = replace(hyperparameters["gamma"], start=GAMMA, outer=GAMMA)
     hyperparameters["learning_rate"] = replace(hyperparameters["learning_rate"], start=1e-3)
@@ -34,25 +34,26 @@ def train(probe, method="none", cycles=1000, num_envs=16):
     runner = make_runner(task, agent, settings)
     state = runner.init(jax.random.PRNGKey(0))
     state, _ = runner.compile(state, cycles)(state)
-    return actor_critic.make(*spaces, settings.agent), agent.params(state.agent)
+    return networks.make(*spaces, settings.agent), agent.params(state.agent)
 
 
 @pytest.mark.parametrize("probe", probes.PROBES, ids=lambda probe: probe.name)
 def test_learns_the_values_and_actions_of_a_probe(probe):
-    ac, params = train(probe)
+    nets, params = train(probe)
     observations = jnp.asarray(probe.observations)
     expected = probe.values(GAMMA)
     tolerance = 0.1 * max(1.0, float(np.max(np.abs(expected))))
-    np.testing.assert_allclose(ac.value(params, observations), expected, atol=tolerance)
+    np.testing.assert_allclose(nets.value(params, observations), expected, atol=tolerance)
     if probe.actions is not None:
-        np.testing.assert_array_equal(ac.mode(params, observations), probe.actions)
-        probability = jnp.exp(ac.policy(params, observations).log_prob(probe.actions))
+        np.testing.assert_array_equal(nets.policy(params, observations).mode(), probe.actions)
+        probability = jnp.exp(nets.policy(params, observations).log_prob(probe.actions))
         assert np.min(probability) > 0.9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["mg", "bmg"])
 def test_learns_with_tuning_on(method):
-    ac, params = train(probes.MATCHING_REWARD, method)
-    actions = ac.mode(params, jnp.asarray(probes.MATCHING_REWARD.observations))
+    nets, params = train(probes.MATCHING_REWARD, method)
+    observations = jnp.asarray(probes.MATCHING_REWARD.observations)
+    actions = nets.policy(params, observations).mode()
     np.testing.assert_array_equal(actions, probes.MATCHING_REWARD.actions)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selftuning.agents import inner, q_lambda, self_tuning
-from selftuning.agents.inner import Experience
+from selftuning.agents import parts, q_lambda, self_tuning, window
+from selftuning.agents.trajectory import Experience
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -69,14 +69,15 @@ def train(probe, cycles, epsilon=0.3, **tuning):
     ids=lambda probe: probe.name,
 )
 def test_learns_the_values_and_actions_of_a_probe(probe):
-    agent, state, _, settings, task = train(probe, 1200, method="none")
-    spaces = task.spec.observation_space, task.spec.action_space
-    made, observations = inner.make(*spaces, settings), jnp.asarray(probe.observations)
+    agent, state, *_ = train(probe, 1200, method="none")
+    observations = jnp.asarray(probe.observations)
     expected = probe.values(GAMMA)
-    found = made.value(state.learner.inner.params, observations)
+    found = agent.algorithm.value(state.learner.inner.params, observations)
     np.testing.assert_allclose(found, expected, atol=0.1 * max(1, np.max(np.abs(expected))))
     if probe.actions is not None:
-        np.testing.assert_array_equal(agent.mode(agent.params(state), observations), probe.actions)
+        np.testing.assert_array_equal(
+            agent.algorithm.mode(agent.params(state), observations), probe.actions
+        )
     assert agent.hyperparameters(state)["epsilon"] == np.float32(0.3)
 
 
@@ -89,16 +90,16 @@ def test_epsilon_falls_where_there_is_no_more_to_find():
     assert epsilon[0] > 0.25 and epsilon[-1] < 0.02
     observations = jnp.asarray(probes.MATCHING_REWARD.observations)
     np.testing.assert_array_equal(
-        agent.mode(agent.params(state), observations), probes.MATCHING_REWARD.actions
+        agent.algorithm.mode(agent.params(state), observations), probes.MATCHING_REWARD.actions
     )
 
 
 def test_acts_epsilon_greedily():
-    ql = q_lambda.make(*SPACES, settings_of().agent)
-    params = ql.init(jax.random.PRNGKey(0))
+    ql = q_lambda.make(*SPACES, settings_of())
+    actor = ql.packing.unpack(ql.init(jax.random.PRNGKey(0))), 0.3
     observation = jnp.ones((6000, 3))
-    greedy = ql.mode((params, 0.3), observation[:1])[0]
-    action, log_prob = ql.act((params, 0.3), observation, jax.random.PRNGKey(1))
+    greedy = ql.mode(actor, observation[:1])[0]
+    action, log_prob = ql.act(actor, observation, jax.random.PRNGKey(1))
     np.testing.assert_allclose(np.mean(action == greedy), 1 - 0.3 + 0.1, atol=0.02)
     wanted = jnp.where(action == greedy, jnp.log(0.8), jnp.log(0.1))
     np.testing.assert_allclose(log_prob, wanted, rtol=1e-4)
@@ -107,8 +108,8 @@ def test_acts_epsilon_greedily():
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5])
 def test_the_best_epsilon_is_told_by_the_share_of_observations_of_disagreement(share):
     """At epsilon = share A / (A - 1) the behaviour does what the target will, as often."""
-    ql = q_lambda.make(*SPACES, settings_of(agent={"hidden": (2,)}).agent)
-    params = jax.tree.map(jnp.zeros_like, ql.init(jax.random.PRNGKey(0)))
+    ql = q_lambda.make(*SPACES, settings_of(agent={"hidden": (2,)}))
+    params = ql.packing.unpack(ql.init(jax.random.PRNGKey(0)))
     # The first feature is the sign of the first number observed.
     first = {"w": jnp.zeros((3, 2)).at[0, 0].set(50.0), "b": jnp.zeros(2)}
     student = {
@@ -118,13 +119,16 @@ def test_the_best_epsilon_is_told_by_the_share_of_observations_of_disagreement(s
     swaps = {"w": jnp.zeros((2, A)).at[0, 2].set(5.0), "b": jnp.array([0.0, 1, 0])}
     target = student | {"linear": swaps}
     assert jax.tree.structure(params) == jax.tree.structure(student)
+    student, target = (jax.flatten_util.ravel_pytree(x)[0] for x in (student, target))
     sign = jnp.where(jnp.arange(8) < 8 * share, 1.0, -1.0)
     observation = jnp.zeros((8, 1, 3)).at[:, 0, 0].set(sign)
     made = jax.tree.map(lambda x: x[:1, :1], trajectory(0, SPACES[1]))
-    made = made._replace(observation=observation)
+    made = Experience(made._replace(observation=observation), jnp.zeros(0))
 
     def distance(epsilon):
-        return ql.match(target, student, epsilon, made)
+        return match_of(target, student, {"epsilon": epsilon}, made)
+
+    match_of = ql.problem.match
 
     match, slope = quick_jit(distance), quick_jit(jax.grad(distance))
 
@@ -137,7 +141,7 @@ def test_the_best_epsilon_is_told_by_the_share_of_observations_of_disagreement(s
         np.testing.assert_allclose(slope(best), 0.0, atol=1e-5)
         assert slope(best - 0.05) < -1e-3
     assert slope(best + 0.05) > 1e-3
-    slopes = jax.grad(lambda t, s: ql.match(t, s, 0.3, made), (0, 1))(target, student)
+    slopes = jax.grad(match_of, (0, 1))(target, student, {"epsilon": 0.3}, made)
     for x in jax.tree.leaves(slopes):
         np.testing.assert_array_equal(x, 0.0)
 
@@ -151,10 +155,9 @@ def test_with_no_inner_steps_the_meta_gradient_is_the_direct_one(L):
         settings = replace(
             settings, hyperparameters=settings.hyperparameters | {"learning_rate": rate}
         )
-        agent = inner.make(*SPACES, settings)
-        engine = self_tuning.learner(agent, settings)
-        ql = q_lambda.make(*SPACES, settings.agent)
-        params = ql.init(jax.random.PRNGKey(0))
+        agent = q_lambda.make(*SPACES, settings)
+        engine = parts.learner(agent, settings)
+        params = agent.packing.unpack(agent.init(jax.random.PRNGKey(0)))
         rng = np.random.default_rng(0)
         params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * 0.5), params)
         flat, _ = jax.flatten_util.ravel_pytree(params)
@@ -218,7 +221,7 @@ def test_with_no_inner_steps_the_meta_gradient_is_the_direct_one(L):
 
 def test_continuous_actions_are_refused_in_one_line():
     with pytest.raises(ConfigError, match=r"agent.algorithm: q_lambda .* actor_critic") as error:
-        inner.make(OBSERVATIONS, ACTIONS["continuous"], settings_of())
+        q_lambda.make(OBSERVATIONS, ACTIONS["continuous"], settings_of())
     assert "\n" not in str(error.value)
 
 
@@ -231,7 +234,7 @@ def test_epsilon_can_be_made_from_a_context():
     np.testing.assert_allclose(epsilons[0], 0.3, rtol=1e-5)
     for seed in range(5):
         state, step = inner_step(state, trajectory(seed, gym.spaces.Discrete(A)))
-        state, _ = meta_step(state, self_tuning.kept(agent, [step]))
+        state, _ = meta_step(state, window.kept(agent.window, [step]))
         epsilons.append(agent.hyperparameters(state)["epsilon"])
     assert len({float(x) for x in epsilons}) == 6
     acting = agent.params(state)

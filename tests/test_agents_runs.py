@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selftuning.agents import self_tuning
+from selftuning.agents import self_tuning, window
 from selftuning.configs.validate import validate
 from tests.test_agents_self_tuning import (
     ACTIONS,
@@ -70,7 +70,7 @@ def run(agent, settings, cycles=4):
             states.append(state)
             steps.append(step)
             seed += 1
-        state, info = agent.meta_step(state, self_tuning.kept(agent, steps))
+        state, info = agent.meta_step(state, window.kept(agent.window, steps))
         cycles_seen.append((states, state, info))
     return cycles_seen
 
@@ -154,4 +154,4 @@ def run_steps(agent, state, settings):
     for seed in range(settings.tuning.period):
         state, step = agent.inner_step(state, trajectory(seed, ACTION_SPACE))
         steps.append(step)
-    return self_tuning.kept(agent, steps)
+    return window.kept(agent.window, steps)

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selftuning.agents import actor_critic, inner, self_tuning
-from selftuning.agents.actor_critic import Trajectory
-from selftuning.agents.inner import Experience
+from selftuning.agents import actor_critic, networks, parts, self_tuning, window
+from selftuning.agents.trajectory import Experience, Trajectory
 from selftuning.configs.hyperparameters import Hyperparameter
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from tests.quick_jit import quick_jit
@@ -102,12 +101,12 @@ def test_the_window_holds_the_latest_updates_and_replays_the_live_parameters(
     )
     actions = ACTIONS["discrete"]
     agent = compiled(self_tuning.make(OBSERVATIONS, actions, settings))
-    engine = self_tuning.learner(inner.make(OBSERVATIONS, actions, settings), settings)
+    engine = parts.learner(agent.algorithm, settings)
     engine = engine._replace(
         inner_step=quick_jit(engine.inner_step), meta_step=quick_jit(engine.meta_step)
     )
     state, nothing = agent.init(jax.random.PRNGKey(1)), jnp.zeros(0)
-    window, live, moved = inner_steps + target_steps, [], []
+    size, live, moved = inner_steps + target_steps, [], []
     seed = 0
     for _ in range(5):
         steps = []
@@ -117,7 +116,7 @@ def test_the_window_holds_the_latest_updates_and_replays_the_live_parameters(
             steps.append(step)
             seed += 1
         before = state
-        state, _ = agent.meta_step(state, self_tuning.kept(agent, steps))
+        state, _ = agent.meta_step(state, window.kept(agent.window, steps))
         moved.append(
             any(
                 np.any(a != b)
@@ -127,11 +126,11 @@ def test_the_window_holds_the_latest_updates_and_replays_the_live_parameters(
                 )
             )
         )
-        if len(live) < window:
+        if len(live) < size:
             assert not moved[-1]
             continue
         # The same meta-step from the live path.
-        last = live[-window:]
+        last = live[-size:]
         records, end = [], None
         for learner, batch in last[:inner_steps]:
             end, record = engine.inner_step(learner, Experience(batch, nothing))
@@ -161,7 +160,7 @@ def test_experience_without_any_reward_gives_no_nan(method):
     for _ in range(3):
         state, a = agent.inner_step(state, nothing)
         state, b = agent.inner_step(state, nothing)
-        state, info = agent.meta_step(state, self_tuning.kept(agent, [a, b]))
+        state, info = agent.meta_step(state, window.kept(agent.window, [a, b]))
     leaves = jax.tree.leaves((state, info))
     assert all(np.all(np.isfinite(x)) for x in leaves)
 
@@ -177,7 +176,7 @@ def test_fixed_hyperparameters_keep_their_value_and_bounds_hold():
     for seed in range(4):
         state, a = agent.inner_step(state, trajectory(2 * seed, ACTIONS["discrete"]))
         state, b = agent.inner_step(state, trajectory(2 * seed + 1, ACTIONS["discrete"]))
-        state, _ = agent.meta_step(state, self_tuning.kept(agent, [a, b]))
+        state, _ = agent.meta_step(state, window.kept(agent.window, [a, b]))
         values = agent.hyperparameters(state)
         assert values["gamma"] == np.float32(0.8)
         assert 0.19 - 1e-6 <= values["entropy"] <= 0.21 + 1e-6
@@ -197,21 +196,22 @@ def test_fixed_hyperparameters_keep_their_value_and_bounds_hold():
     ids=["box", "discrete", "multi_discrete", "multi_binary", "image"],
 )
 def test_networks_for_every_kind_of_observation(space, shape):
-    ac = actor_critic.make(space, gym.spaces.Discrete(3), AgentSettings(hidden=(4,)))
-    params = ac.init(jax.random.PRNGKey(0))
+    nets = networks.make(space, gym.spaces.Discrete(3), AgentSettings(hidden=(4,)))
+    params = nets.init(jax.random.PRNGKey(0))
     observation = np.stack([np.stack([space.sample() for _ in range(B)]) for _ in range(T)])
     assert observation.shape == (T, B, *shape)
-    assert ac.value(params, observation).shape == (T, B)
-    assert ac.policy(params, observation).logits.shape == (T, B, 3)
+    assert nets.value(params, observation).shape == (T, B)
+    assert nets.policy(params, observation).logits.shape == (T, B, 3)
     uniform = np.full((T, B, 3), 1 / 3)
-    np.testing.assert_allclose(ac.policy(params, observation).probs, uniform, atol=0.02)
+    np.testing.assert_allclose(nets.policy(params, observation).probs, uniform, atol=0.02)
 
 
 def test_gaussian_actions_are_in_units_of_the_action_space():
-    ac = actor_critic.make(OBSERVATIONS, ACTIONS["continuous"], AgentSettings(hidden=(4,)))
-    params = ac.init(jax.random.PRNGKey(0))
+    settings = RunSettings(agent=AgentSettings(hidden=(4,)))
+    agent = actor_critic.make(OBSERVATIONS, ACTIONS["continuous"], settings)
+    actor = agent.packing.unpack(agent.init(jax.random.PRNGKey(0)))
     observation = jnp.zeros((5000, 3))
-    action, log_prob = ac.act(params, observation, jax.random.PRNGKey(1))
+    action, log_prob = agent.act(actor, observation, jax.random.PRNGKey(1))
     assert action.shape == (5000, 2)
     assert log_prob.shape == (5000,)
     np.testing.assert_allclose(jnp.mean(action, 0), -0.5, atol=0.1)  # the middle of [-2, 1]

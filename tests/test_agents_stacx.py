@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from selftuning.agents import actor_critic, inner, self_tuning
-from selftuning.agents.inner import Experience
+from selftuning.agents import actor_critic, networks, parts, self_tuning
+from selftuning.agents.trajectory import Experience
 from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import ACTIONS, OBSERVATIONS, make_settings, stack, trajectory
 
@@ -35,9 +35,9 @@ def settings_of(heads, method="mg", inner_steps=2, correction="vtrace", **agent)
 
 
 def structured(settings):
-    ac = actor_critic.make(*SPACES, settings.agent)
-    params = ac.init(jax.random.PRNGKey(0))
-    return ac, params, ravel_pytree(params)[1]
+    nets = networks.make(*SPACES, settings.agent)
+    params = nets.init(jax.random.PRNGKey(0))
+    return nets, params, ravel_pytree(params)[1]
 
 
 def some_params(settings, seed=0):
@@ -67,7 +67,7 @@ def experience(seed):
 
 def learn(settings, params, start, batches, K):
     """Parameters after K updates, and the meta-gradient."""
-    engine = self_tuning.learner(inner.make(*SPACES, settings), settings)
+    engine = parts.learner(actor_critic.make(*SPACES, settings), settings)
     inner_step = quick_jit(engine.inner_step)
     state, steps = engine.init(ravel_pytree(params)[0], start), []
     for batch in batches[:K]:
@@ -124,8 +124,8 @@ def test_heads_with_weight_move_the_torso():
 @pytest.mark.parametrize("outer_critic", [False, True])
 def test_only_the_first_head_acts_and_is_judged(outer_critic):
     settings = settings_of(HEADS, outer_critic=outer_critic)
-    ac, _, _ = structured(settings)
-    agent = inner.make(*SPACES, settings)
+    nets, _, _ = structured(settings)
+    agent = actor_critic.make(*SPACES, settings)
     params = some_params(settings)
     flat, unravel = ravel_pytree(params)
     batch, key = experience(0), jax.random.PRNGKey(1)
@@ -146,12 +146,12 @@ def test_only_the_first_head_acts_and_is_judged(outer_critic):
             others[name]["linear"][key_of] = jnp.where(changed, x + 3.0, x)
     observation = batch.trajectory.observation
     for seen in (observation[0], observation[1]):
-        action, log_prob = ac.act(params, seen, key)
-        again, as_likely = ac.act(others, seen, key)
+        action, log_prob = agent.act(params, seen, key)
+        again, as_likely = agent.act(others, seen, key)
         np.testing.assert_array_equal(action, again)
         np.testing.assert_array_equal(log_prob, as_likely)
-        np.testing.assert_array_equal(ac.mode(params, seen), ac.mode(others, seen))
-    np.testing.assert_array_equal(ac.value(params, observation), ac.value(others, observation))
+        np.testing.assert_array_equal(agent.mode(params, seen), agent.mode(others, seen))
+    np.testing.assert_array_equal(nets.value(params, observation), nets.value(others, observation))
     changed_loss = agent.problem.outer_loss(*[ravel_pytree(others)[0]] * 2, batch)
     np.testing.assert_array_equal(agent.problem.outer_loss(flat, flat, batch), changed_loss)
 
@@ -159,7 +159,7 @@ def test_only_the_first_head_acts_and_is_judged(outer_critic):
 def test_on_policy_one_head_learns_the_same_with_and_without_correction():
     """On a path, where each successor is what is acted on next, but at ends."""
     plain, corrected = (settings_of(1, correction=c) for c in ("none", "vtrace"))
-    ac, _, _ = structured(plain)
+    nets, _, _ = structured(plain)
     params = some_params(plain)
 
     def on_policy(seed):
@@ -167,7 +167,7 @@ def test_on_policy_one_head_learns_the_same_with_and_without_correction():
         over = ((made.discount == 0) | made.truncated)[:-1, :, None]
         onwards = jnp.where(over, made.next_observation[:-1], made.observation[1:])
         following = jnp.concatenate([onwards, made.next_observation[-1:]])
-        log_prob = ac.policy(params, made.observation).log_prob(made.action)
+        log_prob = nets.policy(params, made.observation).log_prob(made.action)
         return Experience(
             made._replace(log_prob=log_prob, next_observation=following), jnp.zeros(0)
         )

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from selftuning.agents import self_tuning
+from selftuning.agents import parts
 from selftuning.configs import cli, files, hyperparameter_flags, studies
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.extensions import definitions, extended
@@ -116,7 +116,7 @@ def picture(name):
 
 
 def tuning(name):
-    return self_tuning.space(settings_of())[name].bijector.inverse(np.array(VALUES))
+    return parts.space(settings_of())[name].bijector.inverse(np.array(VALUES))
 
 
 def search(name):

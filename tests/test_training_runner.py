@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selftuning.agents import self_tuning
+from selftuning.agents import networks, self_tuning
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.envs import registry
 from selftuning.training.rollout import collect_in_graph, collect_on_host
@@ -128,7 +128,7 @@ def test_a_step_after_an_end_belongs_to_the_new_episode(backend):
     """Observations run on within an episode and start afresh after it, in the trajectory itself."""
     task, agent, _ = make(backend)
     length = 80
-    act = jax.jit(agent.act)
+    act = jax.jit(agent.algorithm.act)
     state = agent.init(jax.random.PRNGKey(0))
     params, key = agent.params(state), jax.random.PRNGKey(1)
     if backend == "jax":
@@ -151,10 +151,8 @@ def test_a_step_after_an_end_belongs_to_the_new_episode(backend):
 
 
 def agent_log_prob(task, params, trajectory):
-    from selftuning.agents import actor_critic
-
-    ac = actor_critic.make(task.spec.observation_space, task.spec.action_space, SETTINGS.agent)
-    return ac.policy(params, trajectory.observation).log_prob(trajectory.action)
+    nets = networks.make(task.spec.observation_space, task.spec.action_space, SETTINGS.agent)
+    return nets.policy(params, trajectory.observation).log_prob(trajectory.action)
 
 
 def test_truncation_reaches_the_trajectory():
@@ -180,7 +178,7 @@ def test_host_and_graph_learn_from_equal_programs():
     _, graph_agent, _ = make("jax")
     host_task, host_agent, _ = make("host")
     state = host_agent.init(jax.random.PRNGKey(0))
-    collect = collect_on_host(host_task, jax.jit(host_agent.act), 8)
+    collect = collect_on_host(host_task, jax.jit(host_agent.algorithm.act), 8)
     _, trajectory, _ = collect(host_agent.params(state), host_task.reset(0), jax.random.PRNGKey(1))
     moved = [agent.inner_step(state, trajectory)[0] for agent in (graph_agent, host_agent)]
     assert same(*moved)

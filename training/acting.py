@@ -147,11 +147,11 @@ class Agent:
 
     @cached_property
     def _mode(self):
-        return jax.jit(self.functions.mode)
+        return jax.jit(self.functions.algorithm.mode)
 
     @cached_property
     def _sample(self):
-        return jax.jit(self.functions.act)
+        return jax.jit(self.functions.algorithm.act)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from selftuning.agents.actor_critic import Trajectory
+from selftuning.agents.trajectory import Trajectory
 from selftuning.envs.task import GraphTask, HostTask
 
 Act = Callable[[Any, Any, Any], tuple[jax.Array, jax.Array]]

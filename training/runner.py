@@ -14,15 +14,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selftuning.agents.actor_critic import empty_trajectory
-from selftuning.agents.self_tuning import AgentState, SelfTuningAgent, kept
+from selftuning.agents.self_tuning import AgentState, SelfTuningAgent
+from selftuning.agents.trajectory import empty_trajectory
+from selftuning.agents.window import kept
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import GraphTask, HostTask, Task, Timestep
 from selftuning.training import parallel
 from selftuning.training.rollout import collect_in_graph, collect_on_host
 
-# Updates in one piece of straight code. A meta-step evaluates networks where updates have done so
-# already, at the same parameters and data: there XLA sees it, and does it once.
+# Updates in one piece of straight code. A meta-step evaluates networks at parameters and data where
+# an update has just done so. XLA computes equal expressions once (common subexpressions), but only
+# within one computation: the body of a loop is another one, and hands out what it returns and
+# nothing else. So updates that a meta-step reads are no loop but stand beside it, written out. Each
+# of them makes the program longer to compile, hence a limit. The products that
+# are saved are counted in tests/test_training_sharing.py.
 _UNROLLED = 4
 
 
@@ -109,7 +114,9 @@ def _in_graph(
 
     def compile_cycles(state, num_cycles):
         def run(state):
-            again = any(stretch.evaluated_again for stretch in agent.stretches)
+            # A meta-step may also read updates of the cycle before. Where cycles are short, several
+            # of them are written out, so that those stand in the same piece.
+            again = any(stretch.evaluated_again for stretch in agent.window.stretches)
             unroll = max(1, _UNROLLED // settings.tuning.period) if again else 1
             return jax.lax.scan(cycle, state, None, num_cycles, unroll=unroll)
 
@@ -130,7 +137,7 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
     `init` is (key, start values or None) -> TrainState; `cycle` has the form that
     `jax.lax.scan` takes, (state, None) -> (state, CycleMetrics of that cycle, no axis N).
     """
-    collect = collect_in_graph(task, agent.act, settings.agent.rollout_length)
+    collect = collect_in_graph(task, agent.algorithm.act, settings.agent.rollout_length)
 
     def init(key, start_values=None):
         key, key_agent, key_env = jax.random.split(key, 3)
@@ -147,7 +154,7 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
 
     def cycle(state, _):
         parts, timesteps = [], []
-        for stretch in agent.stretches:
+        for stretch in agent.window.stretches:
             state, (records, steps) = jax.lax.scan(
                 partial(rollout_and_step, stretch.keep),
                 state,
@@ -181,7 +188,7 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
 
 
 def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: parallel.Placement):
-    act = jax.jit(agent.act)
+    act = jax.jit(agent.algorithm.act)
     collect = collect_on_host(task, act, settings.agent.rollout_length)
     inner_step = jax.jit(agent.inner_step)
     meta_step = jax.jit(agent.meta_step)
@@ -207,7 +214,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
             agent_state, record = inner_step(agent_state, where.divide(trajectory))
             records.append(record)
             steps.append(timesteps)
-        agent_state, info = meta_step(agent_state, kept(agent, records))
+        agent_state, info = meta_step(agent_state, kept(agent.window, records))
         metrics = _metrics(hyperparameters(agent_state), info, _stack(steps))
         return TrainState(agent_state, (), observation, key), metrics
 
@@ -218,7 +225,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         act(parallel.here(agent.params(state.agent)), state.observation, state.key)
         agent_state, record = inner_step(state.agent, where.divide(empty))
         records = [record] * settings.tuning.period
-        hyperparameters(meta_step(agent_state, kept(agent, records))[0])
+        hyperparameters(meta_step(agent_state, kept(agent.window, records))[0])
 
         def run(state):
             rows = []

@@ -88,7 +88,7 @@ def load(run: Path, extensions: Sequence[Any] = ()) -> Agent:
         {name: x if np.ndim(x) else float(x) for name, x in used.items()},
         file.env_steps,
         functions,
-        functions.acting(parameters, used),
+        functions.algorithm.acting(parameters, used),
     )
 
 
@@ -104,7 +104,7 @@ def training_state(run: Path, functions: SelfTuningAgent) -> tuple[AgentState, i
     """
     template = jax.eval_shape(lambda key: _parts(functions, functions.init(key)), _KEY)
     parts, env_steps = checkpoints.load(checkpoints.path_in(run), template)
-    packed = jax.device_get(functions.packing.pack(parts[_PARAMETERS]))
+    packed = jax.device_get(functions.algorithm.packing.pack(parts[_PARAMETERS]))
     return _with_params(parts[_TRAINING], packed), env_steps
 
 
@@ -122,7 +122,7 @@ def _parts(functions: SelfTuningAgent, state: AgentState) -> dict[str, Any]:
 
 
 def _parameters(functions: SelfTuningAgent, state: AgentState) -> Any:
-    return functions.packing.unpack(state.learner.inner.params)
+    return functions.algorithm.packing.unpack(state.learner.inner.params)
 
 
 def _with_params(state: AgentState, params: Any) -> AgentState:

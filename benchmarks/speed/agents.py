@@ -157,9 +157,9 @@ def _rollout(settings: RunSettings, steps: int) -> tuple[Turn, int]:
     made = times * length * task.num_envs
     if isinstance(task, HostTask):
         return _repeated(
-            collect_on_host(task, jax.jit(agent.act), length), params, task, times
+            collect_on_host(task, jax.jit(agent.algorithm.act), length), params, task, times
         ), made
-    collect = collect_in_graph(task, agent.act, length)
+    collect = collect_in_graph(task, agent.algorithm.act, length)
 
     def one(state, key):
         env_state, observation, trajectory, _ = collect(params, *state, key)

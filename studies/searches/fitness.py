@@ -36,7 +36,7 @@ def _ends(task: GraphTask, agent: SelfTuningAgent):
 
         def advance(carry):
             step, state, observation, _ = carry
-            action, _ = agent.act(params, observation, jax.random.fold_in(key, step))
+            action, _ = agent.algorithm.act(params, observation, jax.random.fold_in(key, step))
             state, timestep = task.step(state, action)
             return step + 1, state, timestep.observation, timestep.episode_end.any()
 

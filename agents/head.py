@@ -1,0 +1,142 @@
+"""One head of the actor-critic on one rollout: what its loss reads, and the loss.
+
+In all losses here gradients flow through what is made of `params`. What is made of `frozen` counts
+as a constant, though nothing is stopped: the two are different arguments (docs/tuning.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import distrax
+import jax
+import jax.numpy as jnp
+import rlax
+
+from selftuning.agents import losses, terms
+from selftuning.agents.algorithm import Hyperparams, Params
+from selftuning.agents.trajectory import Trajectory
+from selftuning.configs.extensions import Own
+from selftuning.configs.settings import AgentSettings
+
+# (params, observation [..., *obs]) -> outputs of a network, with a leading axis [H] or without.
+Network = Callable[[Params, jax.Array], jax.Array]
+
+
+class Said(NamedTuple):
+    """What networks say of a rollout.
+
+    Policies are here as the outputs of their network: those have an axis [H] to vmap over, which
+    distributions have not.
+    """
+
+    outputs_tm1: jax.Array  # [T, B, size]
+    outputs_t: jax.Array  # [T, B, size]
+    v_tm1: jax.Array  # [T, B]
+    v_t: jax.Array  # [T, B]
+
+
+class Judged(NamedTuple):
+    """What the loss of one head reads, [T, B] each, or [H, T, B] of all heads."""
+
+    log_prob: jax.Array
+    entropy: jax.Array
+    v_tm1: jax.Array
+    rho_tm1: jax.Array | None  # only where experience is weighted
+    frozen_v_tm1: jax.Array
+    frozen_v_t: jax.Array
+    live: Said | None  # this and the next only where there are terms of a user's own
+    frozen: Said | None
+
+
+class Head(NamedTuple):
+    """Pure functions.
+
+    Attributes:
+      judged: (outputs, value, params, frozen, trajectory) -> Judged; `outputs` and `value` are
+        the networks, of one head or of all.
+      loss: (judged of one head, hyperparams, trajectory) -> scalar.
+      critic_loss: (judged of one head, hyperparams, trajectory) -> scalar, the critic's part of
+        it without its weight.
+      value_distance: (values, targets) -> scalar, half the mean square in units of the critic.
+    """
+
+    judged: Callable[[Network, Network, Params, Params, Trajectory], Judged]
+    loss: Callable[[Judged, Hyperparams, Trajectory], jax.Array]
+    critic_loss: Callable[[Judged, Hyperparams, Trajectory], jax.Array]
+    value_distance: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def make(
+    distribution: Callable[[jax.Array], distrax.Distribution],
+    settings: AgentSettings,
+    added: Mapping[str, Own],
+) -> Head:
+    """The head of an agent.
+
+    Args:
+      distribution: outputs [..., size] of a policy network -> distribution over actions [...].
+      settings: of losses.
+      added: what extensions add to losses and rewards, by the names of their hyperparameters.
+    """
+    returns = jax.vmap(losses.lambda_returns, (1,) * 4 + (None,) * 2, 1)
+    off_policy = jax.vmap(losses.leaky_vtrace, (1,) * 6 + (None,) * 4, 1)
+
+    def judged(outputs, value, params, frozen, trajectory):
+        observation, following = trajectory.observation, trajectory.next_observation
+        outputs_tm1, v_tm1 = outputs(params, observation), value(params, observation)
+        policy = distribution(outputs_tm1)
+        frozen_outputs_tm1 = outputs(frozen, observation)
+        frozen_v = value(frozen, observation), value(frozen, following)
+        rho_tm1 = live = constant = None
+        if settings.correction == "vtrace":
+            frozen_policy = distribution(frozen_outputs_tm1)
+            rho_tm1 = jnp.exp(frozen_policy.log_prob(trajectory.action) - trajectory.log_prob)
+        if added:
+            live = Said(outputs_tm1, outputs(params, following), v_tm1, value(params, following))
+            constant = Said(frozen_outputs_tm1, outputs(frozen, following), *frozen_v)
+        log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
+        return Judged(log_prob, entropy, v_tm1, rho_tm1, *frozen_v, live, constant)
+
+    def targets(judged, hyperparams, trajectory):
+        """Value targets and advantages [T, B] at values of frozen parameters."""
+        gamma, lambda_ = hyperparams["gamma"], hyperparams["lambda"]
+        v_tm1, v_t = judged.frozen_v_tm1, judged.frozen_v_t
+        reward = trajectory.reward
+        if added:
+            reward = terms.reward(added, seen(judged.frozen, trajectory, hyperparams))
+        ends = reward, trajectory.discount, trajectory.truncated
+        if settings.correction == "none":
+            target_tm1 = returns(*ends, v_t, gamma, lambda_)
+            return target_tm1, target_tm1 - v_tm1
+        alphas = hyperparams["alpha_rho"], hyperparams["alpha_c"]
+        return off_policy(*ends, v_tm1, v_t, judged.rho_tm1, gamma, lambda_, *alphas)
+
+    def loss(judged, hyperparams, trajectory):
+        target_tm1, advantage = targets(judged, hyperparams, trajectory)
+        if settings.normalize_advantage:
+            advantage = losses.normalize(advantage)
+        total = (
+            hyperparams["policy"] * losses.policy_gradient_loss(judged.log_prob, advantage)
+            - hyperparams["entropy"] * jnp.mean(judged.entropy)
+            + hyperparams["critic"] * value_distance(judged.v_tm1, target_tm1)
+        )
+        if not added:
+            return total
+        frozen = seen(judged.frozen, trajectory, hyperparams)
+        taught = target_tm1, advantage, frozen
+        return total + terms.loss(added, seen(judged.live, trajectory, hyperparams, *taught))
+
+    def critic_loss(judged, hyperparams, trajectory):
+        return value_distance(judged.v_tm1, targets(judged, hyperparams, trajectory)[0])
+
+    def seen(said: Said, *others: Any) -> terms.Seen:
+        policies = distribution(said.outputs_tm1), distribution(said.outputs_t)
+        return terms.Seen(*policies, said.v_tm1, said.v_t, *others)
+
+    def value_distance(value, target):
+        # In units of the critic's own scale: its weight keeps its meaning.
+        return jnp.mean(rlax.l2_loss((value - target) / settings.value_scale))
+
+    return Head(judged, loss, critic_loss, value_distance)
