@@ -53,11 +53,6 @@ class Panel(NamedTuple):
     values: list[np.ndarray]
 
     @property
-    def searched(self) -> bool:
-        """Whether values come from a search, which has no start."""
-        return self.one.searched
-
-    @property
     def means(self) -> list[np.ndarray]:
         """Over the seeds of each start [P]."""
         return [_mean(values) for values in self.values]
@@ -90,7 +85,8 @@ def chart(panel: Panel, axis: Mapping[str, Any], looks: Mapping[str, Look]) -> C
     traces = []
     if panel.spec.outer is not None:
         outer = float(panel.scale.forward(np.array(panel.spec.outer)))
-        traces += [_outer(outer, last)] if np.isfinite(outer) else []
+        if np.isfinite(outer):
+            traces.append(scatter([-last, 2 * last], [outer] * 2, OUTER, width=1.5))
     groups = [start_name(one, start) for start in one.starts]
     parts = list(zip(groups, panel.values, panel.means, strict=True))
     for group, values, _ in parts if seeds(one) > 1 else ():
@@ -98,7 +94,7 @@ def chart(panel: Panel, axis: Mapping[str, Any], looks: Mapping[str, Look]) -> C
     for number, (group, _, mean) in enumerate(parts):
         sizes = _marks(len(mean), (number + 1) / (len(parts) + 1))
         traces.append(_thick(panel, mean, group, looks[group], sizes))
-    starts, before = ([], 0.0) if panel.searched else _starts(panel, looks)
+    starts, before = ([], 0.0) if panel.one.searched else _starts(panel, looks)
     across = steps_axis(last, before, nticks=5)
     drawn = figure([*traces, *starts], across, {"title": panel.label, **axis}, hovermode="closest")
     ends = [f"{_start_said(x, panel)} at {value_said(panel.scale, m[-1])}" for x, _, m in parts]
@@ -110,11 +106,9 @@ def chart(panel: Panel, axis: Mapping[str, Any], looks: Mapping[str, Look]) -> C
 
 
 def _start_said(group: str, panel: Panel) -> str:
-    return "the search" if panel.searched else f"the start {group}" if group else "the only start"
-
-
-def _outer(value: float, last: int) -> Any:
-    return scatter([-last, 2 * last], [value] * 2, OUTER, width=1.5)
+    return (
+        "the search" if panel.one.searched else f"the start {group}" if group else "the only start"
+    )
 
 
 def _thin(panel: Panel, values: np.ndarray, group: str, look: Look) -> Any:

@@ -28,11 +28,6 @@ from selftuning.studies.summary import CONVERGED
 _LIMIT = f"{CONVERGED:.0%}"
 
 
-def tuned_in(outcome: Outcome) -> list[str]:
-    """Hyperparameters that some contestant tunes."""
-    return list(dict.fromkeys(name for one in outcome.contestants for name in one.tuned))
-
-
 def section(outcome: Outcome, convergence: Sequence[Mapping[str, Any]]) -> Section:
     """Everything about the paths.
 
@@ -41,7 +36,7 @@ def section(outcome: Outcome, convergence: Sequence[Mapping[str, Any]]) -> Secti
       convergence: as in summary.json.
     """
     title = "What tuning did to the hyperparameters"
-    names = tuned_in(outcome)
+    names = list(dict.fromkeys(name for one in outcome.contestants for name in one.tuned))
     if not names:
         return Section("paths", title, ["Nothing was tuned in this study."])
     looks = looks_of_starts(outcome)
@@ -101,19 +96,13 @@ def _picture(
     axis = scale.axis(np.concatenate(seen))
     charts = [chart(panel, axis, looks) for panel in panels]
     found = {c["method"]: c for c in convergence if c["hyperparameter"] == name}
-    labels = {panel.one.name: panel.one.label for panel in panels}
     return Picture(
         f"the paths of the {label}",
         charts,
         f"The {label} over environment steps, the same axis for all methods."
         + _outer_said(panels, scale),
         _numbers(panels),
-        [
-            _finding(labels[method], name, one, panel)
-            for panel in panels
-            for method, one in found.items()
-            if method == panel.one.name
-        ],
+        [_finding(found[panel.one.name], panel) for panel in panels],
         name,
     )
 
@@ -135,19 +124,17 @@ def _panels(outcome: Outcome, name: str) -> list[Panel]:
 
 
 def _panel(outcome: Outcome, one: Contestant, name: str) -> Panel:
-    method = outcome.measured.settings.methods[one.name]
-    assert method.kind == one.kind
     settings = studies.run_settings(outcome.measured.settings, one.name)
     spec, scale = settings.in_use[name], scale_of(name, settings.extensions)
-    label = definitions(settings.extensions)[name].label
     steps, values = thinned(one, one.paths[name])
-    if one.searched:
-        return Panel(one, name, label, spec, scale, steps, values)
-    values = [
-        np.concatenate([np.full((len(x), 1), start.get(name, spec.start)), x], 1)
-        for start, x in zip(one.starts, values, strict=True)
-    ]
-    return Panel(one, name, label, spec, scale, np.concatenate([[0], steps]), values)
+    if not one.searched:
+        steps = np.concatenate([[0], steps])
+        values = [
+            np.concatenate([np.full((len(x), 1), start.get(name, spec.start)), x], 1)
+            for start, x in zip(one.starts, values, strict=True)
+        ]
+    label = definitions(settings.extensions)[name].label
+    return Panel(one, name, label, spec, scale, steps, values)
 
 
 def _seen(panel: Panel) -> list[np.ndarray]:
@@ -157,8 +144,9 @@ def _seen(panel: Panel) -> list[np.ndarray]:
     return [*drawn, *panel.means, *outer]
 
 
-def _finding(label: str, name: str, found: Mapping[str, Any], panel: Panel) -> str:
+def _finding(found: Mapping[str, Any], panel: Panel) -> str:
     """Where a hyperparameter went, and whether to one place."""
+    label = panel.one.label
     if found["ends"] is None:
         return f"{label}: no run has a value at the end. All of them diverged."
     ends = _range_said(panel.scale, found["ends"])
