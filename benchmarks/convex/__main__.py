@@ -212,9 +212,13 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
 
 def main() -> None:
     """Runs parts, all of them by default, and writes their numbers."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    name = "python -m selftuning.benchmarks.convex"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=" | ".join(PARTS))
-    for part in parser.parse_args().parts or PARTS:
+    parts = parser.parse_args().parts or [*PARTS]
+    if unknown := [part for part in parts if part not in PARTS]:
+        parser.error(f"PART: {unknown[0]} is not allowed; it must be {' | '.join(PARTS)}")
+    for part in parts:
         with jax.enable_x64(True):
             result = PARTS[part]()
         write(f"convex-{part.replace('_', '-')}", result)
