@@ -1,62 +1,59 @@
-"""The picture of docs/learning-rate.md: `python -m selftuning.benchmarks.learning_rate_picture`."""
+"""The picture of docs/learning-rate.md.
+
+python run.py study --preset learning-rate-guards --methods fixed,bmg --out runs/guards
+python -m selftuning.benchmarks.learning_rate_picture runs/guards
+"""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from selftuning.benchmarks.learning_rate import GUARDS, STARTS, STEPS
 from selftuning.benchmarks.record import DOCS
-from selftuning.studies import population
+from selftuning.studies.study_files import RESULTS
 
-SEEDS = range(10)
-PATH = DOCS / "images" / "learning-rate.png"
 # Okabe and Ito's colours, with line styles for those who see none.
 STYLES = (("#0072B2", "-"), ("#009E73", "--"), ("#E69F00", "-."), ("#D55E00", ":"))
 
 
 def main() -> None:
-    """Runs the agent with fixed and with tuned learning rates and draws both."""
+    """Draws the agent with fixed and with tuned learning rates."""
+    table = pl.read_parquet(Path(sys.argv[1]) / RESULTS)
+    fixed, tuned = (table.filter(pl.col("method") == name) for name in ("fixed", "bmg"))
     figure = Figure(figsize=(10.5, 3.6), layout="constrained")
     returns_fixed, returns_tuned, rates = figure.subplots(1, 3)
-    fixed, _ = _run("fixed")
-    tuned, paths = _run("bmg, trust region")
-    for axes, curves, title in (
+    for axes, rows, title in (
         (returns_fixed, fixed, "learning rate fixed"),
         (returns_tuned, tuned, "learning rate tuned, trust region"),
     ):
-        _lines(axes, curves)
+        _lines(axes, rows, "return")
         axes.set_title(title, fontsize=10)
         axes.set_ylabel("return of training episodes")
         axes.set_ylim(0, 515)
-    _lines(rates, paths)
+    _lines(rates, tuned, "learning_rate")
     rates.set_title("tuned learning rates", fontsize=10)
     rates.set_ylabel("learning rate")
     rates.set_yscale("log")
     handles, labels = rates.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(STARTS), frameon=False)
-    figure.savefig(PATH, dpi=100)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(STYLES), frameon=False)
+    figure.savefig(DOCS / "images" / "learning-rate.png", dpi=100)
 
 
-def _run(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Learning curves and learning rates [starts, seeds, points]."""
-    starts = {"learning_rate": [start for start in STARTS for _ in SEEDS]}
-    outcome = population.run(GUARDS[name], [*SEEDS] * len(STARTS), starts)
-    shape = (len(STARTS), len(SEEDS), -1)
-    curves = population.curves(outcome).reshape(shape)
-    return curves, outcome.hyperparameters["learning_rate"].reshape(shape)
-
-
-def _lines(axes: Any, values: np.ndarray) -> None:
+def _lines(axes: Any, rows: pl.DataFrame, column: str) -> None:
     """The median over seeds thick and every seed thin, over environment steps."""
-    steps = (np.arange(values.shape[2]) + 1) / values.shape[2] * STEPS
-    for (color, line), seeds, start in zip(STYLES, values, STARTS, strict=True):
-        axes.plot(steps, seeds.T, color=color, linewidth=0.5, alpha=0.3)
-        label = f"start {start:g}"
-        axes.plot(steps, np.median(seeds, 0), color=color, ls=line, linewidth=2, label=label)
+    starts = rows.partition_by("start_learning_rate", maintain_order=True)
+    for (color, line), runs in zip(STYLES, starts, strict=True):
+        values = runs[column].fill_null(np.nan).to_numpy().reshape(runs["run"].n_unique(), -1)
+        steps = runs["env_steps"].to_numpy()[: values.shape[1]]
+        axes.plot(steps, values.T, color=color, linewidth=0.5, alpha=0.3)
+        label = f"start {runs['start_learning_rate'][0]:g}"
+        axes.plot(steps, np.nanmedian(values, 0), color=color, ls=line, linewidth=2, label=label)
     axes.set_xlabel("environment steps")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)

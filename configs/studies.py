@@ -40,7 +40,9 @@ class StudyMethod:
         which chooses its own starts within the bounds of what is tuned.
       preset: a method of the literature (`presets.METHODS`) that is applied first; none if None.
       changes: fields of `RunSettings` by name, nested as there.
-      starts: a grid of its own, by name, in place of the study's.
+      starts: a grid of its own, by name, in place of the study's; of a search the starts of its
+        members, in place of random ones.
+      search: fields of `SearchSettings` by name, in place of those of the study.
       at_outer: whether its only start is the values of the outer objective.
     """
 
@@ -49,6 +51,7 @@ class StudyMethod:
     preset: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     starts: dict[str, tuple[float, ...]] | None = None
+    search: dict[str, Any] = field(default_factory=dict)
     at_outer: bool = False
 
 
@@ -277,6 +280,26 @@ def starts(study: StudySettings, name: str) -> list[Start]:
         settings = run_settings(study, name)
         return [{key: x for key, x in settings.outer.items() if key in settings.in_use}]
     grid = study.starts if method.starts is None else method.starts
+    return _combinations(grid)
+
+
+def member_starts(study: StudySettings, name: str) -> list[Start]:
+    """The starts of the members of a search [P]; none where they are random."""
+    method = study.methods[name]
+    return _combinations(method.starts) if method.kind != "runs" and method.starts else []
+
+
+def search_settings(study: StudySettings, name: str) -> SearchSettings:
+    """How a method searches.
+
+    Raises:
+      ConfigError: if what the method changes is not there, or is not allowed.
+    """
+    data = files.merged(files.plain(study.search), study.methods[name].search)
+    return files.structure(data, SearchSettings, f"methods.{name}.search")
+
+
+def _combinations(grid: Mapping[str, Sequence[float]]) -> list[Start]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
@@ -309,20 +332,25 @@ def check(study: StudySettings) -> None:
 
 def _check_method(study: StudySettings, name: str) -> None:
     settings = run_settings(study, name)
-    for values in starts(study, name):
+    for values in [*starts(study, name), *member_starts(study, name)]:
         for key, value in values.items():
             if key not in settings.in_use:
                 known = ", ".join(settings.in_use)
                 raise not_allowed("start", f"{key}={value:g} of {name}", f"one of {known}")
-        if study.methods[name].kind == "runs":
-            validate(started(settings, values))
-        else:
-            _check_search(study, name, settings)
+        validate(started(settings, values))
+    if study.methods[name].kind != "runs":
+        _check_search(study, name, settings)
 
 
 def _check_search(study: StudySettings, name: str, settings: RunSettings) -> None:
     """A search has bounds, and what it needs to tell members apart."""
-    validate(settings)
+    members, given = search_settings(study, name).members, member_starts(study, name)
+    if given and study.methods[name].kind == "optuna":
+        raise not_allowed(f"methods.{name}.starts", len(given), "none: Optuna chooses each trial")
+    if given and len(given) != members:
+        raise not_allowed(
+            f"methods.{name}.starts", len(given), f"{members} starts, one for each member"
+        )
     searched = [key for key, spec in settings.in_use.items() if spec.tuned]
     if not searched:
         raise not_allowed("tuned hyperparameters", f"none for {name}", "one at least to search for")

@@ -12,8 +12,8 @@ from selftuning.configs import studies
 from selftuning.configs.studies import Start, StudySettings
 from selftuning.studies.study_files import Measured
 from selftuning.studies.table import START, varied
+from selftuning.training.metrics import last_tenth
 
-LAST = 10  # the end of a run is its last tenth
 _CURVE = 100  # points of a curve at most; more are averaged
 
 # By which runs are judged: their returns, or, if in some run no episode has ended, their rewards.
@@ -55,8 +55,7 @@ class Contestant(NamedTuple):
     @property
     def last(self) -> list[np.ndarray]:
         """Score of each run in its last tenth, [N_s] for each start."""
-        tenth = -(-len(self.steps) // LAST)
-        return [curve[:, -tenth:].mean(1) for curve in self.curves]
+        return [last_tenth(curve).mean(1) for curve in self.curves]
 
     @property
     def whole(self) -> list[np.ndarray]:

@@ -23,10 +23,11 @@ from selftuning.configs.errors import ConfigError
 from selftuning.studies import plan, programs
 from selftuning.studies.plan import Unit
 from selftuning.studies.programs import Program
+from selftuning.studies.searches import search_programs
 from selftuning.training import checkpoints
 
 if TYPE_CHECKING:
-    from selftuning.studies.launchers import Job
+    from selftuning.studies.launchers.jobs import Job
 
 _SECONDS_BETWEEN_CHECKPOINTS = 20.0
 _MOST_PROGRAMS = 8  # that a worker keeps for the next unit of the same shape
@@ -136,9 +137,28 @@ def _program(unit: Unit) -> _Kept:
         begun = time.perf_counter()
         while len(_programs) >= _MOST_PROGRAMS:
             _programs.popitem(last=False)[1].program.close()
-        _programs[key] = _Kept(programs.make(unit), time.perf_counter() - begun)
+        _programs[key] = _Kept(make(unit), time.perf_counter() - begun)
     _programs.move_to_end(key)
     return _programs[key]
+
+
+def make(unit: Unit) -> Program:
+    """Builds and compiles the program of a unit.
+
+    Raises:
+      ConfigError: if the environment cannot be made, or what it needs is not installed.
+    """
+    if unit.kind == "runs":
+        return programs.runs_in_graph(unit) if unit.in_graph else programs.run_on_host(unit)
+    if unit.kind != "optuna":
+        return search_programs.make(unit)
+    try:
+        from selftuning.studies.searches import optuna_search
+    except ImportError as error:
+        raise ConfigError(
+            f"optuna: the package is not installed; pip install optuna ({error})"
+        ) from error
+    return optuna_search.make(unit)
 
 
 def _restored(

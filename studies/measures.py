@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from selftuning.training.metrics import WINDOW
+from selftuning.training.metrics import WINDOW, finished_episodes, first_solved
 from selftuning.training.runner import CycleMetrics
 
 DIAGNOSTICS = "diagnostics/"
@@ -24,6 +24,8 @@ class Cycles(NamedTuple):
       reward: mean of an environment step [N, R].
       hyperparameters: values after each, by name [N, R] or [N, R, H].
       diagnostics: of the meta-learner, by name [N, R].
+      ends: which episodes ended, and with which return (bool, float32) [N, R, S, B]; () where
+        nobody asks when the task was solved.
     """
 
     total: Any
@@ -31,72 +33,58 @@ class Cycles(NamedTuple):
     reward: Any
     hyperparameters: dict[str, Any]
     diagnostics: dict[str, Any]
+    ends: tuple[Any, ...] = ()
 
 
-def summed(metrics: CycleMetrics) -> Cycles:
-    """Metrics of one cycle of one run [S, B], without the steps."""
+def summed(metrics: CycleMetrics, ends: bool = False) -> Cycles:
+    """Metrics of one cycle of one run [S, B], with its steps or without them."""
     end = metrics.episode_end
     total = jnp.where(end, metrics.episode_return, 0.0).sum((-2, -1))
     episodes = end.sum((-2, -1)).astype(jnp.float32)
-    return Cycles(total, episodes, metrics.reward, metrics.hyperparameters, metrics.diagnostics)
+    steps = (end, metrics.episode_return) if ends else ()
+    known = metrics.reward, metrics.hyperparameters, metrics.diagnostics
+    return Cycles(total, episodes, *known, steps)
 
 
 class Solving(NamedTuple):
     """How far R runs are from having solved their task.
 
     Attributes:
-      total: sums of returns of the latest cycles in which episodes ended [R, `WINDOW`].
-      episodes: how many did in each [R, `WINDOW`]; 0 where there was no such cycle yet.
+      recent: returns of the last episodes [R, `WINDOW`]; NaN for those there were not yet.
       at: environment steps at which it was solved, NaN until then [R].
     """
 
-    total: np.ndarray
-    episodes: np.ndarray
+    recent: np.ndarray
     at: np.ndarray
 
 
 def unsolved(runs: int) -> Solving:
     """Before the first cycle."""
-    return Solving(np.zeros((runs, WINDOW)), np.zeros((runs, WINDOW)), np.full(runs, np.nan))
+    return Solving(np.full((runs, WINDOW), np.nan), np.full(runs, np.nan))
 
 
-def solve(solving: Solving, cycles: Cycles, steps: np.ndarray, threshold: float | None) -> Solving:
-    """Looks whether the last episodes of runs have reached a threshold.
-
-    A run has solved its task at the end of the first cycle at which its last episodes, at least
-    100 of them and no more cycles than that takes, have a mean return of `threshold`.
+def solve(
+    solving: Solving, cycles: Cycles, before: float, threshold: float | None, members: int = 1
+) -> Solving:
+    """Looks whether runs have solved their task, as `training.metrics.first_solved` says.
 
     Args:
       solving: before the cycles.
       cycles: what happened.
-      steps: environment steps at the end of each [N].
+      before: environment steps that were spent before them.
       threshold: of the environment; None if it has none, and is never solved.
+      members: runs of a search side by side, all of whose steps count.
     """
     if threshold is None:
         return solving
-    for total, episodes, now in zip(cycles.total, cycles.episodes, steps, strict=True):
-        solving = _after_cycle(solving, np.asarray(total), np.asarray(episodes), now, threshold)
-    return solving
-
-
-def _after_cycle(
-    solving: Solving, total: np.ndarray, episodes: np.ndarray, now: float, threshold: float
-) -> Solving:
-    ended = episodes > 0
-    if not ended.any():
-        return solving
-
-    def appended(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        return np.where(ended[:, None], np.concatenate([old[:, 1:], new[:, None]], 1), old)
-
-    totals, counts = appended(solving.total, total), appended(solving.episodes, episodes)
-    # Sums over the last 1, 2, ... cycles; the first that has enough episodes is looked at.
-    sums, number = (np.cumsum(x[:, ::-1], 1) for x in (totals, counts))
-    enough = number >= WINDOW
-    first = enough.argmax(1)[:, None]
-    mean = np.take_along_axis(sums, first, 1) / np.take_along_axis(number, first, 1).clip(1)
-    reached = enough.any(1) & ended & (mean[:, 0] >= threshold) & np.isnan(solving.at)
-    return Solving(totals, counts, np.where(reached, now, solving.at))
+    recent, at = solving.recent.copy(), solving.at.copy()
+    end, returns = cycles.ends
+    for run in np.flatnonzero(np.isnan(at)):
+        episodes = finished_episodes(end[:, run], returns[:, run], 0)
+        found = first_solved(recent[run], episodes, threshold)
+        at[run] = np.nan if found is None else before + members * found
+        recent[run] = np.concatenate([recent[run], episodes.returns])[-WINDOW:]
+    return Solving(recent, at)
 
 
 def measured(cycles: Cycles, *, steps: float, solving: Solving, **others: np.ndarray) -> Values:

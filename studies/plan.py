@@ -18,7 +18,7 @@ from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Kind, Start, StudySettings
 from selftuning.envs import registry
-from selftuning.studies import population
+from selftuning.studies import vmapped
 from selftuning.studies.searches import search_plan
 
 
@@ -55,6 +55,7 @@ class Unit:
       kind: of the method.
       settings: of every run but for seed and start, which are in `runs`.
       search: of a method that searches.
+      members: the starts of its members [P]; () where they are random.
       runs: which, at most `size`.
       size: runs that the program has room for.
       in_graph: whether the environment is stepped inside jit.
@@ -67,6 +68,7 @@ class Unit:
     kind: Kind
     settings: RunSettings
     search: SearchSettings
+    members: tuple[Start, ...]
     runs: tuple[Run, ...]
     size: int
     in_graph: bool
@@ -107,8 +109,9 @@ def _of_method(study: StudySettings, name: str) -> list[Unit]:
             name,
             f"methods without a search for {settings.env}, which is not stepped in-graph",
         )
+    search = studies.search_settings(study, name)
     if kind != "runs":
-        search_plan.of_study(kind, settings, study.search)  # complains of too few steps
+        search_plan.of_study(kind, settings, search)  # complains of too few steps
     rows = rows_of(study, name)
     # Environments of the host keep their state to themselves, one run a process.
     most = study.block if in_graph else 1
@@ -120,7 +123,8 @@ def _of_method(study: StudySettings, name: str) -> list[Unit]:
             name,
             kind,
             settings,
-            study.search,
+            search,
+            tuple(studies.member_starts(study, name)),
             tuple(rows[number * size : (number + 1) * size]),
             size,
             in_graph,
@@ -172,8 +176,8 @@ def sizes(units: Sequence[Unit]) -> Mapping[str, Size]:
     """What each method asks for, before anything runs."""
     result: dict[str, Size] = {}
     for unit in units:
-        cycle = population.steps_per_cycle(unit.settings)
-        cycles = math.ceil(unit.settings.steps / cycle)
+        cycle = vmapped.steps_per_cycle(unit.settings)
+        cycles = vmapped.cycles_for(unit.settings)
         if unit.kind == "runs":
             found = points_of(cycles, unit.points)
             points, cycles = found.count, found.count * found.cycles

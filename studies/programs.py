@@ -8,6 +8,7 @@ vmapped; a run on the host has its environments in it, and begins anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +17,10 @@ import numpy as np
 
 from selftuning.agents import self_tuning
 from selftuning.agents.self_tuning import SelfTuningAgent
-from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
 from selftuning.envs.task import GraphTask, HostTask
-from selftuning.studies import measures, plan, population
+from selftuning.studies import measures, plan, vmapped
 from selftuning.studies.measures import Cycles, Values
 from selftuning.studies.plan import Points, Run, Unit
 from selftuning.training import evaluation
@@ -49,46 +49,19 @@ class Program(NamedTuple):
     close: Callable[[], None] = lambda: None
 
 
-def make(unit: Unit) -> Program:
-    """Builds and compiles the program of a unit.
-
-    Raises:
-      ConfigError: if the environment cannot be made, or what it needs is not installed.
-    """
-    if unit.kind == "runs":
-        return runs_in_graph(unit) if unit.in_graph else run_on_host(unit)
-    if unit.kind == "optuna":
-        return _with_optuna(unit)
-    from selftuning.studies.searches import search_programs
-
-    return search_programs.make(unit)
-
-
-def _with_optuna(unit: Unit) -> Program:
-    try:
-        from selftuning.studies.searches import optuna_search
-    except ImportError as error:
-        raise ConfigError(
-            f"optuna: the package is not installed; pip install optuna ({error})"
-        ) from error
-    return optuna_search.make(unit)
-
-
 def runs_in_graph(unit: Unit) -> Program:
     """Runs side by side in one vmapped program."""
     settings, size = unit.settings, unit.size
-    task, agent = population.task_and_agent(settings)
+    task, agent = vmapped.task_and_agent(settings)
     init, cycle = graph_cycle(task, agent, settings)
-    points, cycle_steps = points_of(unit), population.steps_per_cycle(settings)
+    points, cycle_steps = points_of(unit), vmapped.steps_per_cycle(settings)
 
-    def step(train, _):
-        train, metrics = jax.vmap(cycle, (0, None))(train, None)
-        return train, jax.vmap(measures.summed)(metrics)
-
+    threshold = task.spec.reward_threshold
+    step = step_of(cycle, threshold)
     begin_all = jax.jit(jax.vmap(init))
-    starts = jax.eval_shape(lambda: population.start_values(settings, size))
+    starts = jax.eval_shape(lambda: vmapped.start_values(settings, [{}] * size))
     shapes = jax.eval_shape(begin_all, jax.ShapeDtypeStruct((size, 2), jnp.uint32), starts)
-    advance_all = population.compile_steps(step, shapes, points.cycles)
+    advance_all = vmapped.compile_steps(step, shapes, points.cycles)
     judge = judge_in_graph(unit, agent, points.count)
     finite = jax.jit(jax.vmap(lambda state: all_finite(agent.params(state))))
 
@@ -98,13 +71,12 @@ def runs_in_graph(unit: Unit) -> Program:
         return {"train": begin_all(keys, values), "solving": solving, "keys": np.asarray(keys)}
 
     def advance(state, point):
-        train, rows = advance_all(population.sharded(state["train"]), 0, points.cycles)
-        cycles: Cycles = jax.tree.map(lambda *x: np.concatenate(x), *rows)
-        steps = (point * points.cycles + np.arange(1, points.cycles + 1)) * cycle_steps
-        solving = measures.solve(state["solving"], cycles, steps, task.spec.reward_threshold)
+        train, cycles = advance_all(vmapped.sharded(state["train"]), 0, points.cycles)
+        before, after = (x * points.cycles * cycle_steps for x in (point, point + 1))
+        solving = measures.solve(state["solving"], cycles, before, threshold)
         values = measures.measured(
             cycles,
-            steps=steps[-1],
+            steps=after,
             solving=solving,
             greedy=judge(train.agent, state["keys"], point),
             finite=np.asarray(finite(train.agent), np.float64),
@@ -132,9 +104,7 @@ def run_on_host(unit: Unit) -> Program:
     def begin(runs):
         nonlocal advance_run
         (run,) = runs
-        start = {name: jnp.asarray(spec.start, float) for name, spec in settings.in_use.items()}
-        start |= {name: jnp.asarray(value, float) for name, value in run.start.items()}
-        train = runner.init(jax.random.PRNGKey(run.seed), start)
+        train = runner.init(jax.random.PRNGKey(run.seed), run.start)
         advance_run = advance_run or runner.compile(train, points.cycles)
         return {"train": train, "solving": measures.unsolved(1), "seed": run.seed}
 
@@ -147,13 +117,13 @@ def run_on_host(unit: Unit) -> Program:
     def advance(state, point):
         assert advance_run is not None
         train, metrics = advance_run(state["train"])
-        cycles = jax.tree.map(lambda x: np.asarray(x)[:, None], measures.summed(metrics))
-        first = point * points.cycles + 1
-        steps = np.arange(first, first + points.cycles) * runner.steps_per_cycle
-        solving = measures.solve(state["solving"], cycles, steps, task.spec.reward_threshold)
+        cycles = measures.summed(metrics, ends=True)
+        cycles = jax.tree.map(lambda x: np.asarray(x)[:, None], cycles)
+        before, after = (x * points.cycles * runner.steps_per_cycle for x in (point, point + 1))
+        solving = measures.solve(state["solving"], cycles, before, task.spec.reward_threshold)
         values = measures.measured(
             cycles,
-            steps=steps[-1],
+            steps=after,
             solving=solving,
             greedy=np.array([greedy(train, state["seed"]) if point in chosen else np.nan]),
             finite=np.array([float(all_finite(agent.params(train.agent)))]),
@@ -165,7 +135,22 @@ def run_on_host(unit: Unit) -> Program:
 
 def points_of(unit: Unit) -> Points:
     """Where the runs of a unit are measured."""
-    return plan.points_of(population.cycles_for(unit.settings, unit.settings.steps), unit.points)
+    return plan.points_of(vmapped.cycles_for(unit.settings), unit.points)
+
+
+def step_of(
+    cycle: Callable[..., Any], threshold: float | None
+) -> Callable[[Any, Any], tuple[Any, Cycles]]:
+    """One cycle of runs side by side, with what is measured of it.
+
+    Steps are kept where a threshold asks for them.
+    """
+
+    def step(train, _):
+        train, metrics = jax.vmap(cycle, (0, None))(train, None)
+        return train, jax.vmap(partial(measures.summed, ends=threshold is not None))(metrics)
+
+    return step
 
 
 def begin_with(
@@ -174,11 +159,7 @@ def begin_with(
     """Keys [R, 2] and start values by name [R]; the last run fills the room that is left."""
     runs = [*runs, *[runs[-1]] * (size - len(runs))]
     keys = jnp.stack([jax.random.PRNGKey(run.seed) for run in runs])
-    starts = {
-        name: [run.start.get(name, spec.start) for run in runs]
-        for name, spec in settings.in_use.items()
-    }
-    return keys, population.start_values(settings, size, starts)
+    return keys, vmapped.start_values(settings, [run.start for run in runs])
 
 
 def columns_of(step: Callable[..., Any], shapes: Any) -> tuple[str, ...]:

@@ -22,15 +22,8 @@ from selftuning.configs.study_cli import Study, Where
 from selftuning.envs import registry
 from selftuning.studies import execute, plan, study_files, study_report, summary
 from selftuning.studies.execute import Calibration
-from selftuning.studies.launchers import (
-    Done,
-    Failed,
-    Job,
-    Launcher,
-    Told,
-    WorkersLostError,
-    open_launcher,
-)
+from selftuning.studies.launchers import open_launcher
+from selftuning.studies.launchers.jobs import Done, Failed, Job, Launcher, Told, WorkersLostError
 from selftuning.studies.outcome import outcome_of
 from selftuning.studies.plan import Unit
 from selftuning.studies.study_progress import StudyProgress, duration

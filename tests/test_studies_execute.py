@@ -1,13 +1,20 @@
 """Units run: what they measure, and that stopping them changes nothing."""
 
+import io
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
+from selftuning.configs import studies
 from selftuning.envs import registry
-from selftuning.studies import execute, measures, plan, population
+from selftuning.studies import execute, measures, plan, vmapped
 from selftuning.studies.measures import Cycles
+from selftuning.training import loop
+from selftuning.training.metrics import EpisodeStatistics, finished_episodes
+from selftuning.training.runner import make_runner
 from tests.small_studies import small
 
 
@@ -33,39 +40,30 @@ def same(one, two):
         np.testing.assert_array_equal(x, two.values[name], err_msg=name)
 
 
-def test_values_are_those_of_the_population(tuned):
+def test_values_are_those_of_a_run(tuned):
+    """As `run.py` makes it alone, but for rounding."""
     unit, result = tuned
-    values = result.values
-    points, runs = values["return"].shape
-    seeds = [run.seed for run in unit.runs]
-    outcome = population.run(
-        unit.settings, seeds, {"gamma": [run.start["gamma"] for run in unit.runs]}
-    )
-    cycles = outcome.reward.shape[1]
-    each = plan.points_of(cycles, unit.points).cycles
-    assert points * each >= cycles
-    steps = population.steps_per_cycle(unit.settings)
+    values, settings = result.values, unit.settings
+    points = len(values["return"])
+    task, agent = vmapped.task_and_agent(settings)
+    runner = make_runner(task, agent, settings)
+    each = -(-vmapped.cycles_for(settings) // points)
     np.testing.assert_array_equal(
-        values["env_steps"], np.repeat((np.arange(points) + 1)[:, None] * each * steps, runs, 1)
+        values["env_steps"][:, 0], np.arange(1, points + 1) * each * runner.steps_per_cycle
     )
-    # The program of a population has the same arithmetic; the last point may go beyond it.
-    whole = cycles // each
-    ends = outcome.episode_end[:, : whole * each * steps // unit.settings.num_envs]
-    returns = outcome.episode_return[:, : ends.shape[1]]
-    for point in range(whole):
-        rows = slice(point * ends.shape[1] // whole, (point + 1) * ends.shape[1] // whole)
-        for run in range(runs):
-            ended = ends[run, rows]
-            assert values["episodes"][point, run] == ended.sum()
+    for number, run in enumerate(unit.runs):
+        state = runner.init(jax.random.PRNGKey(run.seed), run.start)
+        _, metrics = runner.compile(state, points * each)(state)
+        metrics = jax.tree.map(np.asarray, metrics)
+        for point in range(points // 2):  # later rounding has become another course of things
+            rows = slice(point * each, (point + 1) * each)
+            ended = metrics.episode_end[rows]
+            assert values["episodes"][point, number] == ended.sum()
             if ended.any():
-                np.testing.assert_allclose(
-                    values["return"][point, run], returns[run, rows][ended].mean(), rtol=1e-5
-                )
-    np.testing.assert_allclose(
-        values["gamma"][:whole],
-        outcome.hyperparameters["gamma"][:, each - 1 :: each].T[:whole],
-        rtol=1e-5,
-    )
+                mean = metrics.episode_return[rows][ended].mean()
+                np.testing.assert_allclose(values["return"][point, number], mean, rtol=1e-5)
+            gamma = metrics.hyperparameters["gamma"][rows][-1]
+            np.testing.assert_allclose(values["gamma"][point, number], gamma, rtol=1e-4)
     assert np.isfinite(values[measures.DIAGNOSTICS + "target_distance"]).all()
     assert (values["finite"] == 1).all()
 
@@ -158,48 +156,58 @@ def test_calibration_runs_nothing_that_counts(tuned):
     same(execute.run(unit, None, nothing), result)
 
 
-# Solving, by hand
+# Solving
 
 
-def test_a_task_is_solved_when_a_hundred_episodes_say_so():
-    def cycle(total, episodes):
-        return Cycles(np.array([total]), np.array([episodes]), None, {}, {})
-
-    def after(*rows, threshold=10.0):
-        solving = measures.unsolved(1)
-        for number, row in enumerate(rows):
-            steps = np.array([100.0 * (number + 1)])
-            solving = measures.solve(solving, cycle([row[0]], [row[1]]), steps, threshold)
-        return solving.at[0]
-
-    assert np.isnan(after((990.0, 99)))  # 99 episodes are not enough
-    assert after((1000.0, 100)) == 100
-    assert after((0.0, 50), (500.0, 50), (500.0, 50)) == 300
-    # Cycles without episodes neither count nor push others out.
-    assert after((500.0, 50), (0.0, 0), (500.0, 50), (0.0, 0)) == 300
-    # It stays solved at the first time.
-    assert after((1000.0, 100), (0.0, 100), (1000.0, 100)) == 100
-    assert np.isnan(after((1000.0, 100), threshold=None))
-    assert after(*[(11.0, 1)] * 150) == 100 * 100
+def cycles_of(end, returns):
+    """Cycles of one run [N, S, B]."""
+    return Cycles(None, None, None, {}, {}, (end[:, None], returns[:, None]))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_solved_within_a_cycle_of_the_exact_step(seed):
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("cuts", [[], [1, 2, 50, 51, 150], list(range(0, 200, 7))])
+def test_runs_and_studies_agree_on_when_a_task_was_solved(seed, cuts):
+    """To the step, wherever they are cut."""
     rng = np.random.default_rng(seed)
     cycles, steps, envs, threshold = 200, 8, 4, 60.0
-    end = rng.random((1, cycles * steps, envs)) < 0.2
-    returns = rng.normal(np.linspace(0, 100, cycles * steps)[None, :, None], 10, end.shape)
-    nothing_else = np.empty(0), {}, {}, 0.0
-    outcome = population.Outcome(end, returns, *nothing_else)
-    exact = population.solved_at(outcome, threshold)[0]
-    by_cycle = end.reshape(cycles, steps * envs), returns.reshape(cycles, steps * envs)
-    row = Cycles(
-        np.where(*by_cycle, 0.0).sum(1)[:, None], by_cycle[0].sum(1)[:, None], None, {}, {}
-    )
-    at = measures.solve(
-        measures.unsolved(1), row, np.arange(1, cycles + 1) * steps * envs, threshold
-    ).at[0]
-    assert abs(at - exact) <= 2 * steps * envs
+    end = rng.random((cycles, steps, envs)) < 0.2
+    means = np.linspace(0, 100, cycles * steps).reshape(cycles, steps, 1)
+    returns = rng.normal(means, 30, end.shape).astype(np.float32)
+    statistics = EpisodeStatistics(threshold)
+    statistics.add(finished_episodes(end, returns, 0))
+    solving = measures.unsolved(1)
+    for rows in np.split(np.arange(cycles), cuts):
+        if len(rows):
+            before = rows[0] * steps * envs
+            solving = measures.solve(
+                solving, cycles_of(end[rows], returns[rows]), before, threshold
+            )
+    assert solving.at[0] == statistics.solved_at is not None
+    # By hand: the first entry at which the last hundred have that mean.
+    ended, when = returns[end].astype(float), np.flatnonzero(end.ravel())
+    first = next(n for n in range(99, len(ended)) if ended[n - 99 : n + 1].mean() >= threshold)
+    assert statistics.solved_at == (when[first] // envs + 1) * envs
+    assert statistics.solved_at % (steps * envs)  # within a cycle
+    never = measures.solve(measures.unsolved(1), cycles_of(end, returns), 0, None)
+    assert np.isnan(never.at[0])
+
+
+def test_a_run_and_a_study_of_that_run_solve_it_at_the_same_step(tmp_path, monkeypatch):
+    make = registry.make
+
+    def easier(*arguments, **keywords):
+        task = make(*arguments, **keywords)
+        return task._replace(spec=task.spec._replace(reward_threshold=25.0))
+
+    monkeypatch.setattr(registry, "make", easier)
+    (unit,) = units("--methods", "bmg", "--seeds", "1", "--start", "gamma=0.9", "--seed", "3")
+    solved = execute.run(unit, None, nothing).values["solved_at"]
+    (run,) = unit.runs
+    settings = replace(studies.started(unit.settings, run.start), seed=run.seed)
+    console = Console(file=io.StringIO())
+    summary = loop.train(settings, tmp_path / "run", console).summary
+    assert 1000 < summary["solved_at_env_steps"] < 6000
+    assert solved[-1, 0] == summary["solved_at_env_steps"]
 
 
 def test_a_threshold_comes_with_the_environment():

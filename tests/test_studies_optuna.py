@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from selftuning.configs.errors import ConfigError
-from selftuning.studies import plan, programs
+from selftuning.studies import execute, plan
 from selftuning.studies.searches.optuna_trials import Course, Searches, course_of
 from tests.small_studies import small
 
@@ -183,4 +183,4 @@ def test_without_optuna_it_is_said_what_to_install(monkeypatch):
     monkeypatch.delattr("selftuning.studies.searches.optuna_search", raising=False)
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"^optuna: .*not installed; pip install optuna"):
-        programs.make(unit)
+        execute.make(unit)

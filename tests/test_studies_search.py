@@ -1,6 +1,7 @@
 """Random search and population-based training: each part by itself, then whole searches."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,10 @@ from selftuning.configs.errors import ConfigError
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.envs.task import GraphTask
-from selftuning.studies import population
-from selftuning.studies.searches import search, search_results, stages
+from selftuning.studies import measures, programs, vmapped
+from selftuning.studies.searches import search, search_plan, stages
 from selftuning.studies.searches.ranges import Range, at, draw, ends, perturb, position, ranges_of
+from selftuning.training.runner import graph_cycle
 from tests import probes
 
 pytestmark = pytest.mark.slow
@@ -25,7 +27,7 @@ NEAR_ONE = Range(0.5, 0.999, "unit")
 ODDS = Range(0.01, 0.99, "unit")
 LINEAR = Range(-3.0, 1.0, "linear")
 CARTPOLE = replace(presets.for_env("CartPole-v1"), steps=12_000)
-SIZE = population.steps_per_cycle(CARTPOLE)
+SIZE = vmapped.steps_per_cycle(CARTPOLE)
 GOOD, BAD = 3e-2, 1e-6
 
 
@@ -36,7 +38,7 @@ def bandit(monkeypatch):
     def make(env, num_envs, backend):
         return probes.probe_task(probes.ACTION_REWARD, num_envs)
 
-    monkeypatch.setattr(population.registry, "make", make)
+    monkeypatch.setattr(vmapped.registry, "make", make)
     return RunSettings(
         steps=1200 * 4,
         num_envs=4,
@@ -49,7 +51,7 @@ def one_search(settings, config, ranges, starts):
     """One search of P members before its first cycle."""
     settings, ranges = stages.prepared(settings, ranges)
     values = stages.start_members(settings, [0], config.members, ranges, starts)
-    init, _ = search.make_search(*population.task_and_agent(settings), settings, config, ranges)
+    init, _ = search.make_search(*vmapped.task_and_agent(settings), settings, config, ranges)
     keys = [jax.random.PRNGKey(seed) for seed in stages.member_seeds([0], config.members)]
     one = {name: x[0] for name, x in values.items()}
     return jax.jit(init)(jax.random.PRNGKey(0), jnp.stack(keys), one)
@@ -159,7 +161,7 @@ def test_members_of_whom_nothing_is_known_neither_copy_nor_are_copied():
 def test_an_interval_ends_with_exact_copies_and_their_own_environments(bandit):
     ranges = {"learning_rate": Range(BAD, 0.1, "log")}
     config = SearchSettings(members=4, explore=False)
-    state = one_search(bandit, config, ranges, {"learning_rate": [1e-3, 2e-3, 3e-3, 4e-3]})
+    state = one_search(bandit, config, ranges, [{"learning_rate": n * 1e-3} for n in (1, 2, 3, 4)])
     state = state._replace(total=jnp.array([8.0, 1.0, 3.0, 0.0]), weight=jnp.array([2.0, 1, 1, 0]))
     after, source = search.compare(state, ranges, config)
     np.testing.assert_array_equal(after.best, 0)
@@ -185,7 +187,7 @@ def test_an_interval_ends_with_exact_copies_and_their_own_environments(bandit):
 
 def test_a_score_lasts_until_there_is_another_one(bandit):
     config = SearchSettings(members=2, exploit=False)
-    state = one_search(bandit, config, {}, {})
+    state = one_search(bandit, config, {}, [{}, {}])
     state = state._replace(score=jnp.array([4.0, jnp.nan]), weight=jnp.zeros(2))
     after, _ = search.compare(state, {}, config)
     assert same(after.score, state.score)
@@ -197,49 +199,76 @@ def test_a_score_lasts_until_there_is_another_one(bandit):
 # Whole searches
 
 
+class Found(NamedTuple):
+    """Searches of P members in N cycles; leaves of rows are [R, P, N] or [R, N]."""
+
+    cycles: measures.Cycles
+    best: np.ndarray
+    source: np.ndarray
+    state: search.SearchState
+
+
+def whole(settings, seeds, config, ranges, starts, kind="pbt"):
+    """Searches as a study makes them, each stage in one go; the rows of the first one."""
+    settings, ranges = stages.prepared(settings, ranges)
+    makers = {"pbt": search_plan.of_population, "random_search": search_plan.of_random_search}
+    parts = makers[kind](settings, config, vmapped.cycles_for(settings))
+    engine = stages.make(
+        settings, config, ranges, len(seeds), parts, [part.cycles for part in parts]
+    )
+    values = stages.start_members(settings, seeds, config.members, ranges, starts)
+    state, row = engine.advance(engine.begin(seeds, values), 0, 0, parts[0].cycles)
+    cycles, source = jax.tree.map(lambda x: np.moveaxis(x, 0, 2), (row.cycles, row.source))
+    for number in range(1, len(parts)):
+        state, _ = engine.advance(engine.keep(state), number, 0, parts[number].cycles)
+    return Found(cycles, row.best.T, source, state)
+
+
 @pytest.fixture(scope="module")
 def trained():
     """A search with everything on, and one that copies nothing, of the same members."""
-    starts = {"gamma": [0.5, 0.9, 0.97, 0.99], "learning_rate": [1e-5, 3e-4, 3e-3, 1e-2]}
+    pairs = zip([0.5, 0.9, 0.97, 0.99], [1e-5, 3e-4, 3e-3, 1e-2], strict=True)
+    starts = [{"gamma": gamma, "learning_rate": rate} for gamma, rate in pairs]
     ranges = {"gamma": NEAR_ONE, "learning_rate": Range(1e-5, 1e-1, "log")}
     config = SearchSettings(members=4, interval=2000)
-    told = []
-    on = search_results.population_based_training(
-        CARTPOLE, [3, 5], config, ranges, starts, lambda *x: told.append(x)
-    )
-    off = search_results.population_based_training(
-        CARTPOLE, [3, 5], replace(config, exploit=False), ranges, starts
-    )
-    return starts, on, off, told
+    on = whole(CARTPOLE, [3, 5], config, ranges, starts)
+    off = whole(CARTPOLE, [3, 5], replace(config, exploit=False), ranges, starts)
+    return starts, on, off
 
 
-def test_without_exploit_it_is_a_population_of_fixed_runs(trained):
-    starts, _, off, _ = trained
+def test_without_exploit_members_are_fixed_runs(trained):
+    starts, _, off = trained
     settings = replace(CARTPOLE, tuning=replace(CARTPOLE.tuning, method="none"))
-    runs = population.run(
-        settings, stages.member_seeds([3, 5], 4), {n: x * 2 for n, x in starts.items()}
+    init, cycle = graph_cycle(*vmapped.task_and_agent(settings), settings)
+    keys = jnp.stack([jax.random.PRNGKey(n) for n in stages.member_seeds([3, 5], 4)])
+    state = vmapped.sharded(jax.vmap(init)(keys, vmapped.start_values(settings, starts * 2)))
+    number = vmapped.cycles_for(settings)
+    step = programs.step_of(cycle, 475.0)
+    _, runs = vmapped.compile_steps(step, state, number)(state, 0, number)
+
+    def side_by_side(x):
+        return np.moveaxis(x.reshape(8, *x.shape[2:]), 1, 0)
+
+    jax.tree.map(
+        lambda x, y: np.testing.assert_array_equal(side_by_side(x), y),
+        off.cycles._replace(diagnostics={}, hyperparameters={}),
+        runs._replace(diagnostics={}, hyperparameters={}),
     )
-    np.testing.assert_array_equal(off.reward.reshape(8, -1), runs.reward)
-    ends, returns = (x.reshape(8, -1, SIZE) for x in (runs.episode_end, runs.episode_return))
-    np.testing.assert_array_equal(off.episodes.reshape(8, -1), ends.sum(2))
-    with np.errstate(invalid="ignore"):
-        means = np.where(ends, returns, 0).sum(2) / ends.sum(2)
-    np.testing.assert_allclose(off.returns.reshape(8, -1), means, rtol=1e-5)
-    for name, x in off.hyperparameters.items():
-        np.testing.assert_array_equal(x.reshape(8, -1), runs.hyperparameters[name])
+    for name, x in off.cycles.hyperparameters.items():
+        np.testing.assert_array_equal(side_by_side(x), runs.hyperparameters[name])
     assert np.all(off.source == np.arange(4)[:, None])
 
 
-def scores_before(result, interval):
+def scores_before(found, interval):
     """The best by the last interval of at most N cycles that ended before each cycle [R, N]."""
-    searches, members, cycles = result.returns.shape
+    searches, members, cycles = found.source.shape
     ends = [n for n in range(cycles, 0, -interval) if n >= interval][::-1]
     score, best, begin = np.full((searches, members), np.nan), [], 0
     for n in range(cycles):
         if n in ends:
-            count = result.episodes[:, :, begin:n]
-            total = np.where(count > 0, result.returns[:, :, begin:n], 0) * count
-            score = np.where(count.sum(2) > 0, total.sum(2) / np.maximum(count.sum(2), 1), score)
+            count = found.cycles.episodes[:, :, begin:n].sum(2)
+            total = found.cycles.total[:, :, begin:n].sum(2)
+            score = np.where(count > 0, total / np.maximum(count, 1), score)
             # What was copied brings the score along, but comes after the member it is a copy of.
             begin = n
         best.append(np.where(np.isnan(score).all(1), -1, np.nan_to_num(score, nan=-1).argmax(1)))
@@ -247,68 +276,48 @@ def scores_before(result, interval):
 
 
 def test_the_best_is_chosen_by_the_past_alone(trained):
-    _, on, off, _ = trained
-    for result in (on, off):
-        best, ends = scores_before(result, round(2000 / SIZE))
-        np.testing.assert_array_equal(result.best, best)
-        assert np.all(result.best[:, : ends[0]] == -1)
-        assert np.all(result.best[:, ends[0] :] >= 0)
-        changed = np.flatnonzero(np.any(result.source != np.arange(4)[:, None], (0, 1)))
+    _, on, off = trained
+    for found in (on, off):
+        best, ends = scores_before(found, round(2000 / SIZE))
+        np.testing.assert_array_equal(found.best, best)
+        assert np.all(found.best[:, : ends[0]] == -1)
+        assert np.all(found.best[:, ends[0] :] >= 0)
+        changed = np.flatnonzero(np.any(found.source != np.arange(4)[:, None], (0, 1)))
         assert set(changed + 1) <= set(ends)
         # The one that is best now was not replaced at this moment.
         rows = np.arange(2)
         for n in ends[:-1]:
-            assert np.all(result.source[rows, result.best[:, n], n - 1] == result.best[:, n])
+            assert np.all(found.source[rows, found.best[:, n], n - 1] == found.best[:, n])
 
 
 def test_copies_take_over_the_hyperparameters_of_their_source(trained):
-    _, on, off, _ = trained
+    _, on, off = trained
     copied = np.argwhere(on.source[:, :, :-1] != np.arange(4)[:, None])
     assert len(copied) >= 6  # one member at five ends of two searches, but the last
+    values = on.cycles.hyperparameters
     for r, p, n in copied:
         source = on.source[r, p, n]
         for name in ("entropy", "critic", "lambda"):  # in no range: copied as they are
-            assert on.hyperparameters[name][r, p, n + 1] == on.hyperparameters[name][r, source, n]
+            assert values[name][r, p, n + 1] == values[name][r, source, n]
     stays = on.source == np.arange(4)[:, None]
-    gamma = on.hyperparameters["gamma"]
+    gamma = values["gamma"]
     assert np.all((gamma[:, :, 1:] == gamma[:, :, :-1]) | ~stays[:, :, :-1])
     first = np.flatnonzero(~stays.all((0, 1)))[0] + 1
-    assert same(on.returns[:, :, :first], off.returns[:, :, :first])
-    assert not same(on.returns[:, :, first:], off.returns[:, :, first:])
+    assert same(on.cycles.total[:, :, :first], off.cycles.total[:, :, :first])
+    assert not same(on.cycles.total[:, :, first:], off.cycles.total[:, :, first:])
 
 
-def test_every_step_is_counted_and_told(trained):
-    _, on, _, told = trained
-    cycles = -(-CARTPOLE.steps // SIZE)
-    assert on.env_steps == 4 * cycles * SIZE
-    np.testing.assert_array_equal(on.steps, 4 * SIZE * np.arange(1, cycles + 1))
-    assert told[-1] == (on.env_steps, on.env_steps)
-    assert [x for x, _ in told] == sorted({x for x, _ in told})
-    np.testing.assert_array_equal(on.agents.updates, np.full(2, cycles * CARTPOLE.tuning.period))
-
-
-def test_within_the_steps_of_one_run(bandit):
-    cycle = population.steps_per_cycle(bandit)
-    cycles = -(-bandit.steps // cycle)
+def test_the_best_goes_on_with_what_is_left_of_the_steps_of_one_run(bandit):
+    cycles = vmapped.cycles_for(bandit)
     ranges = {"learning_rate": Range(BAD, 0.1, "log")}
-    config = SearchSettings(members=4, budget="run", interval=10 * cycle)
-    told = []
-    found = search_results.random_search(
-        bandit, [0, 1], config, ranges, progress=lambda *x: told.append(x)
-    )
-    assert found.env_steps == cycles * cycle
-    assert told[-1] == (found.env_steps, found.env_steps)
+    interval = 10 * vmapped.steps_per_cycle(bandit)
+    config = SearchSettings(members=4, budget="run", interval=interval, exploit=False)
+    found = whole(bandit, [0, 1], config, ranges, (), "random_search")
     first = cycles // 8
-    np.testing.assert_array_equal(np.diff(found.steps)[: first - 1], 4 * cycle)
-    np.testing.assert_array_equal(np.diff(found.steps)[first - 1 :], cycle)
-    # What ran in each cycle is what was counted.
-    running = (~np.isnan(found.reward)).sum(1)
-    np.testing.assert_array_equal(np.cumsum(running, 1) * cycle, [found.steps] * 2)
-    rows = np.arange(2)
-    assert not np.isnan(found.reward[rows, found.chosen]).any()
-    assert np.all(found.best[:, first:] == found.chosen[:, None])
-    assert found.agents.updates.tolist() == [2 * (first + cycles - 4 * first)] * 2
-    rate = found.hyperparameters["learning_rate"]
+    assert found.source.shape == (2, 4, first)
+    updates = bandit.tuning.period * (first + cycles - 4 * first)
+    assert found.state.members.agent.updates.tolist() == [[updates]] * 2
+    rate = found.cycles.hyperparameters["learning_rate"]
     assert np.all((rate >= np.float32(BAD)) & (rate <= np.float32(0.1)))
     assert len(np.unique(rate)) == 8
 
@@ -316,21 +325,19 @@ def test_within_the_steps_of_one_run(bandit):
 def test_training_a_population_moves_it_to_the_value_that_learns(bandit):
     """Within the steps of one run, which is as long as all members of the other search."""
     ranges = {"learning_rate": Range(BAD, 0.1, "log")}
-    starts = {"learning_rate": [BAD] * 6 + [GOOD, GOOD]}
+    starts = [{"learning_rate": rate} for rate in [BAD] * 6 + [GOOD, GOOD]]
     config = SearchSettings(members=8, interval=400, budget="run", resample=0.0)
     long = replace(bandit, steps=8 * bandit.steps)
-    result = search_results.population_based_training(long, [0, 1, 2], config, ranges, starts)
-    assert result.env_steps == 8 * bandit.steps
-    assert np.all(result.hyperparameters["learning_rate"][:, :, -1] > 1e-3)
-    fixed = search_results.random_search(
-        bandit, [0, 1, 2], replace(config, budget="member"), None, starts
-    )
-    assert fixed.env_steps == 8 * bandit.steps
-    lines, alone = search_results.curves(result), search_results.curves(fixed)
-    assert np.all(lines.mean[:, -1] > 0.8)
-    assert np.all(alone.mean[:, -1] < 0.7)
-    assert np.all(alone.best[:, -1] > 0.8)
-    assert np.all(fixed.chosen_hyperparameters["learning_rate"] == np.float32(GOOD))
+    moved = whole(long, [0, 1, 2], config, ranges, starts)
+    assert np.all(moved.cycles.hyperparameters["learning_rate"][:, :, -1] > 1e-3)
+    alone = replace(config, budget="member", exploit=False)
+    fixed = whole(bandit, [0, 1, 2], alone, ranges, starts, "random_search")
+    last = slice(-len(fixed.best[0]) // 60, None)
+    assert np.all(moved.cycles.reward[:, :, last].mean((1, 2)) > 0.8)
+    assert np.all(fixed.cycles.reward[:, :, last].mean((1, 2)) < 0.7)
+    assert np.all(fixed.state.best >= 6)
+    for search_, best in enumerate(fixed.state.best):
+        assert fixed.cycles.reward[search_, best, last].mean() > 0.8
 
 
 def test_continuing_tasks_are_compared_by_reward(bandit, monkeypatch):
@@ -344,33 +351,13 @@ def test_continuing_tasks_are_compared_by_reward(bandit, monkeypatch):
 
         return GraphTask(task.spec, num_envs, task.init, step)
 
-    monkeypatch.setattr(population.registry, "make", never_ending)
+    monkeypatch.setattr(vmapped.registry, "make", never_ending)
     ranges = {"learning_rate": Range(BAD, 0.1, "log")}
-    starts = {"learning_rate": [BAD, BAD, BAD, GOOD], "gamma": [0.1] * 4}
+    starts = [{"learning_rate": rate, "gamma": 0.1} for rate in (BAD, BAD, BAD, GOOD)]
     config = SearchSettings(members=4, interval=400, fitness="reward")
-    result = search_results.population_based_training(bandit, [0], config, ranges, starts)
-    assert np.all(np.isnan(result.returns)) and np.all(result.episodes == 0)
-    lines = search_results.curves(result)
-    assert lines.best[0, -1] > 0.8
-    assert not np.isnan(lines.mean).any()
-
-
-def test_curves_by_hand():
-    """Two members, sixty cycles, then the second one alone for sixty more of half the steps."""
-    first, later = 60, 120
-    returns = np.full((1, 2, first + later), np.nan)
-    returns[0, 0, :first], returns[0, 1, :first], returns[0, 1, first:] = 1.0, 3.0, 7.0
-    best = np.concatenate([np.full(30, -1), np.zeros(15), np.ones(15), np.ones(later)]).astype(int)
-    steps = np.concatenate([2 * np.arange(1, 61), 120 + np.arange(1, 121)])
-    nothing = np.zeros(1, int)
-    result = search_results.Result(
-        returns, (~np.isnan(returns)).astype(float), returns, {}, best[None],
-        np.zeros_like(returns), steps, nothing, (), "return", 0.0,
-    )  # fmt: skip
-    lines = search_results.curves(result)
-    np.testing.assert_array_equal(lines.steps, np.arange(1, 61) * 4)
-    np.testing.assert_allclose(lines.mean[0], [2.0] * 30 + [7.0] * 30)
-    np.testing.assert_allclose(lines.best[0], [2.0] * 15 + [1.0] * 7 + [2.0] + [3.0] * 7 + [7] * 30)
+    found = whole(bandit, [0], config, ranges, starts)
+    assert np.all(found.cycles.episodes == 0)
+    assert found.cycles.reward[0, found.state.best[0], -20:].mean() > 0.8
 
 
 # Settings
@@ -409,20 +396,13 @@ def test_settings_that_are_not_allowed_say_so(field, value):
 )
 def test_ranges_that_cannot_be_searched_say_so(ranges, message):
     with pytest.raises(ConfigError, match=message):
-        search_results.random_search(CARTPOLE, [0], ranges=ranges)
+        stages.prepared(CARTPOLE, ranges)
 
 
-def test_too_few_steps_and_wrong_starts_say_so():
+def test_too_few_steps_say_so():
+    few = replace(CARTPOLE, steps=500)
     with pytest.raises(ConfigError, match=r"^steps: 500 .*at least 4096 "):
-        search_results.random_search(
-            replace(CARTPOLE, steps=500), [0], SearchSettings(budget="run")
-        )
-    with pytest.raises(ConfigError, match=r"^interval: 10000 .*at most half of the 12032 "):
-        search_results.population_based_training(CARTPOLE, [0])
-    with pytest.raises(ConfigError, match=r"^starts of gamma"):
-        search_results.random_search(CARTPOLE, [0], starts={"gamma": [0.5, 0.9]})
-    with pytest.raises(ConfigError, match=r"^starts: alpha"):
-        search_results.random_search(CARTPOLE, [0], starts={"alpha": [0.5] * 8})
+        search_plan.of_random_search(few, SearchSettings(budget="run"), vmapped.cycles_for(few))
 
 
 def test_ranges_are_the_bounds_of_what_is_tuned():

@@ -9,9 +9,9 @@ import pytest
 
 from selftuning.configs.settings import AgentSettings, RunSettings
 from selftuning.envs.task import GraphTask
-from selftuning.studies import measures, plan, population, programs
+from selftuning.studies import execute, measures, plan, vmapped
 from selftuning.studies.measures import Cycles
-from selftuning.studies.searches import search_plan, search_programs, search_results
+from selftuning.studies.searches import search_plan, search_programs
 from selftuning.studies.searches import values as search_values
 from selftuning.studies.searches.fitness import fitness_of
 from selftuning.studies.searches.optuna_trials import Searches, course_of
@@ -34,7 +34,7 @@ class Walk:
 
     def __init__(self, kind, folder):
         self.unit, self.folder = unit_of(kind), folder / kind
-        self.program = programs.make(self.unit)
+        self.program = execute.make(self.unit)
         self.values = []
         state = self.program.begin(self.unit.runs)
         for point in range(self.program.points):
@@ -81,7 +81,7 @@ def test_a_search_that_was_stopped_at_any_point_ends_the_same(walk):
 
 def test_steps_are_those_of_all_members_and_no_more_than_those_of_a_run(walk):
     steps = walk.column("env_steps")
-    size = population.steps_per_cycle(walk.unit.settings)
+    size = vmapped.steps_per_cycle(walk.unit.settings)
     sizes = plan.sizes([walk.unit])[walk.unit.method]
     assert steps[-1].sum() == sizes.env_steps
     assert (steps[-1] <= -(-2400 // size) * size).all()
@@ -122,36 +122,6 @@ def test_seeds_differ_and_do_not_depend_on_who_is_beside(walk):
     for name, x in values.items():
         np.testing.assert_array_equal(x, np.repeat(walk.values[0][name][1:], 2), err_msg=name)
     assert (walk.column("gamma")[-1] != np.roll(walk.column("gamma")[-1], 1)).all()
-
-
-@pytest.mark.slow
-def test_a_population_is_that_of_a_benchmark(walks):
-    """Point by point it is what is made in one go there."""
-    walk = walks("pbt")
-    settings = walk.unit.settings
-    search, stages = search_plan.of_study("pbt", settings, walk.unit.search)
-    seeds = [run.seed for run in walk.unit.runs]
-    whole = search_results.population_based_training(settings, seeds, search)
-    begin, rows = 0, np.arange(2)
-    for point, end in enumerate(search_plan.points_of(stages, walk.unit.points)):
-        best = whole.best[:, begin:end]
-        for r in rows:
-            known = np.flatnonzero(best[r] >= 0) + begin
-            if not len(known):
-                episodes = whole.episodes[r, :, begin:end].sum()
-            else:
-                episodes = whole.episodes[r, whole.best[r, known], known].sum()
-            assert walk.values[point]["episodes"][r] == episodes
-            if len(known) and episodes:
-                counts = whole.episodes[r, whole.best[r, known], known]
-                means = np.nan_to_num(whole.returns[r, whole.best[r, known], known])
-                np.testing.assert_allclose(
-                    walk.values[point]["return"][r], means @ counts / episodes, rtol=1e-5
-                )
-        assert walk.values[point]["env_steps"][0] == whole.steps[end - 1]
-        begin = end
-    for name, x in whole.chosen_hyperparameters.items():
-        np.testing.assert_array_equal(walk.values[-1][name], x)
 
 
 def test_optuna_goes_on_with_its_best_trial(walks):
@@ -212,18 +182,22 @@ def test_what_is_told_is_of_the_best_member_by_the_past():
 
 
 def test_a_task_is_solved_by_the_first_member_and_stays_so():
+    """Members make steps in turn with one environment each: those of all of them count."""
+
+    def cycles(*numbers):
+        """In which so many episodes end, one a step, of all members [R, P] side by side."""
+        end = np.arange(100)[None, None, :, None] < np.asarray(numbers)[:, :, None, None]
+        ends = end[None], np.full((1, *end.shape), 10.0)
+        return search_programs.side_by_side(Cycles(None, None, None, {}, {}, ends))
+
     # Two searches of three members: the second member of the first one has 100 good episodes.
-    total, episodes = np.zeros((1, 2, 3)), np.zeros((1, 2, 3))
-    total[0, 0, 1], episodes[0, 0, 1] = 1000.0, 100.0
-    total[0, 1, 2], episodes[0, 1, 2] = 990.0, 99.0
-    members = search_programs.side_by_side(Cycles(total, episodes, None, {}, {}))
-    solving = measures.solve(measures.unsolved(6), members, np.array([600]), 10.0)
-    np.testing.assert_array_equal(search_programs.first_solved(solving, 2), [600, np.nan])
+    members = cycles([0, 100, 0], [0, 0, 99])
+    solving = measures.solve(measures.unsolved(6), members, 600, 10.0, members=3)
+    np.testing.assert_array_equal(search_programs.first_solved(solving, 2), [600 + 300, np.nan])
     # The third ones go on alone, with their own last episodes.
     solving = search_programs.alone(solving, np.array([2, 2]))
-    one_more = Cycles(np.array([[10.0, 10.0]]), np.array([[1.0, 1.0]]), None, {}, {})
-    solving = measures.solve(solving, one_more, np.array([700]), 10.0)
-    np.testing.assert_array_equal(search_programs.first_solved(solving, 2), [600, 700])
+    solving = measures.solve(solving, cycles([1], [1]), 900, 10.0)
+    np.testing.assert_array_equal(search_programs.first_solved(solving, 2), [900, 901])
 
 
 # Fitness
@@ -234,8 +208,8 @@ def task_and_agent(monkeypatch):
     settings = RunSettings(num_envs=2, agent=AgentSettings(hidden=(4,), rollout_length=2))
 
     def make(changed):
-        monkeypatch.setattr(population.registry, "make", lambda *_: changed)
-        return population.task_and_agent(settings)
+        monkeypatch.setattr(vmapped.registry, "make", lambda *_: changed)
+        return vmapped.task_and_agent(settings)
 
     return make
 

@@ -45,27 +45,49 @@ def finished_episodes(end: np.ndarray, returns: np.ndarray, steps_before: int) -
     return Episodes(env_steps, returns.reshape(-1)[entries].astype(np.float64))
 
 
-class EpisodeStatistics:
-    """The episodes of a run, and when their mean first reached a threshold."""
+def first_solved(recent: np.ndarray, episodes: Episodes, threshold: float) -> int | None:
+    """The environment step at which a run has solved its task, among those of some episodes.
 
-    def __init__(self, threshold: float | None, window: int = WINDOW):
+    It has at the end of the first episode at which the mean return of the last `WINDOW` episodes,
+    that one included, is at least the threshold. Runs and studies both mean this.
+
+    Args:
+      recent: returns of the last episodes before these [<= WINDOW]; NaN for those there were not.
+      episodes: what came next.
+      threshold: of the environment.
+
+    Returns:
+      None if it has not, or had too few episodes.
+    """
+    joined = np.concatenate([recent[-(WINDOW - 1) :], episodes.returns])
+    if len(joined) < WINDOW:
+        return None
+    means = np.lib.stride_tricks.sliding_window_view(joined, WINDOW).mean(axis=-1)
+    (reached,) = np.nonzero(means >= threshold)
+    # Windows end with the last ones of `episodes`, and are as many or fewer.
+    return int(episodes.env_steps[reached[0] - len(means)]) if reached.size else None
+
+
+def last_tenth(values: np.ndarray) -> np.ndarray:
+    """The end of a run [..., ceil(N / 10)] of what was measured at equal distances [..., N]."""
+    return values[..., values.shape[-1] - math.ceil(values.shape[-1] / 10) :]
+
+
+class EpisodeStatistics:
+    """The episodes of a run, and when they first solved its task."""
+
+    def __init__(self, threshold: float | None):
         self.solved_at: int | None = None
         self._threshold = threshold
-        self._window = window
         self._parts: list[Episodes] = []
         self._recent = np.zeros(0)
 
     def add(self, episodes: Episodes) -> None:
         """Appends episodes that ended after all before."""
         self._parts.append(episodes)
-        joined = np.concatenate([self._recent, episodes.returns])
-        if self.solved_at is None and self._threshold is not None and len(joined) >= self._window:
-            means = np.lib.stride_tricks.sliding_window_view(joined, self._window).mean(axis=-1)
-            (reached,) = np.nonzero(means >= self._threshold)
-            if reached.size:
-                # Window i ends with entry i + window - 1 of `joined`, whose end is of `episodes`.
-                self.solved_at = int(episodes.env_steps[reached[0] - len(means)])
-        self._recent = joined[-self._window :]
+        if self.solved_at is None and self._threshold is not None:
+            self.solved_at = first_solved(self._recent, episodes, self._threshold)
+        self._recent = np.concatenate([self._recent, episodes.returns])[-WINDOW:]
 
     @property
     def count(self) -> int:
@@ -74,7 +96,7 @@ class EpisodeStatistics:
 
     @property
     def last_mean(self) -> float | None:
-        """Mean return of the last `window` episodes, or of fewer if there are no more."""
+        """Mean return of the last `WINDOW` episodes, or of fewer if there are no more."""
         return float(self._recent.mean()) if self._recent.size else None
 
     def means_at(self, env_steps: np.ndarray) -> np.ndarray:
@@ -130,7 +152,7 @@ class RewardStatistics:
     def last_mean(self) -> float | None:
         """Mean reward a step over the last tenth of the cycles, rounded up to whole ones."""
         cycles = self.cycles
-        return float(cycles[-math.ceil(len(cycles) / 10) :].mean()) if len(cycles) else None
+        return float(last_tenth(cycles).mean()) if len(cycles) else None
 
 
 Scalars = Mapping[str, float | None]

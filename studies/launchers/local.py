@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selftuning.studies.launchers import (
+from selftuning.studies.launchers.jobs import (
     Done,
     Event,
     Job,

@@ -19,7 +19,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from selftuning.configs.errors import ConfigError, not_allowed
-from selftuning.studies.launchers import Done, Event, Job, Launcher, Told, Work, failed
+from selftuning.studies.launchers.jobs import Done, Event, Job, Launcher, Told, Work, failed
 from selftuning.training import host_devices, provenance
 
 _RETRIES = 10  # of a task whose worker is lost; one that always kills its worker ends some day

@@ -22,10 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from selftuning.configs.searches import Fitness
-from selftuning.studies import measures, population
+from selftuning.studies import measures, vmapped
 from selftuning.studies.measures import Cycles, Values
 from selftuning.studies.plan import Run, Unit
-from selftuning.studies.programs import Program, all_finite, columns_of, judge_in_graph
+from selftuning.studies.programs import Program, all_finite, columns_of, judge_in_graph, step_of
 from selftuning.studies.searches import ranges, search_plan
 from selftuning.studies.searches import stages as search_stages
 from selftuning.studies.searches.fitness import fitness_of
@@ -39,8 +39,7 @@ class Trial(NamedTuple):
     """Trials side by side and their last episodes (see `measures.Solving`), leaves [R, ...]."""
 
     train: TrainState
-    total: np.ndarray
-    episodes: np.ndarray
+    recent: np.ndarray
 
 
 class State(NamedTuple):
@@ -74,17 +73,17 @@ def make(unit: Unit) -> Program:
       ConfigError: if the environment cannot be stepped in-graph, or what is tuned not be searched.
     """
     settings, spaces = search_stages.prepared(unit.settings)
-    task, agent = population.task_and_agent(settings)
+    task, agent = vmapped.task_and_agent(settings)
     search, stages = search_plan.of_study(unit.kind, settings, unit.search)
     fitness = fitness_of(task, agent)
     searched, interval = stages[0].cycles, stages[0].interval
     ends = search_plan.points_of(stages, unit.points)
-    begins, size = [0, *ends[:-1]], population.steps_per_cycle(settings)
+    begins, size = [0, *ends[:-1]], vmapped.steps_per_cycle(settings)
     longest = max(end - begin for begin, end in zip(begins, ends, strict=True))
     init, cycle = graph_cycle(task, agent, settings)
     judge = judge_in_graph(unit, agent, len(ends))
     finite = jax.jit(jax.vmap(lambda state: all_finite(agent.params(state))))
-    life = search_plan.life(settings, search, population.cycles_for(settings, settings.steps))
+    life = search_plan.life(settings, search, vmapped.cycles_for(settings))
     space = {}
     for name in sorted(spaces):
         low, high = map(float, ranges.ends(spaces[name]))
@@ -96,17 +95,16 @@ def make(unit: Unit) -> Program:
     def begin_trials(keys, numbers, positions):
         """A trial is the run of a key that its search and its number make."""
         at = {name: ranges.at(spaces[name], positions[:, d]) for d, name in enumerate(space)}
-        starts = population.start_values(settings, unit.size) | at
+        starts = vmapped.start_values(settings, [{}] * unit.size) | at
         fold = jax.random.fold_in
         return jax.vmap(init)(jax.vmap(lambda k, n: fold(fold(k, 4), n))(keys, numbers), starts)
 
-    def step(train, _):
-        train, metrics = jax.vmap(cycle, (0, None))(train, None)
-        return train, jax.vmap(measures.summed)(metrics)
+    threshold = task.spec.reward_threshold
+    step = step_of(cycle, threshold)
 
     def fresh(keys: np.ndarray) -> Trial:
         train = begin_trials(keys, searches.numbers, searches.positions.astype(np.float32))
-        return Trial(train, *measures.unsolved(unit.size)[:2])
+        return Trial(train, measures.unsolved(unit.size).recent)
 
     def begin(runs: Sequence[Run]) -> State:
         seeds, keys = seeds_of(runs, unit.size)
@@ -122,14 +120,11 @@ def make(unit: Unit) -> Program:
             look = (now // interval + 1) * interval if now < searched else sys.maxsize
             until = min(ends[point], look)
             trial = state.running
-            train, chunk = advance_all(population.sharded(trial.train), now, until - now)
-            row: Cycles = jax.tree.map(lambda *x: np.concatenate(x), *chunk)
-            solving = measures.Solving(trial.total, trial.episodes, state.solved_at)
-            steps = np.arange(now + 1, until + 1) * size
-            *last, at = measures.solve(solving, row, steps, task.spec.reward_threshold)
-            state = _counted(
-                state._replace(running=Trial(train, *last), solved_at=at), row, fitness
-            )
+            train, row = advance_all(vmapped.sharded(trial.train), now, until - now)
+            solving = measures.Solving(trial.recent, state.solved_at)
+            solving = measures.solve(solving, row, now * size, threshold)
+            running = Trial(train, solving.recent)
+            state = _counted(state._replace(running=running, solved_at=solving.at), row, fitness)
             if until == look:
                 state = _scored(state, until // interval)
                 turn = searches.turn(state.seeds, state.scores[:, : until // interval])
@@ -140,15 +135,15 @@ def make(unit: Unit) -> Program:
         values = measures.measured(
             jax.tree.map(lambda *x: np.concatenate(x), *rows),
             steps=now * size,
-            solving=measures.Solving(*state.running[1:], state.solved_at),
+            solving=measures.Solving(state.running.recent, state.solved_at),
             greedy=judge(agents, state.keys, point),
             finite=np.asarray(finite(agents), np.float64),
         )
         return state, values | {ALL: values["return"]}
 
     def shapes(_point: int) -> State:
-        total, episodes, unsolved = measures.unsolved(unit.size)
-        trial, nothing = Trial(train_shapes, total, episodes), np.zeros(unit.size)
+        recent, unsolved = measures.unsolved(unit.size)
+        trial, nothing = Trial(train_shapes, recent), np.zeros(unit.size)
         scores = np.full((unit.size, course.intervals), np.nan)
         seeds, keys = np.zeros(unit.size, int), np.zeros((unit.size, 2), np.uint32)
         return State(trial, trial, unsolved, scores, nothing, nothing, seeds, keys)
@@ -159,7 +154,7 @@ def make(unit: Unit) -> Program:
         jax.ShapeDtypeStruct((unit.size,), jnp.int32),
         jax.ShapeDtypeStruct((unit.size, len(space)), float),
     )
-    advance_all = population.compile_steps(step, train_shapes, longest)
+    advance_all = vmapped.compile_steps(step, train_shapes, longest)
     return Program(len(ends), begin, advance, shapes, (*columns_of(step, train_shapes), ALL))
 
 

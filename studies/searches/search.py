@@ -8,6 +8,7 @@ one vmapped program. Everything is chosen by what training showed before.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -71,6 +72,7 @@ def make_search(
     vmapped, so that members are compared only when it is true.
     """
     begin, cycle = graph_cycle(task, agent, settings)
+    summed = partial(measures.summed, ends=task.spec.reward_threshold is not None)
 
     def init(key, member_keys, starts):
         nothing = jnp.zeros(len(member_keys))
@@ -80,7 +82,7 @@ def make_search(
 
     def update(state, due):
         members, metrics = jax.vmap(cycle, (0, None))(state.members, None)
-        cycles: Cycles = jax.vmap(measures.summed)(metrics)
+        cycles: Cycles = jax.vmap(summed)(metrics)
         best, itself = state.best, jnp.arange(len(state.score))
         if search.fitness == "return":
             more, terms = cycles.total, cycles.episodes

@@ -12,7 +12,7 @@ from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Kind
-from selftuning.studies import population
+from selftuning.studies import vmapped
 
 _INTERVALS = 10  # in the life of a member of a study, at least
 
@@ -63,11 +63,11 @@ def of_study(
     Raises:
       ConfigError: if there are too few steps for it.
     """
-    cycles = population.cycles_for(settings, settings.steps)
+    cycles = vmapped.cycles_for(settings)
     makers = {"random_search": of_random_search, "pbt": of_population, "optuna": of_trials}
     lives = {"random_search": life, "pbt": life_in_population, "optuna": life}
     tenth = lives[kind](settings, search, cycles) // _INTERVALS
-    steps = max(1, tenth * population.steps_per_cycle(settings))
+    steps = max(1, tenth * vmapped.steps_per_cycle(settings))
     search = replace(search, interval=min(search.interval, steps))
     if kind != "pbt":
         search = replace(search, exploit=False)
@@ -151,7 +151,7 @@ def life_in_population(settings: RunSettings, search: SearchSettings, cycles: in
 
 def interval_cycles(settings: RunSettings, search: SearchSettings) -> int:
     """Cycles between two comparisons of members."""
-    return max(1, round(search.interval / population.steps_per_cycle(settings)))
+    return max(1, round(search.interval / vmapped.steps_per_cycle(settings)))
 
 
 def cycle_numbers(stages: Sequence[Stage]) -> np.ndarray:
@@ -192,6 +192,6 @@ def stage_at(stages: Sequence[Stage], cycle: int) -> int:
 
 
 def _too_few(settings: RunSettings, search: SearchSettings, cycles: int) -> ConfigError:
-    least = cycles * population.steps_per_cycle(settings)
+    least = cycles * vmapped.steps_per_cycle(settings)
     allowed = f"at least {least} for a search with {search.members} members"
     return not_allowed("steps", settings.steps, allowed)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from selftuning.agents.self_tuning import SelfTuningAgent
-from selftuning.studies import measures, population
+from selftuning.studies import measures, vmapped
 from selftuning.studies.measures import Cycles, Solving, Values
 from selftuning.studies.plan import Run, Unit
 from selftuning.studies.programs import Program, all_finite, judge_in_graph
@@ -23,7 +23,7 @@ from selftuning.studies.searches import search_plan
 from selftuning.studies.searches import stages as search_stages
 from selftuning.studies.searches import values as search_values
 from selftuning.studies.searches.fitness import fitness_of
-from selftuning.studies.searches.search import Row, SearchState
+from selftuning.studies.searches.search import SearchState
 
 
 class State(NamedTuple):
@@ -61,7 +61,8 @@ def make(unit: Unit) -> Program:
       ConfigError: if the environment cannot be stepped in-graph, or what is tuned not be searched.
     """
     settings, ranges = search_stages.prepared(unit.settings)
-    task, agent = population.task_and_agent(settings)
+    task, agent = vmapped.task_and_agent(settings)
+    threshold = task.spec.reward_threshold
     search, stages = search_plan.of_study(unit.kind, settings, unit.search)
     search = replace(search, fitness=fitness_of(task, agent))
     ends = search_plan.points_of(stages, unit.points)
@@ -70,23 +71,23 @@ def make(unit: Unit) -> Program:
     every = [part for point in parts for part in point]
     chunks = [max(p.cycles for p in every if p.stage == n) for n in range(len(stages))]
     engine = search_stages.make(settings, search, ranges, unit.size, stages, chunks)
-    spent = search_plan.cycle_numbers(stages) * population.steps_per_cycle(settings)
+    spent = search_plan.cycle_numbers(stages) * vmapped.steps_per_cycle(settings)
     judge, best_of = judge_in_graph(unit, agent, len(ends)), jax.jit(_best_of(agent))
 
     def begin(runs: Sequence[Run]) -> State:
         seeds, keys = seeds_of(runs, unit.size)
-        starts = search_stages.start_members(settings, seeds, search.members, ranges)
+        starts = search_stages.start_members(settings, seeds, search.members, ranges, unit.members)
         members = measures.unsolved(unit.size * search.members)
         return State(engine.begin(seeds, starts), members, keys)
 
     def advance(state: State, point: int) -> tuple[State, Values]:
         rows, cycle = [], begins[point]
         for part in parts[point]:
-            searches, chunk = engine.advance(state.searches, part.stage, part.first, part.cycles)
-            row: Row = jax.tree.map(lambda *x: np.concatenate(x), *chunk)
-            steps = spent[cycle : cycle + part.cycles]
-            members = side_by_side(row.cycles)
-            solving = measures.solve(state.solving, members, steps, task.spec.reward_threshold)
+            searches, row = engine.advance(state.searches, part.stage, part.first, part.cycles)
+            before = spent[cycle - 1] if cycle else 0
+            beside = stages[part.stage].members
+            ends = side_by_side(row.cycles)
+            solving = measures.solve(state.solving, ends, before, threshold, beside)
             state = state._replace(searches=searches, solving=solving)
             if part.last:
                 best = np.asarray(state.searches.best)
@@ -136,9 +137,9 @@ def _best_of(agent: SelfTuningAgent):
 
 
 def side_by_side(cycles: Cycles) -> Cycles:
-    """Episodes of members [N, R, P] as those of runs [N, R * P]."""
-    total, episodes = (x.reshape(len(x), -1) for x in (cycles.total, cycles.episodes))
-    return cycles._replace(total=total, episodes=episodes)
+    """Ends of episodes of members [N, R, P, S, B] as those of runs [N, R * P, S, B]."""
+    ends = (x.reshape(len(x), -1, *x.shape[3:]) for x in cycles.ends)
+    return cycles._replace(ends=tuple(ends))
 
 
 def alone(solving: Solving, best: np.ndarray) -> Solving:
@@ -146,7 +147,7 @@ def alone(solving: Solving, best: np.ndarray) -> Solving:
     searches = len(best)
     rows = np.arange(searches) * (len(solving.at) // searches) + np.maximum(best, 0)
     first = first_solved(solving, searches)
-    return Solving(solving.total[rows], solving.episodes[rows], first)
+    return Solving(solving.recent[rows], first)
 
 
 def first_solved(solving: Solving, searches: int) -> np.ndarray:
