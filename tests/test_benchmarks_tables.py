@@ -56,7 +56,7 @@ def test_drift_is_the_median_at_the_end():
         {
             "method": ["kl"] * 6,
             "point": [0, 1] * 3,
-            **dict.fromkeys(signals.TUNED, [0.0, 1.0, 0.0, 2.0, 0.0, 9.0]),
+            **{key: [0.0, 1.0, 0.0, 2.0, 0.0, 9.0] for key in signals.TUNED},
         }
     )
     assert signals.drift(frame) == {"kl": dict.fromkeys(signals.TUNED, 2.0)}
