@@ -129,7 +129,7 @@ def test_optuna_goes_on_with_its_best_trial(walks):
     end, settings = walk.at(walk.program.points), walk.unit.settings
     search, stages = search_plan.of_study("optuna", settings, walk.unit.search)
     interval, period = stages[0].interval, settings.tuning.period
-    cycles = population.cycles_for(settings, settings.steps)
+    cycles = vmapped.cycles_for(settings)
     life = search_plan.life(settings, search, cycles) // interval
     searches = Searches(course_of({"any": (0, 1)}, search.members, life, end.scores.shape[1]))
     alone = []
