@@ -40,12 +40,12 @@ def kept(summary: dict[str, Any]) -> dict[str, Any]:
         for name, method in summary["methods"].items()
     }
     origin = {"command": summary["origin"]["command"], "code": summary["origin"]["code"]}
-    return {**origin, **{key: summary[key] for key in _KEPT}, "methods": methods}
+    return {**origin, **{key: summary[key] for key in _KEPT}, "table": methods}
 
 
 def table(result: dict[str, Any]) -> str:
     """The methods of a study in Markdown: means with their intervals."""
-    lines = [_HEAD, ("---",) * len(_HEAD), *map(_row, result["methods"].values())]
+    lines = [_HEAD, ("---",) * len(_HEAD), *map(_row, result["table"].values())]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -71,7 +71,7 @@ def render(text: str) -> str:
     def rendered(match: re.Match[str]) -> str:
         path = RESULTS / f"{match[2]}.json"
         result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if "methods" not in result:  # measured by something else than a study
+        if "table" not in result:  # measured by something else than a study
             return match[0]
         return f"{match[1]}\n{table(result)}\n{match[3]}"
 

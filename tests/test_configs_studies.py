@@ -153,11 +153,53 @@ def test_the_outer_values_are_a_start_of_their_own():
     assert studies.run_settings(settings, "outer").tuning.method == "none"
 
 
+def searching(tmp_path, kind="pbt", **changes):
+    """A study with a search that begins with four starts."""
+    method = {"of": kind, "starts": {"gamma": [0.5, 0.9], "lambda": [0.7, 0.8]}, **changes}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"methods": {"mine": method, "bmg": None}}))
+    settings = study("--config", str(path), "--start", "gamma=0.8").settings
+    studies.check(settings)
+    return settings
+
+
+def test_a_search_can_have_a_budget_and_starts_of_its_own(tmp_path):
+    settings = searching(tmp_path, search={"members": 4, "budget": "member"})
+    assert studies.search_settings(settings, "mine") == dataclasses.replace(
+        settings.search, members=4, budget="member"
+    )
+    assert studies.search_settings(settings, "bmg") == settings.search
+    starts = studies.member_starts(settings, "mine")
+    assert [tuple(start.values()) for start in starts] == [
+        (0.5, 0.7),
+        (0.5, 0.8),
+        (0.9, 0.7),
+        (0.9, 0.8),
+    ]
+    assert studies.starts(settings, "mine") == [{}]
+    assert studies.member_starts(settings, "bmg") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"methods.mine.starts: 4 is not allowed; it must be 8 starts, one for each member"),
+        ({"search": {"members": 1}}, r"members: 1 is not allowed"),
+        ({"search": {"member": 4}}, r"methods.mine.search"),
+        ({"kind": "optuna", "search": {"members": 4}}, r"methods.mine.starts: 4 .* none: Optuna"),
+        ({"starts": {"foo": [1.0]}}, r"start: foo=1 of mine is not allowed"),
+    ],
+)
+def test_searches_that_are_not_allowed_say_so(changes, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        searching(tmp_path, **changes)
+
+
 MISTAKES = {
     "--methods foo": "methods: 'foo' is not allowed; it must be some of none, outer",
     "--methods mg,mg": "methods: mg is there twice",
     "--methods ,": "number of methods: 0 is not allowed",
-    "--preset x": "preset: 'x' is not allowed; it must be cartpole-quick |",
+    "--preset x": "preset: 'x' is not allowed; it must be backends |",
     "--start gamma": "--start: 'gamma' is not of the form NAME=VALUE,VALUE,...",
     "--start gamma=a,1": "--start: 'gamma=a,1': not all of its values are numbers",
     "--start gamma=0.5 --start gamma=0.7": "--start gamma: said twice; separate its values",

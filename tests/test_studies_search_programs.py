@@ -1,5 +1,6 @@
 """Searches as units of a study: what is told of them, and that stopping them changes nothing."""
 
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -122,6 +123,16 @@ def test_seeds_differ_and_do_not_depend_on_who_is_beside(walk):
     for name, x in values.items():
         np.testing.assert_array_equal(x, np.repeat(walk.values[0][name][1:], 2), err_msg=name)
     assert (walk.column("gamma")[-1] != np.roll(walk.column("gamma")[-1], 1)).all()
+
+
+def test_members_begin_where_a_method_says():
+    unit = unit_of("random_search")
+    starts = ({"gamma": 0.3}, {"gamma": 0.4}, {"gamma": 0.45})
+    program = execute.make(replace(unit, members=starts))
+    state = program.begin(unit.runs)
+    values = state.searches.members.agent.learner.values.fixed
+    np.testing.assert_allclose(values["gamma"], [[0.3, 0.4, 0.45]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(values["lambda"], unit.settings.in_use["lambda"].start, rtol=1e-6)
 
 
 def test_optuna_goes_on_with_its_best_trial(walks):
