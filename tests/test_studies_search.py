@@ -241,7 +241,9 @@ def test_without_exploit_members_are_fixed_runs(trained):
     settings = replace(CARTPOLE, tuning=replace(CARTPOLE.tuning, method="none"))
     init, cycle = graph_cycle(*vmapped.task_and_agent(settings), settings)
     keys = jnp.stack([jax.random.PRNGKey(n) for n in stages.member_seeds([3, 5], 4)])
-    state = vmapped.sharded(jax.vmap(init)(keys, vmapped.start_values(settings, starts * 2)))
+    state = vmapped.sharded(
+        jax.jit(jax.vmap(init))(keys, vmapped.start_values(settings, starts * 2))
+    )
     number = vmapped.cycles_for(settings)
     step = programs.step_of(cycle, 475.0)
     _, runs = vmapped.compile_steps(step, state, number)(state, 0, number)
