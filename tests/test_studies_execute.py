@@ -12,8 +12,8 @@ from selftuning.configs import studies
 from selftuning.envs import registry
 from selftuning.studies import execute, measures, plan, vmapped
 from selftuning.studies.measures import Cycles
-from selftuning.training import loop
 from selftuning.training.metrics import EpisodeStatistics, finished_episodes
+from selftuning.training.run import train
 from selftuning.training.runner import make_runner
 from tests.small_studies import small
 
@@ -192,7 +192,7 @@ def test_runs_and_studies_agree_on_when_a_task_was_solved(seed, cuts):
     assert np.isnan(never.at[0])
 
 
-def test_a_run_and_a_study_of_that_run_solve_it_at_the_same_step(tmp_path, monkeypatch):
+def test_a_run_and_a_study_of_that_run_solve_it_at_the_same_step(monkeypatch):
     make = registry.make
 
     def easier(*arguments, **keywords):
@@ -205,7 +205,7 @@ def test_a_run_and_a_study_of_that_run_solve_it_at_the_same_step(tmp_path, monke
     (run,) = unit.runs
     settings = replace(studies.started(unit.settings, run.start), seed=run.seed)
     console = Console(file=io.StringIO())
-    summary = loop.train(settings, tmp_path / "run", console).summary
+    summary = train(settings, console, keep=False).summary
     assert 1000 < summary["solved_at_env_steps"] < 6000
     assert solved[-1, 0] == summary["solved_at_env_steps"]
 
