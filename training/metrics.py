@@ -111,7 +111,7 @@ class EpisodeStatistics:
         episodes = self.all
         sums = np.concatenate([[0.0], np.cumsum(episodes.returns)])
         until = np.searchsorted(episodes.env_steps, env_steps, side="right")
-        since = np.maximum(until - self._window, 0)
+        since = np.maximum(until - WINDOW, 0)
         count = until - since
         total = sums[until] - sums[since]
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
