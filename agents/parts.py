@@ -12,7 +12,7 @@ import optax
 from selftuning.agents import actor_critic, contexts, q_lambda, scales
 from selftuning.agents.algorithm import Algorithm
 from selftuning.configs import extensions
-from selftuning.configs.settings import Algorithm as AlgorithmName
+from selftuning.configs.hyperparameters import Algorithm as AlgorithmName
 from selftuning.configs.settings import InnerOptimizer, RunSettings, TuningSettings
 from selftuning.metagrad import (
     constraints,

@@ -80,7 +80,11 @@ class Definition:
         return self.default.outer is not None
 
 
-_RETURNS, _LOSS, _OFF_POLICY = ("actor_critic", "q_lambda"), ("actor_critic",), ("vtrace",)
+# What is in use follows from who reads it, so that algorithms are named here.
+Algorithm = Literal["actor_critic", "q_lambda"]
+_RETURNS: tuple[Algorithm, ...] = ("actor_critic", "q_lambda")
+_LOSS: tuple[Algorithm, ...] = ("actor_critic",)
+_OFF_POLICY = ("vtrace",)
 
 _BUILT_IN = (
     Definition(

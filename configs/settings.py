@@ -12,13 +12,13 @@ from typing import Literal
 from selftuning.configs.hyperparameters import (
     ANY_OPTIMIZER,
     BUILT_IN,
+    Algorithm,
     Hyperparameter,
     default_hyperparameters,
 )
 
 Backend = Literal["auto", "jax", "host"]
 Method = Literal["none", "mg", "bmg"]
-Algorithm = Literal["actor_critic", "q_lambda"]
 InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated"]
 MetaOptimizer = Literal["adam", "ogd", "ao_ftrl", "omega"]
 WandbMode = Literal["off", "offline", "online"]  # of no influence on a run, and in no settings

@@ -8,8 +8,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from selftuning.configs import extensions
 from selftuning.configs.errors import ConfigError, not_allowed, require
-from selftuning.configs.hyperparameters import BUILT_IN, Definition, Hyperparameter
-from selftuning.configs.settings import AgentSettings, Algorithm, InnerOptimizer, RunSettings
+from selftuning.configs.hyperparameters import (
+    BUILT_IN,
+    Algorithm,
+    Definition,
+    Hyperparameter,
+)
+from selftuning.configs.settings import AgentSettings, InnerOptimizer, RunSettings
 
 # Whole numbers, both ends included; others start at 1. The upper ends are far above use: they turn
 # a slip of the keyboard into a message where there would be an exhausted memory.
