@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from selftuning.benchmarks.two_colors import published, series
@@ -19,6 +18,7 @@ from selftuning.benchmarks.two_colors.rows import (
 )
 from selftuning.configs import files, studies
 from selftuning.studies.answers import FEW
+from selftuning.training.metrics import last_tenth
 
 RECOVERED = 0.5  # of the ceiling
 
@@ -64,7 +64,7 @@ def describe(row: Row, study: Study) -> dict[str, Any]:
         "mean": mean._asdict(),
         "sd": float(means.std(ddof=1)) if len(means) > 1 else None,
         "mean_total_reward": mean.value * row.env_steps,
-        "last_tenth": mean_interval(_last_tenth(row.reward))._asdict(),
+        "last_tenth": mean_interval(last_tenth(row.reward).mean(-1))._asdict(),
         "share_of_ceiling": mean.value / study.ceiling,
         "ratio_to_baseline": None if ratio is None else ratio._asdict(),
         "recovery": _recovery(row, study),
@@ -77,10 +77,6 @@ def to_baseline(row: Row, study: Study):
     """Ratio of means with its interval; None for the baseline itself, or where there is none."""
     best = baseline(study.rows)
     return None if best is None or best is row else ratio_interval(row.means, best.means)
-
-
-def _last_tenth(values: np.ndarray) -> np.ndarray:
-    return values[:, -math.ceil(values.shape[-1] / 10) :].mean(-1)
 
 
 def _recovery(row: Row, study: Study) -> dict[str, Any] | None:
@@ -107,7 +103,7 @@ def hyperparameter(row: Row) -> dict[str, Any]:
     tuned = row.tuned[~row.diverged]
     if tuned.size:
         first = float(tuned[:, : math.ceil(tuned.shape[-1] / 10)].mean())
-        about |= {"first_tenth": first, "last_tenth": float(_last_tenth(tuned).mean())}
+        about |= {"first_tenth": first, "last_tenth": float(last_tenth(tuned).mean(-1).mean())}
     return about
 
 
