@@ -44,14 +44,7 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
     animation: list[tuple[str, str]] = []
     # First, since an environment that cannot be drawn is an error.
     with closing(evaluation.drawable(settings.env)) if video else nullcontext() as env:
-        result = evaluation.evaluate(
-            settings.env,
-            task.spec.backend,
-            agent.functions,
-            agent.params,
-            settings.eval_episodes,
-            settings.seed,
-        )
+        result = agent.evaluate(settings.eval_episodes, seed=settings.seed)
         if env is not None:
             animation = [_animation(run, env, agent, settings.seed, result)]
     output = run_directory.next_free(run, "eval", ".json")
