@@ -179,6 +179,11 @@ class RunSettings:
     tuning: TuningSettings = TuningSettings()
 
     @property
+    def steps_per_cycle(self) -> int:
+        """Environment steps of all environments between two updates of the hyperparameters."""
+        return self.tuning.period * self.agent.rollout_length * self.num_envs
+
+    @property
     def in_loss(self) -> tuple[str, ...]:
         """The hyperparameters that the loss or the behaviour reads, those of extensions too."""
         added = (name for name in self.hyperparameters if name not in BUILT_IN)

@@ -176,7 +176,7 @@ def sizes(units: Sequence[Unit]) -> Mapping[str, Size]:
     """What each method asks for, before anything runs."""
     result: dict[str, Size] = {}
     for unit in units:
-        cycle = vmapped.steps_per_cycle(unit.settings)
+        cycle = unit.settings.steps_per_cycle
         cycles = vmapped.cycles_for(unit.settings)
         if unit.kind == "runs":
             found = points_of(cycles, unit.points)

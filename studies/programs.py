@@ -24,7 +24,7 @@ from selftuning.studies import measures, plan, vmapped
 from selftuning.studies.measures import Cycles, Values
 from selftuning.studies.plan import Points, Run, Unit
 from selftuning.training import evaluation
-from selftuning.training.runner import CycleMetrics, graph_cycle, make_runner
+from selftuning.training.runner import CycleMetrics, all_finite, graph_cycle, make_runner
 
 
 class Program(NamedTuple):
@@ -54,7 +54,7 @@ def runs_in_graph(unit: Unit) -> Program:
     settings, size = unit.settings, unit.size
     task, agent = vmapped.task_and_agent(settings)
     init, cycle = graph_cycle(task, agent, settings)
-    points, cycle_steps = points_of(unit), vmapped.steps_per_cycle(settings)
+    points, cycle_steps = points_of(unit), settings.steps_per_cycle
 
     threshold = task.spec.reward_threshold
     step = step_of(cycle, threshold)
@@ -201,8 +201,3 @@ def judge_in_graph(
 def _folded(keys: jax.Array, point: int) -> jax.Array:
     """Keys [R, 2] of an evaluation, which are none of training's."""
     return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 1), point))(keys)
-
-
-def all_finite(params: Any) -> jax.Array:
-    """Whether no parameter is NaN or infinite, []."""
-    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(params)]).all()

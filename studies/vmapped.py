@@ -37,14 +37,9 @@ def task_and_agent(settings: RunSettings) -> tuple[GraphTask, SelfTuningAgent]:
     return task, self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
 
 
-def steps_per_cycle(settings: RunSettings) -> int:
-    """Environment steps of all environments of a run between two meta-steps."""
-    return settings.tuning.period * settings.agent.rollout_length * settings.num_envs
-
-
 def cycles_for(settings: RunSettings) -> int:
     """Cycles of a run that hold at least the environment steps of its settings."""
-    return math.ceil(settings.steps / steps_per_cycle(settings))
+    return math.ceil(settings.steps / settings.steps_per_cycle)
 
 
 def start_values(settings: RunSettings, starts: Sequence[Start]) -> dict[str, jax.Array]:

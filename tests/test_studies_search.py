@@ -27,7 +27,7 @@ NEAR_ONE = Range(0.5, 0.999, "unit")
 ODDS = Range(0.01, 0.99, "unit")
 LINEAR = Range(-3.0, 1.0, "linear")
 CARTPOLE = replace(presets.for_env("CartPole-v1"), steps=12_000)
-SIZE = vmapped.steps_per_cycle(CARTPOLE)
+SIZE = CARTPOLE.steps_per_cycle
 GOOD, BAD = 3e-2, 1e-6
 
 
@@ -312,7 +312,7 @@ def test_copies_take_over_the_hyperparameters_of_their_source(trained):
 def test_the_best_goes_on_with_what_is_left_of_the_steps_of_one_run(bandit):
     cycles = vmapped.cycles_for(bandit)
     ranges = {"learning_rate": Range(BAD, 0.1, "log")}
-    interval = 10 * vmapped.steps_per_cycle(bandit)
+    interval = 10 * bandit.steps_per_cycle
     config = SearchSettings(members=4, budget="run", interval=interval, exploit=False)
     found = whole(bandit, [0, 1], config, ranges, (), "random_search")
     first = cycles // 8

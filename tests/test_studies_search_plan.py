@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from selftuning.configs import presets
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.searches import SearchSettings
-from selftuning.studies import plan, vmapped
+from selftuning.studies import plan
 from selftuning.studies.searches import search_plan
 from selftuning.studies.searches.search_plan import Part, Stage
 from tests.small_studies import small
 
 CARTPOLE = presets.for_env("CartPole-v1")
-SIZE = vmapped.steps_per_cycle(CARTPOLE)
+SIZE = CARTPOLE.steps_per_cycle
 KINDS = ("random_search", "pbt", "optuna")
 
 kinds = st.sampled_from(KINDS)

@@ -82,7 +82,7 @@ def test_a_search_that_was_stopped_at_any_point_ends_the_same(walk):
 
 def test_steps_are_those_of_all_members_and_no_more_than_those_of_a_run(walk):
     steps = walk.column("env_steps")
-    size = vmapped.steps_per_cycle(walk.unit.settings)
+    size = walk.unit.settings.steps_per_cycle
     sizes = plan.sizes([walk.unit])[walk.unit.method]
     assert steps[-1].sum() == sizes.env_steps
     assert (steps[-1] <= -(-2400 // size) * size).all()

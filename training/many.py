@@ -130,7 +130,7 @@ def train(
     begun = time.perf_counter()
     functions = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     init, cycle = graph_cycle(task, functions, settings)
-    steps_per_cycle = settings.tuning.period * settings.agent.rollout_length * task.num_envs
+    steps_per_cycle = settings.steps_per_cycle
     cycles, chunks = loop.plan(settings.steps, steps_per_cycle)
 
     def run(states):

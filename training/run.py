@@ -35,7 +35,7 @@ from selftuning.training.evaluation import Evaluation
 from selftuning.training.metrics import Episodes, Log
 from selftuning.training.progress import Snapshot, make_progress
 from selftuning.training.recorder import Recorder
-from selftuning.training.runner import Runner, make_runner
+from selftuning.training.runner import Runner, all_finite, make_runner
 
 Callback = Callable[[Snapshot], object]
 
@@ -259,11 +259,6 @@ def summary_of(
         "eval_reward_per_step": result and result.reward_per_step,
         "solved_at_env_steps": recorder.episodes.solved_at,
         "hyperparameters": recorder.hyperparameters(functions.hyperparameters(state)),
-        "diverged": not all_finite(functions.params(state)),
+        "diverged": not bool(all_finite(functions.params(state))),
         "backend": spec.backend,
     }
-
-
-def all_finite(params: Any) -> bool:
-    """Whether no number is NaN or infinite."""
-    return all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(params))

@@ -92,12 +92,10 @@ def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Ru
     Raises:
       ConfigError: if there are not so many devices.
     """
-    period, length = settings.tuning.period, settings.agent.rollout_length
-    steps_per_cycle = period * length * settings.num_envs
     where = parallel.placement(settings)
     make = _in_graph if isinstance(task, GraphTask) else _host
     init, compile_cycles = make(task, agent, settings, where)  # type: ignore[arg-type]
-    return Runner(steps_per_cycle, init, compile_cycles, isinstance(task, GraphTask))
+    return Runner(settings.steps_per_cycle, init, compile_cycles, isinstance(task, GraphTask))
 
 
 def _in_graph(
@@ -244,6 +242,11 @@ def _of_all_processes(metrics: CycleMetrics) -> CycleMetrics:
     end, returns = parallel.gathered((metrics.episode_end, metrics.episode_return), axis=2)
     reward = parallel.gathered(metrics.reward[:, None], axis=1).mean(1)
     return metrics._replace(episode_end=end, episode_return=returns, reward=reward)
+
+
+def all_finite(params: Any) -> jax.Array:
+    """Whether no parameter is NaN or infinite, []."""
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(params)]).all()
 
 
 def _stack(rows: list[Any]) -> Any:

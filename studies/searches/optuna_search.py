@@ -25,14 +25,14 @@ from selftuning.configs.searches import Fitness
 from selftuning.studies import measures, vmapped
 from selftuning.studies.measures import Cycles, Values
 from selftuning.studies.plan import Run, Unit
-from selftuning.studies.programs import Program, all_finite, columns_of, judge_in_graph, step_of
+from selftuning.studies.programs import Program, columns_of, judge_in_graph, step_of
 from selftuning.studies.searches import ranges, search_plan
 from selftuning.studies.searches import stages as search_stages
 from selftuning.studies.searches.fitness import fitness_of
 from selftuning.studies.searches.optuna_trials import Searches, Turn, course_of
 from selftuning.studies.searches.search_programs import seeds_of
 from selftuning.studies.searches.values import ALL, mean
-from selftuning.training.runner import TrainState, graph_cycle
+from selftuning.training.runner import TrainState, all_finite, graph_cycle
 
 
 class Trial(NamedTuple):
@@ -78,7 +78,7 @@ def make(unit: Unit) -> Program:
     fitness = fitness_of(task, agent)
     searched, interval = stages[0].cycles, stages[0].interval
     ends = search_plan.points_of(stages, unit.points)
-    begins, size = [0, *ends[:-1]], vmapped.steps_per_cycle(settings)
+    begins, size = [0, *ends[:-1]], settings.steps_per_cycle
     longest = max(end - begin for begin, end in zip(begins, ends, strict=True))
     init, cycle = graph_cycle(task, agent, settings)
     judge = judge_in_graph(unit, agent, len(ends))

@@ -67,7 +67,7 @@ def of_study(
     makers = {"random_search": of_random_search, "pbt": of_population, "optuna": of_trials}
     lives = {"random_search": life, "pbt": life_in_population, "optuna": life}
     tenth = lives[kind](settings, search, cycles) // _INTERVALS
-    steps = max(1, tenth * vmapped.steps_per_cycle(settings))
+    steps = max(1, tenth * settings.steps_per_cycle)
     search = replace(search, interval=min(search.interval, steps))
     if kind != "pbt":
         search = replace(search, exploit=False)
@@ -151,7 +151,7 @@ def life_in_population(settings: RunSettings, search: SearchSettings, cycles: in
 
 def interval_cycles(settings: RunSettings, search: SearchSettings) -> int:
     """Cycles between two comparisons of members."""
-    return max(1, round(search.interval / vmapped.steps_per_cycle(settings)))
+    return max(1, round(search.interval / settings.steps_per_cycle))
 
 
 def cycle_numbers(stages: Sequence[Stage]) -> np.ndarray:
@@ -192,6 +192,6 @@ def stage_at(stages: Sequence[Stage], cycle: int) -> int:
 
 
 def _too_few(settings: RunSettings, search: SearchSettings, cycles: int) -> ConfigError:
-    least = cycles * vmapped.steps_per_cycle(settings)
+    least = cycles * settings.steps_per_cycle
     allowed = f"at least {least} for a search with {search.members} members"
     return not_allowed("steps", settings.steps, allowed)

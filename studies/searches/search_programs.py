@@ -18,12 +18,13 @@ from selftuning.agents.self_tuning import SelfTuningAgent
 from selftuning.studies import measures, vmapped
 from selftuning.studies.measures import Cycles, Solving, Values
 from selftuning.studies.plan import Run, Unit
-from selftuning.studies.programs import Program, all_finite, judge_in_graph
+from selftuning.studies.programs import Program, judge_in_graph
 from selftuning.studies.searches import search_plan
 from selftuning.studies.searches import stages as search_stages
 from selftuning.studies.searches import values as search_values
 from selftuning.studies.searches.fitness import fitness_of
 from selftuning.studies.searches.search import SearchState
+from selftuning.training.runner import all_finite
 
 
 class State(NamedTuple):
@@ -71,7 +72,7 @@ def make(unit: Unit) -> Program:
     every = [part for point in parts for part in point]
     chunks = [max(p.cycles for p in every if p.stage == n) for n in range(len(stages))]
     engine = search_stages.make(settings, search, ranges, unit.size, stages, chunks)
-    spent = search_plan.cycle_numbers(stages) * vmapped.steps_per_cycle(settings)
+    spent = search_plan.cycle_numbers(stages) * settings.steps_per_cycle
     judge, best_of = judge_in_graph(unit, agent, len(ends)), jax.jit(_best_of(agent))
 
     def begin(runs: Sequence[Run]) -> State:
