@@ -6,10 +6,11 @@ import gymnasium as gym
 import jax
 import jax.numpy as jnp
 
-from selftuning.agents import head, networks
+from selftuning.agents import head, networks, terms
 from selftuning.agents.algorithm import Algorithm, packing_of
-from selftuning.agents.trajectory import Experience, empty_trajectory
 from selftuning.configs import extensions
+from selftuning.configs.errors import not_allowed
+from selftuning.configs.own_parts import Part
 from selftuning.configs.settings import RunSettings
 from selftuning.metagrad import matching
 from selftuning.metagrad.targets import Problem
@@ -24,13 +25,14 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     its critic is the outer critic if there is one. A student is matched with its target in the
     policy and the values of the first head.
 
-    Raises:
-      ConfigError: if a term of an extension has a shape that is not allowed.
+    A user's own outer objective takes the place of the outer loss, in full.
     """
     tuning, added = settings.tuning, extensions.load(settings.extensions)
     outer = settings.outer
-    nets = networks.make(observation_space, action_space, settings.agent)
-    one = head.make(nets.distribution, settings.agent, added)
+    own = extensions.parts(settings.extensions)
+    own_objective = own.get("outer_objective")
+    nets = networks.make(observation_space, action_space, settings.agent, own.get("torso"))
+    one = head.make(nets.distribution, settings.agent, added, own_objective is not None)
     packing = packing_of(nets.init)
     unpack = packing.unpack
     num_heads, has_outer_critic = settings.agent.heads, settings.agent.outer_critic
@@ -64,6 +66,15 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         def loss(params, frozen, batch):
             judged = first_head(unpack(params), unpack(frozen), batch.trajectory)
             return one.loss(judged, values, batch.trajectory)
+
+        return loss
+
+    def loss_by(objective):
+        """What a user's own objective says of the first head."""
+
+        def loss(params, frozen, batch):
+            judged = first_head(unpack(params), unpack(frozen), batch.trajectory)
+            return _scalar(objective, one.seen(judged, outer, batch.trajectory))
 
         return loss
 
@@ -101,7 +112,8 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         there, here = unpack(before), unpack(after)
         return compared(there, here, batch.trajectory, matching.reverse_kl)["policy"]
 
-    result = Algorithm(
+    outer_loss = loss_by(own_objective) if own_objective else loss_at(judging)
+    return Algorithm(
         init=lambda key: packing.pack(nets.init(key)),
         packing=packing,
         acting=lambda parameters, hyperparams: parameters,
@@ -110,18 +122,15 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         ),
         mode=lambda params, observation: nets.policy(params, observation).mode(),
         value=lambda params, observation: nets.value(unpack(params), observation),
-        problem=Problem(inner_loss, loss_at(judging), match),
+        problem=Problem(inner_loss, outer_loss, match),
         last_target_loss=loss_at(policy_alone) if tuning.target_last == "policy" else None,
         change=change,
     )
-    if added:
-        _try_once(result, empty_trajectory(observation_space, action_space, 3, 2), outer)
-    return result
 
 
-def _try_once(algorithm: Algorithm, trajectory, hyperparams) -> None:
-    """Traces the loss, so that errors in a user's own terms come before anything is written."""
-    params = jax.eval_shape(algorithm.init, jax.random.PRNGKey(0))
-    batch = Experience(trajectory, jnp.zeros(0))
-    traced = jax.tree.map(jnp.asarray, dict(hyperparams))
-    jax.eval_shape(algorithm.problem.inner_loss, params, params, traced, batch)
+def _scalar(objective: Part, seen: terms.Seen) -> jax.Array:
+    value = jnp.asarray(objective(seen))
+    if value.shape != ():
+        name = f"extensions: outer_objective {objective.name}"
+        raise not_allowed(name, f"shape {value.shape}", "a scalar, such as a mean")
+    return value

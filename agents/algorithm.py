@@ -1,7 +1,7 @@
 """What an algorithm is to the engine: one structure, which each of them builds itself.
 
 To add an algorithm, write `make(observation_space, action_space, settings) -> Algorithm` in a
-file of its own, and add it to `agents.parts.ALGORITHMS`.
+file of its own, and say in `configs.hyperparameters` what is read by the algorithm of that name.
 """
 
 from __future__ import annotations

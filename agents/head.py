@@ -17,7 +17,7 @@ import rlax
 from selftuning.agents import losses, terms
 from selftuning.agents.algorithm import Hyperparams, Params
 from selftuning.agents.trajectory import Trajectory
-from selftuning.configs.extensions import Own
+from selftuning.configs.own_parts import Own
 from selftuning.configs.settings import AgentSettings
 
 # (params, observation [..., *obs]) -> outputs of a network, with a leading axis [H] or without.
@@ -46,7 +46,7 @@ class Judged(NamedTuple):
     rho_tm1: jax.Array | None  # only where experience is weighted
     frozen_v_tm1: jax.Array
     frozen_v_t: jax.Array
-    live: Said | None  # this and the next only where there are terms of a user's own
+    live: Said | None  # this and the next only where a user's own functions see them
     frozen: Said | None
 
 
@@ -57,6 +57,8 @@ class Head(NamedTuple):
       judged: (outputs, value, params, frozen, trajectory) -> Judged; `outputs` and `value` are
         the networks, of one head or of all.
       loss: (judged of one head, hyperparams, trajectory) -> scalar.
+      seen: (judged of one head, hyperparams, trajectory) -> what a user's own outer objective is
+        given; only where the head was made with `in_full`.
       critic_loss: (judged of one head, hyperparams, trajectory) -> scalar, the critic's part of
         it without its weight.
       value_distance: (values, targets) -> scalar, half the mean square in units of the critic.
@@ -64,6 +66,7 @@ class Head(NamedTuple):
 
     judged: Callable[[Network, Network, Params, Params, Trajectory], Judged]
     loss: Callable[[Judged, Hyperparams, Trajectory], jax.Array]
+    seen: Callable[[Judged, Hyperparams, Trajectory], terms.Seen]
     critic_loss: Callable[[Judged, Hyperparams, Trajectory], jax.Array]
     value_distance: Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -72,6 +75,7 @@ def make(
     distribution: Callable[[jax.Array], distrax.Distribution],
     settings: AgentSettings,
     added: Mapping[str, Own],
+    in_full: bool = False,
 ) -> Head:
     """The head of an agent.
 
@@ -79,6 +83,7 @@ def make(
       distribution: outputs [..., size] of a policy network -> distribution over actions [...].
       settings: of losses.
       added: what extensions add to losses and rewards, by the names of their hyperparameters.
+      in_full: whether policies and values of successors are there even if nothing is added.
     """
     returns = jax.vmap(losses.lambda_returns, (1,) * 4 + (None,) * 2, 1)
     off_policy = jax.vmap(losses.leaky_vtrace, (1,) * 6 + (None,) * 4, 1)
@@ -93,7 +98,7 @@ def make(
         if settings.correction == "vtrace":
             frozen_policy = distribution(frozen_outputs_tm1)
             rho_tm1 = jnp.exp(frozen_policy.log_prob(trajectory.action) - trajectory.log_prob)
-        if added:
+        if added or in_full:
             live = Said(outputs_tm1, outputs(params, following), v_tm1, value(params, following))
             constant = Said(frozen_outputs_tm1, outputs(frozen, following), *frozen_v)
         log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
@@ -105,7 +110,7 @@ def make(
         v_tm1, v_t = judged.frozen_v_tm1, judged.frozen_v_t
         reward = trajectory.reward
         if added:
-            reward = terms.reward(added, seen(judged.frozen, trajectory, hyperparams))
+            reward = terms.reward(added, put(judged.frozen, trajectory, hyperparams))
         ends = reward, trajectory.discount, trajectory.truncated
         if settings.correction == "none":
             target_tm1 = returns(*ends, v_t, gamma, lambda_)
@@ -114,9 +119,7 @@ def make(
         return off_policy(*ends, v_tm1, v_t, judged.rho_tm1, gamma, lambda_, *alphas)
 
     def loss(judged, hyperparams, trajectory):
-        target_tm1, advantage = targets(judged, hyperparams, trajectory)
-        if settings.normalize_advantage:
-            advantage = losses.normalize(advantage)
+        target_tm1, advantage = taught(judged, hyperparams, trajectory)
         total = (
             hyperparams["policy"] * losses.policy_gradient_loss(judged.log_prob, advantage)
             - hyperparams["entropy"] * jnp.mean(judged.entropy)
@@ -124,14 +127,24 @@ def make(
         )
         if not added:
             return total
-        frozen = seen(judged.frozen, trajectory, hyperparams)
-        taught = target_tm1, advantage, frozen
-        return total + terms.loss(added, seen(judged.live, trajectory, hyperparams, *taught))
+        return total + terms.loss(added, seen(judged, hyperparams, trajectory))
+
+    def taught(judged, hyperparams, trajectory):
+        """Value targets, and advantages as the policy gradient has them, [T, B]."""
+        target_tm1, advantage = targets(judged, hyperparams, trajectory)
+        if settings.normalize_advantage:
+            advantage = losses.normalize(advantage)
+        return target_tm1, advantage
+
+    def seen(judged, hyperparams, trajectory):
+        frozen = put(judged.frozen, trajectory, hyperparams)
+        learned = taught(judged, hyperparams, trajectory)
+        return put(judged.live, trajectory, hyperparams, *learned, frozen)
 
     def critic_loss(judged, hyperparams, trajectory):
         return value_distance(judged.v_tm1, targets(judged, hyperparams, trajectory)[0])
 
-    def seen(said: Said, *others: Any) -> terms.Seen:
+    def put(said: Said, *others: Any) -> terms.Seen:
         policies = distribution(said.outputs_tm1), distribution(said.outputs_t)
         return terms.Seen(*policies, said.v_tm1, said.v_t, *others)
 
@@ -139,4 +152,4 @@ def make(
         # In units of the critic's own scale: its weight keeps its meaning.
         return jnp.mean(rlax.l2_loss((value - target) / settings.value_scale))
 
-    return Head(judged, loss, critic_loss, value_distance)
+    return Head(judged, loss, seen, critic_loss, value_distance)

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from selftuning.configs.errors import not_allowed
+from selftuning.configs.own_parts import Part
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
 
@@ -47,10 +49,13 @@ class Networks(NamedTuple):
 
 
 def make(
-    observation_space: gym.Space, action_space: gym.Space, settings: AgentSettings
+    observation_space: gym.Space,
+    action_space: gym.Space,
+    settings: AgentSettings,
+    own_torso: Part | None = None,
 ) -> Networks:
-    """Networks for the spaces that `envs.spaces` admits."""
-    torso = torso_for(observation_space, settings)
+    """Networks for the spaces that `envs.spaces` admits, on a torso of the user's own if given."""
+    torso = torso_for(observation_space, settings, own_torso)
     to_policy, num_outputs = _policy_head(action_space)
     heads = settings.heads
 
@@ -123,9 +128,17 @@ def _in_one_batch(apply: Callable[[Params, jax.Array], jax.Array], rank: int):
 
 
 def torso_for(
-    observation_space: gym.Space, settings: AgentSettings
+    observation_space: gym.Space, settings: AgentSettings, own: Part | None = None
 ) -> Callable[[jax.Array], jax.Array]:
-    """Observations [..., *obs] to features [..., F], to be called inside `hk.transform`."""
+    """Observations [..., *obs] to features [..., F], to be called inside `hk.transform`.
+
+    Args:
+      observation_space: of the task.
+      settings: of the layers.
+      own: the user's function, in place of what the settings say.
+    """
+    if own is not None:
+        return _checked(own, len(shape(observation_space)))
     encode = _encoder(observation_space)
     activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[settings.activation]
 
@@ -134,6 +147,18 @@ def torso_for(
         if x.ndim > observation.ndim - len(shape(observation_space)) + 1:
             x = _convolutions(x)
         return hk.nets.MLP(settings.hidden, activation=activation, activate_final=True)(x)
+
+    return torso
+
+
+def _checked(own: Part, rank: int) -> Callable[[jax.Array], jax.Array]:
+    def torso(observation):
+        features, batch = own(observation), observation.shape[: observation.ndim - rank]
+        found = jnp.shape(features)
+        if len(found) != len(batch) + 1 or found[:-1] != batch:
+            wanted = f"({', '.join(map(str, batch))}, F), the features of each observation"
+            raise not_allowed(f"extensions: torso {own.name}", f"shape {found}", wanted)
+        return features
 
     return torso
 

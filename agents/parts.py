@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 
 import gymnasium as gym
+import jax
 import jax.numpy as jnp
 import optax
 
-from selftuning.agents import actor_critic, contexts, q_lambda, scales
+from selftuning.agents import contexts, scales
 from selftuning.agents.algorithm import Algorithm
+from selftuning.agents.trajectory import Experience, empty_trajectory
 from selftuning.configs import extensions
-from selftuning.configs.hyperparameters import Algorithm as AlgorithmName
+from selftuning.configs.errors import not_allowed
 from selftuning.configs.settings import InnerOptimizer, RunSettings, TuningSettings
 from selftuning.metagrad import (
     constraints,
@@ -27,10 +30,6 @@ from selftuning.metagrad import (
 from selftuning.metagrad import hyperparams as hp
 from selftuning.metagrad.trust_region import LEARNING_RATE, TrustRegion
 
-ALGORITHMS: dict[AlgorithmName, Callable[[gym.Space, gym.Space, RunSettings], Algorithm]] = {
-    "actor_critic": actor_critic.make,
-    "q_lambda": q_lambda.make,
-}
 INNER_OPTIMIZERS: dict[InnerOptimizer, Callable[[], update_rules.UpdateRule]] = {
     "sgd": update_rules.sgd,
     "momentum": update_rules.momentum,
@@ -50,8 +49,41 @@ ONLINE_LEARNERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 def algorithm(
     observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
 ) -> Algorithm:
-    """What is learned on a task with these spaces."""
-    return ALGORITHMS[settings.agent.algorithm](observation_space, action_space, settings)
+    """What is learned on a task with these spaces: that of the settings, or the user's own.
+
+    Raises:
+      ConfigError: if it is not for these spaces, or an extension does not fit.
+    """
+    own = extensions.parts(settings.extensions).get("algorithm")
+    # Each algorithm is the module of its name, so that a new one is a file, and a name in
+    # configs/hyperparameters.py, where it is said what it reads.
+    module = importlib.import_module(f"selftuning.agents.{settings.agent.algorithm}")
+    made = (own or module.make)(observation_space, action_space, settings)
+    if own is not None and not isinstance(made, Algorithm):
+        wanted = "an Algorithm of selftuning.agents.algorithm"
+        raise not_allowed(f"extensions: algorithm {own.name}", repr(made), wanted)
+    if settings.extensions:
+        _try_once(made, observation_space, action_space, settings)
+    return made
+
+
+def _try_once(
+    made: Algorithm, observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
+) -> None:
+    """Traces an update and the outer loss: errors of a user come before anything is written."""
+    batch = Experience(empty_trajectory(observation_space, action_space, 3, 2), jnp.zeros(0))
+    start = {name: jnp.asarray(spec.start, float) for name, spec in settings.in_use.items()}
+    rule, own = update_rule(settings), extensions.parts(settings.extensions).get("update_rule")
+
+    def once(key):
+        params = made.init(key)
+        gradient = jax.grad(made.problem.inner_loss)(params, params, start, batch)
+        name = own.name if own else "update rule"
+        state = extensions.call(name, rule.init, params)
+        moved = extensions.call(name, rule.update, gradient, state, params, start)
+        return made.problem.outer_loss(params, params, batch), moved
+
+    jax.eval_shape(once, jax.random.PRNGKey(0))
 
 
 def space(settings: RunSettings) -> dict[str, hp.Hyperparameter]:
@@ -109,7 +141,11 @@ def objective(agent: Algorithm, tuning: TuningSettings) -> targets.Objective:
 
 def update_rule(settings: RunSettings) -> update_rules.UpdateRule:
     """What moves the parameters."""
-    rule = INNER_OPTIMIZERS[settings.agent.inner_optimizer]()
+    own = extensions.parts(settings.extensions).get("update_rule")
+    rule = own() if own else INNER_OPTIMIZERS[settings.agent.inner_optimizer]()
+    if own is not None and not isinstance(rule, update_rules.UpdateRule):
+        wanted = "an UpdateRule of selftuning.metagrad.update_rules"
+        raise not_allowed(f"extensions: update_rule {own.name}", repr(rule), wanted)
     if not math.isfinite(settings.agent.max_grad_norm):
         return rule
     return update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm)

@@ -20,6 +20,7 @@ import rlax
 
 from selftuning.agents import losses, networks
 from selftuning.agents.algorithm import Algorithm, packing_of
+from selftuning.configs import extensions
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.spaces import shape
@@ -40,7 +41,9 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
             f"agent.algorithm: q_lambda is not allowed for actions {action_space}; "
             "it must be actor_critic"
         )
-    torso = networks.torso_for(observation_space, settings.agent)
+    torso = networks.torso_for(
+        observation_space, settings.agent, extensions.parts(settings.extensions).get("torso")
+    )
     num_actions, value_scale = int(action_space.n), settings.agent.value_scale
     returns = jax.vmap(losses.lambda_returns, (1,) * 4 + (None,) * 2, 1)
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from selftuning.agents.trajectory import Trajectory
 from selftuning.configs.errors import not_allowed
-from selftuning.configs.extensions import Kind, Own
+from selftuning.configs.own_parts import Kind, Own, call
 
 
 class Seen(NamedTuple):
@@ -77,7 +77,9 @@ def _weighed(
     Values of the outer objective are numbers, and known; those of the inner loss are traced.
     """
     for name, own in added.items():
+        if own.kind != kind or own.term is None:
+            continue
         weight = seen.hyperparams[name]
         left_out = isinstance(weight, (int, float)) and weight == 0
-        if own.kind == kind and own.term is not None and not left_out:
-            yield name, jnp.asarray(own.term(seen)), weight
+        if not left_out:
+            yield name, jnp.asarray(call(name, own.term, seen)), weight

@@ -1,218 +1,185 @@
-"""Hyperparameters of a user's own, which are tuned like all others, from a module of theirs.
+"""Parts of a user's own: terms of the loss, hyperparameters, a torso, an update rule, ...
 
     # my_terms.py
-    from selftuning.configs.extensions import loss_term
+    import selftuning as st
 
-    @loss_term(start=0.01, low=1e-5, high=1.0)
+    @st.loss_term(start=0.01, low=1e-5, high=1.0)
     def smoothness(seen):
         return seen.policy.kl_divergence(seen.next_policy)
 
 `run.py --extension my_terms` adds `smoothness * mean(smoothness(seen))` to the loss of the
-actor-critic. The name of the function is that of the hyperparameter. What functions are given is
-described in `agents.terms`.
+actor-critic, and so does `st.train(..., extensions=[smoothness])`. The name of the function is that
+of the hyperparameter, which is tuned like all others. What functions are given is described in
+`agents.terms`.
 
-A module is an extension if what is made here is found in it. It is named in the settings and
-imported wherever they go: that is all that a run and the processes of a study need to have in
+Settings hold an extension as the name of a module, with all that is found in it, as "module:name"
+for one thing in it, or as the thing itself. In files it is always a name. A module is imported
+wherever the settings go: that is all that a run and the processes of a study need to have in
 common. Importing it may load JAX, but must not make arrays: devices are chosen later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from selftuning.configs import modules
-from selftuning.configs.errors import ConfigError, not_allowed, require
-from selftuning.configs.hyperparameters import (
-    BUILT_IN,
-    DOMAINS,
-    Definition,
-    Hyperparameter,
-    Scale,
+from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.configs.hyperparameters import BUILT_IN, Definition
+from selftuning.configs.own_parts import (
+    TAKEN,
+    Own,
+    Part,
+    PartKind,
+    algorithm,
+    call,
+    hyperparameter,
+    loss_term,
+    outer_objective,
+    reward_term,
+    torso,
+    update_rule,
 )
 from selftuning.configs.settings import RunSettings
 
-Kind = Literal["loss", "reward", "value"]
-
-# Also: the parameters of a meta-network, and columns of a study's table.
-TAKEN = (*BUILT_IN, "network", "method", "run", "seed", "point", "env_steps")
-TAKEN += ("return", "reward", "episodes", "solved_at", "greedy", "finite")
-
-
-@dataclass(frozen=True)
-class Own:
-    """A hyperparameter that an extension adds.
-
-    Attributes:
-      definition: what it is, as of those that come with the project.
-      kind: "loss" weighs a term of the loss, "reward" one of the rewards, "value" is only read
-        by the terms of others.
-      term: what is weighed; None for a value.
-    """
-
-    definition: Definition
-    kind: Kind
-    term: Callable[[Any], Any] | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the hyperparameter, everywhere."""
-        return self.definition.name
+__all__ = [
+    "TAKEN",
+    "Own",
+    "Part",
+    "PartKind",
+    "algorithm",
+    "call",
+    "definitions",
+    "extended",
+    "given_again",
+    "hyperparameter",
+    "load",
+    "loss_term",
+    "outer_objective",
+    "parts",
+    "reward_term",
+    "torso",
+    "update_rule",
+    "written",
+]
 
 
-def loss_term(
-    *,
-    start: float,
-    low: float,
-    high: float,
-    tuned: bool = True,
-    outer: float = 0.0,
-    scale: Scale = "log",
-    label: str = "",
-) -> Callable[[Callable[[Any], Any]], Own]:
-    """Makes of `function(seen)` a term that is added to the loss of every head.
+def load(extensions: Sequence[Any]) -> dict[str, Own]:
+    """The hyperparameters that extensions add, by name, in the order in which they say it.
 
     Args:
-      start: weight at the first step.
-      low: smallest value that tuning may reach.
-      high: largest value that tuning may reach.
-      tuned: whether meta-gradients move it, unless flags say otherwise.
-      outer: weight in the outer objective, which is never tuned; 0 leaves the term out there.
-      scale: on which it is tuned, searched and drawn: "log" for positive values, "unit" for
-        log-odds of values between 0 and 1, "linear" for any, in units of `high - low`.
-      label: in words, for plots and reports; the name if left out.
-
-    Returns:
-      A decorator of functions (`agents.terms.Seen`) -> numbers of any shape, whose mean is taken.
-    """
-    return _decorator("loss", _spec(start, low, high, tuned, outer), scale, label)
-
-
-def reward_term(
-    *,
-    start: float,
-    low: float,
-    high: float,
-    tuned: bool = True,
-    outer: float = 0.0,
-    scale: Scale = "log",
-    label: str = "",
-) -> Callable[[Callable[[Any], Any]], Own]:
-    """Makes of `function(seen)` a term that is added to rewards before returns are made of them.
-
-    What is logged as rewards and returns stays that of the environment.
-
-    Args:
-      start: as for `loss_term`, and so are the others.
-      low: smallest value.
-      high: largest value.
-      tuned: whether meta-gradients move it.
-      outer: weight in the outer objective.
-      scale: on which it is tuned, searched and drawn.
-      label: in words.
-
-    Returns:
-      A decorator of functions (`agents.terms.Seen`) -> numbers [T, B].
-    """
-    return _decorator("reward", _spec(start, low, high, tuned, outer), scale, label)
-
-
-def hyperparameter(
-    name: str,
-    *,
-    start: float,
-    low: float,
-    high: float,
-    tuned: bool = True,
-    outer: float | None = None,
-    scale: Scale = "log",
-    label: str = "",
-) -> Own:
-    """A hyperparameter that terms read as `seen.hyperparams[name]`, such as a temperature.
-
-    Args:
-      name: of it.
-      start: as for `loss_term`, and so are the others.
-      low: smallest value.
-      high: largest value.
-      tuned: whether meta-gradients move it.
-      outer: its value in the outer objective; None for `start`.
-      scale: on which it is tuned, searched and drawn.
-      label: in words.
-    """
-    outer = start if outer is None else outer
-    return _own(name, "value", _spec(start, low, high, tuned, outer), scale, label, None)
-
-
-def load(names: Sequence[str]) -> dict[str, Own]:
-    """What extensions add, by name, in the order in which they say it.
-
-    Args:
-      names: of the modules. They are found where Python finds modules, and in the working
-        directory.
+      extensions: as the settings have them. Modules are found where Python finds modules, and in
+        the working directory.
 
     Raises:
       ConfigError: if one is not there, cannot be imported, adds nothing, or uses a name again.
     """
-    if not (isinstance(names, (list, tuple)) and all(isinstance(x, str) for x in names)):
-        raise not_allowed("extensions", repr(names), "a list of modules")
     found: dict[str, Own] = {}
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise ConfigError(f"extensions: {name} is there twice")
-        module = modules.imported(name, "extensions")
-        added = [own for own in vars(module).values() if isinstance(own, Own)]
-        if not added:
-            raise ConfigError(
-                f"extensions: {name} ({getattr(module, '__file__', 'no file')}) adds nothing; "
-                "it must hold a loss_term, reward_term or hyperparameter of selftuning"
-            )
-        for own in added:
-            if found.setdefault(own.name, own) is not own:
-                raise ConfigError(f"extensions: {name}: there is another {own.name}")
+    for where, own in _made(extensions):
+        if isinstance(own, Own) and found.setdefault(own.name, own) is not own:
+            raise ConfigError(f"extensions: {where}: there is another {own.name}")
     return found
 
 
-def definitions(names: Sequence[str]) -> dict[str, Definition]:
+def parts(extensions: Sequence[Any]) -> dict[PartKind, Part]:
+    """The parts that extensions put in place of the project's own.
+
+    Raises:
+      ConfigError: as `load`, and if there are two of a kind.
+    """
+    found: dict[PartKind, Part] = {}
+    for where, part in _made(extensions):
+        if isinstance(part, Part) and found.setdefault(part.kind, part) is not part:
+            other = found[part.kind].name
+            raise ConfigError(f"extensions: {where}: there is another {part.kind}, {other}")
+    return found
+
+
+_MADE_BY = "a loss_term, reward_term, hyperparameter, torso, update_rule, outer_objective"
+_MADE_BY += " or algorithm of selftuning"
+
+
+def _made(extensions: Sequence[Any]) -> Iterator[tuple[str, Own | Part]]:
+    """All that extensions hold, and the name of each for messages."""
+    if not isinstance(extensions, (list, tuple)):
+        raise not_allowed("extensions", repr(extensions), "a list of modules or functions")
+    for number, extension in enumerate(extensions):
+        name = written(extension)
+        if extension in extensions[:number]:
+            raise ConfigError(f"extensions: {name} is there twice")
+        if isinstance(extension, Own | Part):
+            yield name, extension
+        elif not isinstance(extension, str):
+            allowed = f"the name of a module, or {_MADE_BY}"
+            raise not_allowed("extensions", repr(extension), allowed)
+        elif name.startswith("<"):
+            raise ConfigError(
+                f"extensions: {name} was given as an object, which no file can hold; give it "
+                f"again: st.load(..., extensions=[{name.strip('<>').split()[-1]}])"
+            )
+        else:
+            yield from ((name, each) for each in _found_in(name))
+
+
+def _found_in(name: str) -> list[Own | Part]:
+    """What the module of a name holds; of "module:name" that alone."""
+    module_name, _, attribute = name.partition(":")
+    module = modules.imported(module_name, "extensions")
+    held = [getattr(module, attribute, None)] if attribute else vars(module).values()
+    added = [each for each in held if isinstance(each, Own | Part)]
+    if not added:
+        raise ConfigError(
+            f"extensions: {name} ({getattr(module, '__file__', 'no file')}) adds nothing; "
+            f"it must hold {_MADE_BY}"
+        )
+    return added
+
+
+def written(extension: Any) -> str:
+    """An extension in a file: a name that can be imported again, or <function NAME> if none can."""
+    if not isinstance(extension, Own | Part):
+        return str(extension)
+    module = sys.modules.get(extension.module)
+    if module is not None and extension.module != "__main__":
+        for name, value in vars(module).items():
+            if value is extension:
+                return f"{extension.module}:{name}"
+    return f"<function {extension.name}>"
+
+
+def given_again(extensions: Sequence[Any], given: Sequence[Any]) -> tuple[Any, ...]:
+    """Extensions of a file, where those that it could not hold are the ones given; others added."""
+    by_name = {f"<function {x.name}>": x for x in given if isinstance(x, Own | Part)}
+    names = [written(x) for x in extensions]
+    whole = [by_name.get(name, x) for name, x in zip(names, extensions, strict=True)]
+    return (*whole, *(x for x in given if x not in whole and written(x) not in names))
+
+
+def definitions(extensions: Sequence[Any]) -> dict[str, Definition]:
     """All hyperparameters by name: those that come with the project, then those of extensions.
 
     Args:
-      names: of the extensions.
+      extensions: as the settings have them.
 
     Raises:
       ConfigError: as `load`.
     """
-    return BUILT_IN | {name: own.definition for name, own in load(names).items()}
+    return BUILT_IN | {name: own.definition for name, own in load(extensions).items()}
 
 
-def extended(settings: RunSettings, modules: Sequence[str]) -> RunSettings:
+def extended(settings: RunSettings, extensions: Sequence[Any]) -> RunSettings:
     """Settings with extensions and the hyperparameters these add; those there stay as they are.
 
     Args:
       settings: of a run.
-      modules: names of the extensions.
+      extensions: names of modules, or what is made by the functions here.
 
     Raises:
       ConfigError: as `load`.
     """
-    added = {name: own.definition.default for name, own in load(modules).items()}
+    added = {name: own.definition.default for name, own in load(extensions).items()}
     hyperparameters = settings.hyperparameters
     hyperparameters = hyperparameters | {k: x for k, x in added.items() if k not in hyperparameters}
-    return replace(settings, extensions=tuple(modules), hyperparameters=hyperparameters)
-
-
-def _spec(start: float, low: float, high: float, tuned: bool, outer: float) -> Hyperparameter:
-    return Hyperparameter(float(start), float(low), float(high), tuned, float(outer))
-
-
-def _decorator(kind: Kind, spec: Hyperparameter, scale: Scale, label: str):
-    return lambda term: _own(term.__name__, kind, spec, scale, label, term)
-
-
-def _own(name: str, kind: Kind, spec: Hyperparameter, scale: Scale, label: str, term: Any) -> Own:
-    if name in TAKEN or not name.isidentifier():
-        allowed = f"a name in Python other than {', '.join(TAKEN)}"
-        raise not_allowed("extensions", repr(name), allowed)
-    require(scale in DOMAINS, f"scale of {name}", repr(scale), " | ".join(DOMAINS))
-    return Own(Definition(name, label or name, scale, spec, ("actor_critic",)), kind, term)
+    return replace(settings, extensions=tuple(extensions), hyperparameters=hyperparameters)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from cattrs.v import format_exception
 import selftuning
 from selftuning.configs import versions as file_versions
 from selftuning.configs.errors import ConfigError
-from selftuning.configs.extensions import extended
+from selftuning.configs.extensions import Own, Part, extended, given_again, written
 from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter, default_hyperparameters
 from selftuning.configs.settings import RunSettings
 
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 def plain(settings: Any) -> dict[str, Any]:
     """Settings as data that YAML and JSON can hold: mappings, lists, text and numbers."""
-    return _plain(asdict(settings))
+    return _plain(settings)
 
 
 def for_json(value: Any) -> Any:
@@ -54,14 +54,20 @@ def for_json(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def load(path: Path) -> RunSettings:
+def load(path: Path, extensions: Sequence[Any] = ()) -> RunSettings:
     """Reads settings; fields and hyperparameters that the file leaves out keep their defaults.
+
+    Args:
+      path: of the file.
+      extensions: more of them than the file names, and those that it could not hold.
 
     Raises:
       ConfigError: if the file is missing, is no YAML, is of a newer format, or has an unknown or
         mistyped field; it says so if a newer version wrote it.
     """
     with file_versions.explained([read(path)], str(path)) as (data,):
+        if extensions:
+            data = data | {"extensions": given_again(data.get("extensions", ()), extensions)}
         return structure(_with_all_hyperparameters(data, str(path)), RunSettings, str(path))
 
 
@@ -134,6 +140,7 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _exactly)
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
+    converter.register_structure_hook_func(lambda kind: kind == tuple[Any, ...], _extensions)
     named = dict[str, Hyperparameter]
     as_written = converter.gen_structure_mapping(named)
     converter.register_structure_hook_func(
@@ -185,8 +192,17 @@ def _texts(value: Any, _kind: Any) -> tuple[str, ...]:
     return tuple(_exactly(text, str) for text in value)
 
 
+def _extensions(value: Any, kind: Any) -> tuple[Any, ...]:
+    names = _texts([written(x) for x in value] if isinstance(value, (list, tuple)) else value, kind)
+    return tuple(value) if names else ()
+
+
 def _plain(value: Any) -> Any:
-    """Tuples as lists, which YAML writes without Python's own tags."""
+    """Dataclasses as mappings, tuples as lists, extensions as names: no tags of Python's own."""
+    if isinstance(value, Own | Part):
+        return written(value)
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -40,14 +40,20 @@ def imported(name: str, field: str) -> ModuleType:
             where = f"{here}, PYTHONPATH and what is installed"
             raise ConfigError(f"{field}: no module {name} is found in {where}") from error
         raise ConfigError(
-            f"{field}: {name} cannot be imported: {type(error).__name__}: {_said(error)}"
+            f"{field}: {name} cannot be imported: {type(error).__name__}: {said(error)}"
         ) from error
 
 
-def _said(error: Exception) -> str:
-    """An error in one line, with the place where it happened."""
+def said(error: Exception, file: str = "") -> str:
+    """An error in one line, with the place where it happened.
+
+    Args:
+      error: that was caught.
+      file: in which the place is looked for; the innermost one, of whatever file, if it has none.
+    """
     text = " ".join(str(error).split())
     if isinstance(error, SyntaxError):
         return text  # which says where
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    last = ([frame for frame in frames if frame.filename == file] or frames)[-1]
     return f"{text} ({os.path.basename(last.filename)}, line {last.lineno})"

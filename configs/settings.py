@@ -7,7 +7,7 @@ of hyperparameters (`Hyperparameter.start`) enter the program as traced arrays.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from selftuning.configs.hyperparameters import (
     ANY_OPTIMIZER,
@@ -163,7 +163,7 @@ class RunSettings:
       devices: number of devices that share the environments, each with a copy of the agent. It
         changes results only by the order of sums.
       eval_episodes: episodes of the greedy evaluation at the end.
-      extensions: modules that add hyperparameters of your own (configs/extensions.py).
+      extensions: modules with parts of your own: terms of the loss, a torso, an update rule, ...
     """
 
     env: str = "CartPole-v1"
@@ -173,7 +173,7 @@ class RunSettings:
     backend: Backend = "auto"
     devices: int = 1
     eval_episodes: int = 20
-    extensions: tuple[str, ...] = ()
+    extensions: tuple[Any, ...] = ()
     hyperparameters: dict[str, Hyperparameter] = field(default_factory=default_hyperparameters)
     agent: AgentSettings = AgentSettings()
     tuning: TuningSettings = TuningSettings()
@@ -186,13 +186,16 @@ class RunSettings:
     @property
     def in_loss(self) -> tuple[str, ...]:
         """The hyperparameters that the loss or the behaviour reads, those of extensions too."""
-        added = (name for name in self.hyperparameters if name not in BUILT_IN)
+        # What the outer objective does not read is of an update rule.
+        names = self.hyperparameters.items()
+        added = (name for name, one in names if name not in BUILT_IN and one.outer is not None)
         return (*self.agent.in_loss, *added)
 
     @property
     def in_use(self) -> dict[str, Hyperparameter]:
         """The hyperparameters that the loss, the behaviour or the inner optimiser reads."""
-        read = {*self.in_loss, *self.agent.in_optimizer}
+        added = (name for name in self.hyperparameters if name not in BUILT_IN)
+        read = {*self.in_loss, *self.agent.in_optimizer, *added}
         return {name: spec for name, spec in self.hyperparameters.items() if name in read}
 
     @property

@@ -60,7 +60,10 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
             negative_iterable=(),
         )
         name = _RENAMED.get((settings_class, field.name), field.name)
-        flags.append((name, Annotated[hints[field.name] | None, parameter], None))
+        hint = hints[field.name]
+        if hint == tuple[Any, ...]:
+            hint = tuple[str, ...]  # objects have no flags, but their modules have names
+        flags.append((name, Annotated[hint | None, parameter], None))
     # cyclopts takes a class for a builtin unless it knows the module.
     namespace = {"__module__": __name__}
     name = f"{settings_class.__name__}Flags"

@@ -60,6 +60,7 @@ def validate(settings: RunSettings) -> None:
         for width in widths:
             require(1 <= width <= 2**16, name, width, f"widths between 1 and {2**16}")
     known = extensions.definitions(settings.extensions)
+    extensions.parts(settings.extensions)
     unknown = set(settings.hyperparameters) ^ set(known)
     if unknown:
         name = min(unknown)
@@ -84,8 +85,7 @@ def _check_agent(settings: RunSettings) -> None:
     """What the agent cannot do, or does not read."""
     agent = settings.agent
     if agent.algorithm == "q_lambda":
-        added = ", ".join(settings.extensions)
-        require(not added, "extensions", added, "left out for q_lambda, whose loss has no terms")
+        _check_extensions_of_q_lambda(settings)
         for name, value, only in (
             ("heads", agent.heads, 1),
             ("correction", agent.correction, "none"),
@@ -103,6 +103,18 @@ def _check_agent(settings: RunSettings) -> None:
         return
     for name in sorted(_tuned(settings) - set(settings.in_use)):
         raise _unread(agent, name)
+
+
+def _check_extensions_of_q_lambda(settings: RunSettings) -> None:
+    terms = [
+        one.name for one in extensions.load(settings.extensions).values() if one.kind != "rule"
+    ]
+    parts = extensions.parts(settings.extensions)
+    if "outer_objective" in parts:
+        terms.append(parts["outer_objective"].name)
+    require(
+        not terms, "extensions", ", ".join(terms), "left out for q_lambda, whose loss has no terms"
+    )
 
 
 def _unread(agent: AgentSettings, name: str) -> ConfigError:

@@ -32,9 +32,12 @@ _WHERE = {
     "Snapshot": "training.progress",
     "RunSettings": "configs.settings",
     "ConfigError": "configs.errors",
-    "loss_term": "configs.extensions",
-    "reward_term": "configs.extensions",
-    "hyperparameter": "configs.extensions",
+    "loss_term": "configs.own_parts",
+    "reward_term": "configs.own_parts",
+    "hyperparameter": "configs.own_parts",
+    "torso": "configs.own_parts",
+    "update_rule": "configs.own_parts",
+    "outer_objective": "configs.own_parts",
 }
 
 __all__ = [
@@ -48,15 +51,25 @@ __all__ = [
     "hyperparameter",
     "load",
     "loss_term",
+    "outer_objective",
     "reward_term",
+    "torso",
     "train",
     "train_many",
+    "update_rule",
 ]
 
 if TYPE_CHECKING:
     from selftuning.api import load, train, train_many
     from selftuning.configs.errors import ConfigError
-    from selftuning.configs.extensions import hyperparameter, loss_term, reward_term
+    from selftuning.configs.own_parts import (
+        hyperparameter,
+        loss_term,
+        outer_objective,
+        reward_term,
+        torso,
+        update_rule,
+    )
     from selftuning.configs.settings import RunSettings
     from selftuning.training.acting import Agent
     from selftuning.training.evaluation import Evaluation

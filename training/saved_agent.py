@@ -67,8 +67,8 @@ def load(run: Path, extensions: Sequence[Any] = ()) -> Agent:
       ConfigError: if settings or checkpoint are missing, damaged, of a newer format or not those of
         one agent; for runs of version 0.1 also if the environment cannot be made.
     """
-    settings = files.load(run / files.NAME)
-    settings = own.extended(settings, (*settings.extensions, *extensions))
+    settings = files.load(run / files.NAME, extensions)
+    settings = own.extended(settings, settings.extensions)
     validate(settings)
     file = checkpoints.read(checkpoints.path_in(run))
     spaces = _spaces(file, settings)
