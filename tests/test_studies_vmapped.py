@@ -45,18 +45,16 @@ def test_starts_are_those_of_each_run_and_else_of_the_settings():
 def test_runs_on_several_devices_are_the_same_runs(tmp_path):
     """In other processes: the number of devices is settled when JAX uses the first one."""
     results = {}
-    for name, flags in {"one": "", "two": TWO_DEVICES, "four": EIGHT_DEVICES}.items():
+    for name, flags in {"one": "", "four": EIGHT_DEVICES}.items():
         path = tmp_path / f"{name}.npz"
         command = [sys.executable, "-m", "tests.sharded_runs", str(path)]
         environment = os.environ | {"XLA_FLAGS": flags}
         subprocess.run(command, check=True, env=environment, capture_output=True)
         results[name] = dict(np.load(path))
-    assert [int(r.pop("devices")) for r in results.values()] == [1, 2, 4]
+    assert [int(r.pop("devices")) for r in results.values()] == [1, 4]
     for name, one in results["one"].items():
-        for several in ("two", "four"):
-            # Other batch sizes round differently; the first cycles show no more than that.
-            first, second = one[:5], results[several][name][:5]
-            np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+        # Other batch sizes round differently; the first cycles show no more than that.
+        np.testing.assert_allclose(one[:5], results["four"][name][:5], rtol=1e-4, atol=1e-5)
 
 
 def test_flags_that_are_set_already_stay(monkeypatch):
