@@ -103,11 +103,16 @@ def panel(name):
     return axes, {line.get_label(): line for line in axes.get_lines()}
 
 
+def section_of(study):
+    settings, tuning = study.measured.settings, [one for one in study.contestants if one.tuned]
+    found = [summary._convergence(settings, one, name) for one in tuning for name in one.tuned]
+    return paths.section(study, found)
+
+
 @cache
 def picture(name):
     """The report's picture of its paths, and the first chart of it."""
-    study = study_of(name)
-    section = paths.section(study, [])
+    section = section_of(study_of(name))
     (found,) = (x for x in section.pictures if x.heading == name)
     return section, found, found.charts[0].figure
 
@@ -264,7 +269,7 @@ def test_a_report_of_what_has_no_outer_value_has_no_line_and_no_legend_for_it():
     run = {"env": "CartPole", "hyperparameters": hyperparameters}
     starts = {"learning_rate": (0.01, 0.001)}
     study = synthetic_study.study(methods="bmg", starts=starts, seeds=1, points=3, run=run)
-    section = paths.section(study, [])
+    section = section_of(study)
     assert [key.label for key in section.legend] == ["learning_rate 0.01", "learning_rate 0.001"]
 
 
