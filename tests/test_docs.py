@@ -8,13 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 from markdown_it import MarkdownIt
+from nbclient import NotebookClient
 
 from selftuning.configs import cli
 
 ROOT = Path(__file__).parent.parent
 TUTORIAL = "docs/tutorial.md"
+NOTEBOOK = ROOT / "docs/notebooks/tour"
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 DOCUMENTS.remove(TUTORIAL)  # which runs as a whole
 PLACEHOLDER = re.compile(r"\b(RUN|DIR\d?|FILE|N|ID)\b")
@@ -55,6 +58,24 @@ def test_commands_are_understood(document, monkeypatch):
 def test_the_tutorial_sets_up_as_the_readme_does():
     (install, *_) = (text for language, _, text in blocks(TUTORIAL) if language == "sh")
     assert install in [text for _, _, text in blocks("README.md")]
+
+
+def test_the_notebook_is_its_script():
+    """`jupytext --sync` after a change of either."""
+    script, notebook = (jupytext.read(NOTEBOOK.with_suffix(end)).cells for end in (".py", ".ipynb"))
+    assert [(x.cell_type, x.source) for x in script] == [(x.cell_type, x.source) for x in notebook]
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path):
+    notebook = jupytext.read(NOTEBOOK.with_suffix(".py"))
+    where = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=1200, kernel_name="python3", resources=where).execute()
+    printed = "".join(
+        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])
+    )
+    assert "gama" in printed
+    assert not list(tmp_path.iterdir())  # nothing is written unless it is asked for
 
 
 @pytest.mark.slow
