@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from selftuning.agents import self_tuning
 from selftuning.agents.self_tuning import SelfTuningAgent
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import not_allowed
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Start
 from selftuning.envs import registry
@@ -33,7 +33,7 @@ def task_and_agent(settings: RunSettings) -> tuple[GraphTask, SelfTuningAgent]:
     """
     task = registry.make(settings.env, settings.num_envs, "jax")
     if not isinstance(task, GraphTask):
-        raise ConfigError(f"env: {settings.env} is not allowed; it must be one stepped in-graph")
+        raise not_allowed("env", settings.env, "one stepped in-graph")
     return task, self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
 
 
