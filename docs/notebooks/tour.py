@@ -126,8 +126,8 @@ axis.set(xlabel="environment steps", ylabel="gamma")
 plt.show()
 
 # %% [markdown]
-# Both starts end at the same discount. A study (`python run.py study`) compares whole methods in
-# this way, with intervals and a report.
+# Runs that start at 0.7 climb to where the others are, some sooner than others. A study (`python
+# run.py study`) compares whole methods in this way, with intervals and a report.
 
 # %% [markdown]
 # ## Your own term in the loss
