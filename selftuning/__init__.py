@@ -35,6 +35,7 @@ _WHERE = {
     "loss_term": "configs.own_parts",
     "reward_term": "configs.own_parts",
     "hyperparameter": "configs.own_parts",
+    "algorithm": "configs.own_parts",
     "torso": "configs.own_parts",
     "update_rule": "configs.own_parts",
     "outer_objective": "configs.own_parts",
@@ -48,6 +49,7 @@ __all__ = [
     "RunSettings",
     "Runs",
     "Snapshot",
+    "algorithm",
     "hyperparameter",
     "load",
     "loss_term",
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from selftuning.api import load, train, train_many
     from selftuning.configs.errors import ConfigError
     from selftuning.configs.own_parts import (
+        algorithm,
         hyperparameter,
         loss_term,
         outer_objective,
