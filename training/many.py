@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from selftuning.agents import self_tuning
+from selftuning.configs import studies
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
@@ -183,7 +184,6 @@ def _settings_of_each(
     """
     if not seeds:
         raise not_allowed("seeds", "none", "at least one")
-    known = settings.hyperparameters
     for name in starts:
         if name not in settings.in_use:
             raise ConfigError(
@@ -193,9 +193,8 @@ def _settings_of_each(
     each = []
     for values in itertools.product(*starts.values()):
         start = dict(zip(starts, map(float, values), strict=True))
-        changed = {name: replace(known[name], start=x) for name, x in start.items()}
         for seed in seeds:
-            one = replace(settings, seed=int(seed), hyperparameters=known | changed)
+            one = studies.started(replace(settings, seed=int(seed)), start)
             validate(one)
             each.append(one)
     return each
