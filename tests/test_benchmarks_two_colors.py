@@ -19,25 +19,11 @@ from selftuning.configs.errors import ConfigError
 from selftuning.envs import two_colors as env
 from selftuning.studies import execute, plan, study, study_files
 from selftuning.studies.execute import Result
+from tests.test_benchmarks_two_colors_rows import MADE_OF
 
 ENV, PHASE, STEPS = "TwoColorsShort-v0", 512, 3_008
 PICTURES = ("reward.png", "swap.png", "totals.png")
 ORIGIN = {"command": "python run.py study", "begun": "2026-01-01", "code": "1"}
-
-# Everything that a method changes in what runs have in common: method, context, K, L, period,
-# weight of the values in matching.
-MADE_OF = {
-    "fixed": ("none", "none", 1, 4, 4, 0.0),
-    "mg": ("mg", "none", 1, 4, 4, 1.0),
-    "mg_reward": ("mg", "reward", 1, 4, 4, 1.0),
-    "mg_rich": ("mg", "rich", 1, 4, 4, 1.0),
-    "bmg": ("bmg", "none", 1, 4, 4, 0.0),
-    "bmg_reward": ("bmg", "reward", 1, 4, 4, 0.0),
-    "bmg_rich": ("bmg", "rich", 1, 4, 4, 0.0),
-    "q_fixed": ("none", "none", 0, 16, 16, 0.0),
-    "q_bmg": ("bmg", "none", 0, 128, 128, 0.0),
-    "q_bmg_reward": ("bmg", "reward", 0, 128, 128, 0.0),
-}
 
 
 def no_constants(name):
