@@ -1,7 +1,10 @@
 """The front door: an agent in two lines of Python."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 
 import gymnasium as gym
 import numpy as np
@@ -153,6 +156,29 @@ def test_callbacks_see_every_chunk_and_end_a_run():
 
     with pytest.raises(PrunedError):
         st.train("CartPole", callback=prune, **SMALL)
+
+
+def test_ctrl_c_returns_what_was_learned():
+    seen = []
+
+    def interrupt(snapshot):
+        if not seen:  # a second one would end it at once
+            os.kill(os.getpid(), signal.SIGINT)
+        seen.append(snapshot)
+
+    before = signal.getsignal(signal.SIGINT)
+    stopped = st.train("CartPole", callback=interrupt, **SMALL)
+    assert stopped.interrupted and 0 < stopped.env_steps[-1] < 4_000
+    assert stopped.agent.act(np.zeros(4))[0] in (0, 1)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_it_trains_in_another_thread():
+    made = []
+    thread = threading.Thread(target=lambda: made.append(st.train("CartPole", **SMALL)))
+    thread.start()
+    thread.join()
+    assert made[0].env_steps[-1] >= 4_000
 
 
 @pytest.mark.parametrize(
