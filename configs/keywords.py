@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import numbers
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from selftuning.configs import files, presets
+from selftuning.configs import presets
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
@@ -30,6 +32,7 @@ def run_settings(
     extensions: Sequence[Any] | None,
     preset: str | None,
     keywords: Mapping[str, Any],
+    others: Sequence[str] = (),
 ) -> RunSettings:
     """Settings of a run: those to start from, with what keyword arguments change.
 
@@ -40,83 +43,129 @@ def run_settings(
       preset: a method of the literature, which is applied before the keywords.
       keywords: by the names of the flags with underscores (`meta`, `steps`, `hidden`, ...);
         `start`, `bounds` and `outer` are mappings by hyperparameter, `fix` and `tune` names.
+      others: names of the caller's further arguments, which a slip may have meant.
 
     Raises:
       ConfigError: naming the keyword, the value it has and the values it may have.
     """
     if base is None:
         base = presets.for_env(env or RunSettings.env)
+    elif not isinstance(base, RunSettings):
+        raise not_allowed("settings", repr(base), "a RunSettings")
+    if extensions is not None and (isinstance(extensions, str) or not _is_sequence(extensions)):
+        raise not_allowed("extensions", repr(extensions), "a list")
     base = extended(base, base.extensions if extensions is None else extensions)
     base = presets.with_method(base, preset) if preset else base
+    changes: dict[str | None, dict[str, Any]] = {part: {} for part, _ in _PARTS}
+    if env is not None:
+        changes[None]["env"] = env
     where = _fields()
-    changes: dict[str, Any] = {} if env is None else {"env": env}
     for name, value in keywords.items():
-        if name in _EDITS:
-            continue
-        if name not in where:
-            raise ConfigError(_unknown(name, (*where, *_EDITS)))
-        part, field = where[name]
-        into = changes if part is None else changes.setdefault(part, {})
-        into[field] = _plain(value)
-    settings = _with(base, changes)
-    flags = HyperparameterFlags(
-        **{name: _texts(name, keywords[name]) for name in _EDITS if name in keywords}
-    )
+        if name in where:
+            part, field, hint = where[name]
+            changes[part][field] = _typed(name, value, hint)
+        elif name not in _EDITS:
+            raise ConfigError(_unknown(name, (*where, *_EDITS, *others)))
+    texts = {name: _texts(name, keywords[name]) for name in _EDITS if name in keywords}
+    inner = {p: dataclasses.replace(getattr(base, p), **changes[p]) for p, _ in _PARTS if p}
+    settings = dataclasses.replace(base, **changes[None], **inner)
     try:
-        edited = edit(settings.hyperparameters, flags)
+        edited = edit(settings.hyperparameters, HyperparameterFlags(**texts))
+        settings = dataclasses.replace(settings, hyperparameters=edited)
+        validate(settings)
     except ConfigError as error:
-        raise ConfigError(str(error).replace("--", "")) from error
-    settings = dataclasses.replace(settings, hyperparameters=edited)
-    validate(settings)
+        raise ConfigError(_as_typed(str(error))) from error
     return settings
 
 
-def _fields() -> dict[str, tuple[str | None, str]]:
-    """Where the setting of each keyword is: the part of the settings, and the field there."""
+def _fields() -> dict[str, tuple[str | None, str, Any]]:
+    """Of each keyword: the part of the settings that it is in, the field there, and its type."""
     return {
-        flag: (part, field)
+        flag: (part, field, get_type_hints(kind)[field])
         for part, kind in _PARTS
         for flag, field in fields_by_flag(kind).items()
         if field not in ("env", "extensions")
     }
 
 
-def _with(base: RunSettings, changes: Mapping[str, Any]) -> RunSettings:
-    """Settings with changes, each of which is checked for its type."""
-    parts = {
-        part: dataclasses.replace(getattr(base, part), **_typed(kind, changes.get(part, {})))
-        for part, kind in _PARTS
-        if part is not None
-    }
-    own = {name: value for name, value in changes.items() if name not in parts}
-    return dataclasses.replace(base, **_typed(RunSettings, own), **parts)
+def _as_typed(message: str) -> str:
+    """A message about a field of the settings as one about the keyword that sets it."""
+    prefix, _, rest = message.partition(": ")
+    for flag, (part, field, _) in _fields().items():
+        if prefix == (f"{part}.{field}" if part else field):
+            return f"{flag}: {rest}"
+    # What is a flag on the command line is a mapping here.
+    message = re.sub(r"--bounds (\w+)=LOW:HIGH", r'bounds={"\1": (LOW, HIGH)}', message)
+    message = re.sub(r"--fix (\w+)", r'fix=["\1"]', message)
+    return message.replace("--", "")
 
 
-def _typed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    structured: Any = files.structure(values, kind, "settings")
-    return {name: getattr(structured, name) for name in values}
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """A value as a field of that type holds it; numbers of NumPy become Python's.
+
+    Raises:
+      ConfigError: if it is of another type.
+    """
+    found, allowed = _converted(_plain(value), hint)
+    if allowed:
+        raise not_allowed(name, repr(value), allowed)
+    return found
+
+
+def _converted(value: Any, hint: Any) -> tuple[Any, str]:
+    """The value as that type, or what it must be in words."""
+    if get_origin(hint) is Literal:
+        choices = get_args(hint)
+        return value, "" if value in choices else " | ".join(map(str, choices))
+    if get_origin(hint) is tuple:
+        item, words = get_args(hint)[0], "a list of whole numbers"
+        if isinstance(value, str) or not _is_sequence(value):
+            return value, words
+        items = [_converted(_plain(x), item) for x in value]
+        return tuple(x for x, _ in items), words if any(wrong for _, wrong in items) else ""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if hint is int:
+        whole = number and math.isfinite(value) and value == int(value)
+        return int(value) if whole else value, "" if whole else "a whole number"
+    if hint is float:
+        return float(value) if number else value, "" if number else "a number"
+    words = {bool: "True or False", str: "text"}[hint]
+    return value, "" if isinstance(value, hint) else words
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:
     """What the flags of that name would say."""
     if name in ("fix", "tune"):
-        return (value,) if isinstance(value, str) else tuple(value)
+        names = (value,) if isinstance(value, str) else value
+        if not _is_sequence(names) or not all(isinstance(x, str) for x in names):
+            raise not_allowed(name, repr(value), "a list of names of hyperparameters")
+        return tuple(names)
+    to = "(low, high)" if name == "bounds" else "numbers"
     if not isinstance(value, Mapping):
-        to = "(low, high)" if name == "bounds" else "numbers"
         raise not_allowed(name, repr(value), f"a mapping of hyperparameters to {to}")
-    if name == "bounds":
-        return tuple(f"{key}={':'.join(map(_number, ends))}" for key, ends in value.items())
-    return tuple(f"{key}={_number(x)}" for key, x in value.items())
+    if name != "bounds":
+        return tuple(f"{key}={_number(name, key, x)}" for key, x in value.items())
+    texts = []
+    for key, ends in value.items():
+        if isinstance(ends, str) or not _is_sequence(ends) or len(ends) != 2:
+            raise not_allowed(f"bounds of {key}", repr(ends), "a pair (low, high)")
+        texts.append(f"{key}={':'.join(_number(name, key, end) for end in ends)}")
+    return tuple(texts)
 
 
-def _number(value: Any) -> str:
-    return repr(float(value)) if isinstance(value, numbers.Real) else str(value)
+def _number(name: str, key: str, value: Any) -> str:
+    value = _plain(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise not_allowed(f"{name} of {key}", repr(value), "a number")
+    return repr(float(value))
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (Sequence, set, frozenset)) or getattr(value, "ndim", 0) == 1
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of NumPy as Python's, sequences as lists."""
-    if isinstance(value, (list, tuple, range)):
-        return [_plain(item) for item in value]
+    """A number of NumPy as Python's."""
     item = getattr(value, "item", None)
     return item() if item is not None and getattr(value, "ndim", None) == 0 else value
 

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.experimental.functional import FuncEnv
 
+from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.envs.hosted import HostedEnv
 
@@ -32,6 +33,8 @@ def register(env: Callable[[], gym.Env] | FuncEnv) -> str:
         raise not_allowed(
             "env", env, "a function that makes such environments, as lambda: MyEnv() does"
         )
+    if isinstance(env, type) and issubclass(env, FuncEnv):
+        raise not_allowed("env", env.__name__, f"an object of that class: {env.__name__}()")
     if not (isinstance(env, FuncEnv) or callable(env)):
         raise not_allowed(
             "env",
@@ -70,7 +73,12 @@ def _maker(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
     """The function, told to draw images where that is wanted and it takes the argument."""
 
     def maker(render_mode: str | None = None) -> gym.Env:
-        env = make() if render_mode is None else make(render_mode=render_mode)
+        try:
+            env = make() if render_mode is None else make(render_mode=render_mode)
+        except Exception as error:
+            code = getattr(make, "__code__", None)
+            where = modules.said(error, code.co_filename if code else "")
+            raise ConfigError(f"env: {_name(make)}: {type(error).__name__}: {where}") from error
         if not isinstance(env, gym.Env):
             raise ConfigError(f"env: {_name(make)} has made {env!r}, which is no gymnasium.Env")
         return env

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium as gym
 from gymnasium.experimental.functional import FuncEnv
 from rich.console import Console
 
 from selftuning.configs import keywords
-from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.settings import RunSettings, WandbMode
 from selftuning.envs import given
 from selftuning.envs.task import GraphTask, HostTask, Task
@@ -21,6 +22,10 @@ from selftuning.training import run as runs
 from selftuning.training.acting import Agent
 from selftuning.training.many import Runs
 from selftuning.training.run import Callback, Run
+
+# Arguments that are no settings, for those who slip.
+_TRAIN = ("settings", "preset", "extensions", "out", "progress", "callback", "wandb")
+_TRAIN_MANY = ("seeds", "starts", "settings", "preset", "extensions", "progress", "callback")
 
 Env = str | Callable[[], gym.Env] | FuncEnv | Task
 
@@ -76,13 +81,15 @@ def train(
       ConfigError: for everything that is not allowed, before anything is written. One line says
         what, the value that it has, and what it may be.
     """
-    settings, task = _asked(env, settings, preset, extensions, changes)
+    settings, task = _asked(env, settings, preset, extensions, changes, _TRAIN)
+    _check_callable("callback", callback)
+    require(wandb in get_args(WandbMode), "wandb", repr(wandb), " | ".join(get_args(WandbMode)))
     if wandb != "off" and out is None:
         raise not_allowed("wandb", wandb, "off unless there is an out")
     return runs.train(
         settings,
         _console(progress),
-        out=None if out is None else Path(out),
+        out=None if out is None else _path("out", out),
         keep=out is not None,
         task=task,
         callback=callback,
@@ -128,9 +135,13 @@ def train_many(
     Raises:
       ConfigError: as `train`, and for an environment that is not stepped inside jit.
     """
-    settings, task = _asked(env, settings, preset, extensions, changes)
+    if "seed" in changes:
+        raise not_allowed("seed", repr(changes["seed"]), "left out: seeds says which there are")
+    settings, task = _asked(env, settings, preset, extensions, changes, _TRAIN_MANY)
+    _check_callable("callback", callback)
+    grid = _grid(starts or {}, changes.get("start", {}))
     return many.train(
-        settings, list(seeds), starts or {}, _console(progress), task=task, callback=callback
+        settings, _seeds(seeds), grid, _console(progress), task=task, callback=callback
     )
 
 
@@ -149,7 +160,9 @@ def load(run: str | os.PathLike[str], *, extensions: Sequence[Any] = ()) -> Agen
     Raises:
       ConfigError: if settings or checkpoint are missing, damaged, or of a newer version.
     """
-    return saved_agent.load(Path(run), extensions)
+    if isinstance(extensions, str) or not isinstance(extensions, Sequence):
+        raise not_allowed("extensions", repr(extensions), "a list")
+    return saved_agent.load(_path("run", run), extensions)
 
 
 def _asked(
@@ -158,6 +171,7 @@ def _asked(
     preset: str | None,
     extensions: Sequence[Any] | None,
     changes: Mapping[str, Any],
+    others: Sequence[str],
 ) -> tuple[RunSettings, Task | None]:
     """The settings, and the task if it was given."""
     if isinstance(env, (GraphTask, HostTask)):
@@ -169,8 +183,45 @@ def _asked(
         env_id: str | None = env.spec.env_id
     else:
         env_id = env if env is None or isinstance(env, str) else given.register(env)
-    asked = keywords.run_settings(settings, env_id, extensions, preset, changes)
+    asked = keywords.run_settings(settings, env_id, extensions, preset, changes, others)
     return asked, env if isinstance(env, (GraphTask, HostTask)) else None
+
+
+def _path(name: str, value: Any) -> Path:
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise not_allowed(name, repr(value), "the path of a directory")
+    return Path(value)
+
+
+def _check_callable(name: str, value: Any) -> None:
+    allowed = "a function of one argument, or None"
+    require(value is None or callable(value), name, repr(value), allowed)
+
+
+def _seeds(seeds: Any) -> list[int]:
+    """Whole numbers, none of them twice: two runs of one seed are one run."""
+    try:
+        found = [operator.index(seed) for seed in seeds]
+    except TypeError:
+        raise not_allowed("seeds", repr(seeds), "a list of whole numbers") from None
+    require(len(set(found)) == len(found), "seeds", repr(seeds), "a list without repetition")
+    return found
+
+
+def _grid(starts: Any, start: Any) -> dict[str, list[float]]:
+    """Values of each hyperparameter that starts are made of."""
+    if not isinstance(starts, Mapping):
+        raise not_allowed("starts", repr(starts), "a mapping of hyperparameters to lists")
+    grid = {}
+    for name, values in starts.items():
+        require(name not in start, f"start of {name}", start, "left out: starts has it")
+        try:
+            if isinstance(values, str) or not len(values):
+                raise TypeError
+            grid[name] = [float(value) for value in values]
+        except (TypeError, ValueError):
+            raise not_allowed(f"starts of {name}", repr(values), "a list of numbers") from None
+    return grid
 
 
 def _console(progress: bool) -> Console:

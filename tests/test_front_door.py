@@ -111,6 +111,26 @@ def test_a_loaded_agent_is_the_one_that_was_saved(run):
     np.testing.assert_array_equal(agent.evaluate(4).rewards, run.evaluate(4).rewards)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"episodes": 0}, "episodes: 0 is not allowed; it must be a whole number of at least 1"),
+        ({"episodes": "a"}, "episodes: 'a'"),
+        ({"episodes": 1.5}, "episodes: 1.5"),
+        ({"seed": -1}, "seed: -1 is not allowed"),
+    ],
+)
+def test_an_evaluation_says_what_it_cannot_do(run, arguments, said):
+    with pytest.raises(st.ConfigError, match=said):
+        run.evaluate(**arguments)
+
+
+def test_what_is_no_run_cannot_be_loaded(tmp_path):
+    for path, said in ((3, "run: 3 is not allowed"), (tmp_path, "cannot read .*config.yaml")):
+        with pytest.raises(st.ConfigError, match=said):
+            st.load(path)
+
+
 def test_a_run_is_not_overwritten(run):
     with pytest.raises(st.ConfigError, match="not empty"):
         st.train("CartPole", out=run.directory, **SMALL)
@@ -185,20 +205,43 @@ def test_it_trains_in_another_thread():
     ("changes", "said"),
     [
         ({"stepz": 3}, "stepz: there is no such setting; closest: steps"),
-        ({"steps": "many"}, "'many' is not of type int"),
+        ({"extension": ["x"]}, "extension: there is no such setting; closest: extensions"),
+        ({"steps": "many"}, "steps: 'many' is not allowed; it must be a whole number"),
+        ({"steps": 1.5}, "steps: 1.5 is not allowed; it must be a whole number"),
         ({"steps": 0}, "steps: 0 is not allowed"),
-        ({"meta": "genetic"}, "genetic"),
+        ({"steps": True}, "steps: True is not allowed"),
+        ({"meta": "genetic"}, "meta: 'genetic' is not allowed; it must be none | mg | bmg"),
+        ({"meta": None}, "meta: None is not allowed"),
+        ({"meta_learning_rate": "x"}, "meta_learning_rate: 'x' is not allowed; .* a number"),
+        ({"meta_learning_rate": -1}, "meta_learning_rate: -1"),
+        ({"hidden": 5}, "hidden: 5 is not allowed; it must be a list of whole numbers"),
+        ({"hidden": "64,64"}, "hidden: '64,64' is not allowed"),
+        ({"hidden": [0]}, "^hidden: 0 is not allowed"),
+        ({"heads": -1}, "^heads: -1 is not allowed"),
+        ({"normalize_advantage": 3}, "normalize_advantage: 3 .* True or False"),
         ({"start": {"gama": 0.5}}, "start: no hyperparameter is called 'gama'"),
         ({"start": {"gamma": 2}}, "start of gamma: 2"),
+        ({"start": {"gamma": "x"}}, "start of gamma: 'x' is not allowed; it must be a number"),
+        ({"start": {"gamma": 0.0}}, r"fix=\["),
         ({"bounds": 3}, "bounds: 3 is not allowed; it must be a mapping"),
+        ({"bounds": {"gamma": 0.5}}, r"bounds of gamma: 0.5 is not allowed; .* pair \(low, high\)"),
+        ({"fix": 3}, "fix: 3 is not allowed; it must be a list of names"),
         ({"fix": "gamma", "tune": ["gamma"]}, "tune gamma: said twice"),
         ({"preset": "muzero"}, "preset: 'muzero' is not allowed"),
         ({"extensions": ["none_such"]}, "no module none_such"),
-        ({"wandb": "offline"}, "wandb: offline is not allowed; .* unless there is an out"),
+        ({"extensions": 3}, "extensions: 3 is not allowed; it must be a list"),
+        ({"settings": {}}, "settings: {} is not allowed; it must be a RunSettings"),
+        ({"callback": 3}, "callback: 3 is not allowed; it must be a function"),
+        ({"out": ""}, "out: '' is not allowed; it must be the path of a directory"),
+        ({"out": 3}, "out: 3 is not allowed"),
+        ({"wandb": "x"}, "wandb: 'x' is not allowed; it must be off | offline | online"),
+        ({"wandb": "offline"}, "wandb: .*offline.* is not allowed; .* unless there is an out"),
         ({"env": "CartPoleX"}, "closest: CartPole"),
         ({"env": 3}, "env: 3 is not allowed; it must be a Gymnasium id"),
         ({"env": gym.make("CartPole-v1")}, "it must be a function that makes such"),
         ({"env": lambda: 3}, "has made 3, which is no gymnasium.Env"),
+        ({"env": lambda: 1 / 0}, "env: <lambda>: ZeroDivisionError: .*test_front_door.py, line"),
+        ({"env": CartPole}, r"an object of that class: CartPole\(\)"),
     ],
 )
 def test_mistakes_are_config_errors_of_one_line(changes, said, tmp_path, monkeypatch):
@@ -255,7 +298,15 @@ class TestMany:
         [
             ({"starts": {"gama": [1]}}, "no hyperparameter in use is called 'gama'"),
             ({"starts": {"gamma": [2.0]}}, "start of gamma: 2"),
+            ({"starts": {"gamma": []}}, "starts of gamma: .* a list of numbers"),
+            ({"starts": {"gamma": "0.7"}}, "starts of gamma: '0.7' is not allowed"),
+            ({"starts": 3}, "starts: 3 is not allowed; it must be a mapping"),
+            ({"starts": {"gamma": [0.7]}, "start": {"gamma": 0.8}}, "start of gamma: .* left out"),
             ({"seeds": []}, "seeds: none is not allowed"),
+            ({"seeds": [1.5]}, "seeds: .1.5. is not allowed; it must be a list of whole"),
+            ({"seeds": [0, 0]}, "seeds: .* without repetition"),
+            ({"seeds": 3}, "seeds: 3 is not allowed"),
+            ({"seed": 3}, "seed: 3 is not allowed; it must be left out"),
             ({"env": "MountainCar"}, "stepped inside jit"),
         ],
     )

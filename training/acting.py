@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,7 +108,10 @@ class Agent:
         """
         episodes = self.settings.eval_episodes if episodes is None else episodes
         seed = self.settings.seed if seed is None else seed
-        require(episodes >= 1, "episodes", episodes, "at least 1")
+        for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
+            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            allowed = f"a whole number of at least {least}"
+            require(whole and value >= least, name, repr(value), allowed)
         if self.task is not None:
             return evaluation.on_task(self.task, self.functions, self.params, episodes, seed)
         env_id = self.settings.env
