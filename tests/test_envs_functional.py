@@ -202,9 +202,9 @@ def test_raw_keys_work_as_well():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"num_envs": 0}, ("num_envs", "0", ">= 1")),
-        ({"num_envs": 2.0}, ("num_envs", "2.0", ">= 1")),
-        ({"max_episode_steps": 0}, ("max_episode_steps", "0", ">= 1")),
+        ({"num_envs": 0}, ("num_envs", "0", "at least 1")),
+        ({"num_envs": 2.0}, ("num_envs", "2.0", "at least 1")),
+        ({"max_episode_steps": 0}, ("max_episode_steps", "0", "at least 1")),
     ],
 )
 def test_bad_numbers(change, words):

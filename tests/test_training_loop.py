@@ -1,6 +1,7 @@
 """How a run is divided into chunks, and greedy evaluation."""
 
 from contextlib import closing
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -63,18 +64,16 @@ def test_a_run_that_is_stopped_keeps_what_it_has():
     assert (ended.state, ended.chunks) == (2, 2)
 
 
-class PushTowardsThePole:
-    """A policy without parameters that keeps CartPole up for a while: `mode` of an agent."""
-
-    @staticmethod
-    def mode(params, observation):
-        return (observation[:, 2] + 0.5 * observation[:, 3] > params).astype(jnp.int32)
+def acting(mode):
+    """All of an agent that an evaluation needs: its greedy policy."""
+    return SimpleNamespace(algorithm=SimpleNamespace(mode=mode))
 
 
-class PushLeft:
-    @staticmethod
-    def mode(params, observation):
-        return jnp.zeros(observation.shape[0], jnp.int32)
+# Without parameters, but for the threshold; it keeps CartPole up for a while.
+PushTowardsThePole = acting(
+    lambda params, seen: (seen[:, 2] + 0.5 * seen[:, 3] > params).astype(jnp.int32)
+)
+PushLeft = acting(lambda params, seen: jnp.zeros(seen.shape[0], jnp.int32))
 
 
 @pytest.mark.parametrize("backend", ["jax", "host"])
