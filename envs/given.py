@@ -17,7 +17,7 @@ NAMESPACE = "given"  # of their ids, which mean something in this process alone
 _given: list[tuple[Any, str]] = []  # objects and their ids
 
 
-def register(env: Callable[[], gym.Env] | FuncEnv) -> str:
+def register(env: Any) -> str:
     """Registers an environment with Gymnasium for this process, and returns its id.
 
     The same object has one id, however often it is given.

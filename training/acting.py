@@ -108,7 +108,8 @@ class Agent:
         """
         episodes = self.settings.eval_episodes if episodes is None else episodes
         seed = self.settings.seed if seed is None else seed
-        for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
+        asked: tuple[tuple[str, Any, int], ...] = (("episodes", episodes, 1), ("seed", seed, 0))
+        for name, value, least in asked:
             whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
             allowed = f"a whole number of at least {least}"
             require(whole and value >= least, name, repr(value), allowed)
