@@ -120,11 +120,12 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         act=lambda params, observation, key: nets.policy(params, observation).sample_and_log_prob(
             seed=key
         ),
-        mode=lambda params, observation: nets.policy(params, observation).mode(),
+        mode=lambda params, observation: nets.to_task(nets.policy(params, observation).mode()),
         value=lambda params, observation: nets.value(unpack(params), observation),
         problem=Problem(inner_loss, outer_loss, match),
         last_target_loss=loss_at(policy_alone) if tuning.target_last == "policy" else None,
         change=change,
+        to_task=nets.to_task,
     )
 
 

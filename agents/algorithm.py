@@ -48,13 +48,15 @@ class Algorithm(NamedTuple):
       acting: (parameters by network and layer, hyperparams) -> actor, all that behaviour depends
         on. It is made once a rollout and read at each of its steps.
       act: (actor, observation [B, *obs], key) -> (action [B, *action], log-probability [B]).
-      mode: (actor, observation [B, *obs]) -> greedy action [B, *action].
+      mode: (actor, observation [B, *obs]) -> greedy action [B, *action] for the task.
       value: (params, observation [..., *obs]) -> value [...].
       problem: inner loss, outer loss and match; their batches are `Experience`.
       last_target_loss: of the last update of a bootstrapped target; None for the outer loss.
       change: (params before, params after, batch) -> KL of the new policy from the old one, by
         which a trust region bounds an update; None where there is no such bound, and so no
         learning rate to tune.
+      to_task: action [..., *action] of `act`, which trajectories keep -> as the task expects it,
+        of JAX or NumPy as it was given.
     """
 
     init: Callable[[jax.Array], Params]
@@ -66,6 +68,7 @@ class Algorithm(NamedTuple):
     problem: Problem
     last_target_loss: Loss | None = None
     change: Callable[[Params, Params, Experience], jax.Array] | None = None
+    to_task: Callable[[Any], Any] = lambda action: action
 
 
 def packing_of(init: Callable[[jax.Array], Params]) -> Packing:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from selftuning.agents import policies
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.own_parts import Part
 from selftuning.configs.settings import AgentSettings
@@ -35,6 +36,7 @@ class Networks(NamedTuple):
       value: (params, observation [..., *obs]) -> value [...] of the first head.
       outputs: (params, observation) -> outputs [H, ..., size] of the policies of all heads.
       distribution: outputs [..., size] -> distribution over actions [...].
+      to_task: actions [..., *action] of a trajectory -> as the task expects them.
       values: (params, observation) -> values [H, ...] of all heads.
       outer_value: (params, observation [..., *obs]) -> value [...] of the outer critic.
     """
@@ -44,6 +46,7 @@ class Networks(NamedTuple):
     value: Callable[[Params, jax.Array], jax.Array]
     outputs: Callable[[Params, jax.Array], jax.Array]
     distribution: Callable[[jax.Array], distrax.Distribution]
+    to_task: Callable[[Any], Any]
     values: Callable[[Params, jax.Array], jax.Array]
     outer_value: Callable[[Params, jax.Array], jax.Array]
 
@@ -56,7 +59,7 @@ def make(
 ) -> Networks:
     """Networks for the spaces that `envs.spaces` admits, on a torso of the user's own if given."""
     torso = torso_for(observation_space, settings, own_torso)
-    to_policy, num_outputs = _policy_head(action_space)
+    policy = policies.make(action_space, settings.action_bounds)
     heads = settings.heads
 
     def outputs(observation, size, **init):
@@ -64,21 +67,20 @@ def make(
         x = hk.Linear(heads * size, **init)(torso(observation))
         return jnp.moveaxis(x.reshape(*x.shape[:-1], heads, size), -2, 0)
 
-    def policies(observation):
+    def of_policies(observation):
         # A small last layer: the first policy is close to uniform whatever the observation.
         init = hk.initializers.VarianceScaling(1e-4)
-        x = outputs(observation, num_outputs, w_init=init)
-        if isinstance(action_space, gym.spaces.Discrete):
+        x = outputs(observation, policy.num_outputs, w_init=init)
+        if not policy.num_scales:
             return x
-        # The scale is learned and does not depend on the observation (Schulman et al. 2015).
-        log_scale = hk.get_parameter("log_scale", (heads, num_outputs), x.dtype, jnp.zeros)
-        log_scale = log_scale.reshape(heads, *[1] * (x.ndim - 2), num_outputs)
-        return jnp.concatenate([x, jnp.broadcast_to(log_scale, x.shape)], -1)
+        scales = hk.get_parameter("log_scale", (heads, policy.num_scales), x.dtype, jnp.zeros)
+        scales = scales.reshape(heads, *[1] * (x.ndim - 2), policy.num_scales)
+        return jnp.concatenate([x, jnp.broadcast_to(scales, x.shape)], -1)
 
     def values(observation):
         return jnp.squeeze(outputs(observation, 1), -1) * settings.value_scale
 
-    policy_net = hk.without_apply_rng(hk.transform(policies))
+    policy_net = hk.without_apply_rng(hk.transform(of_policies))
     value_net = hk.without_apply_rng(hk.transform(values))
 
     def init(key):
@@ -97,10 +99,11 @@ def make(
     value_of = _in_one_batch(value_net.apply, rank)
     return Networks(
         init,
-        lambda params, o: to_policy(policy_of(params["policy"], o)[0]),
+        lambda params, o: policy.distribution(policy_of(params["policy"], o)[0]),
         lambda params, o: value_of(params["value"], o)[0],
         lambda params, o: policy_of(params["policy"], o),
-        to_policy,
+        policy.distribution,
+        policy.to_task,
         lambda params, o: value_of(params["value"], o),
         lambda params, o: value_of(params["outer_value"], o)[0],
     )
@@ -203,22 +206,3 @@ def _convolutions(x: jax.Array) -> jax.Array:
     for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
         x = jax.nn.relu(hk.Conv2D(channels, kernel, stride)(x))
     return x.reshape(*batch, -1)
-
-
-def _policy_head(space: gym.Space) -> tuple[Callable[[jax.Array], distrax.Distribution], int]:
-    """Network outputs to a distribution, and the number of outputs.
-
-    For Gaussian policies the outputs are twice as many: means, then log scales.
-    """
-    if isinstance(space, gym.spaces.Discrete):
-        return (lambda logits: distrax.Categorical(logits=logits)), int(space.n)
-    assert isinstance(space, gym.spaces.Box)
-    centre, half_range = (space.high + space.low) / 2, (space.high - space.low) / 2
-
-    def gaussian(outputs):
-        mean, log_scale = jnp.split(outputs, 2, -1)
-        return distrax.MultivariateNormalDiag(
-            centre + half_range * mean, half_range * jnp.exp(log_scale)
-        )
-
-    return gaussian, math.prod(shape(space))

@@ -33,6 +33,9 @@ class AgentSettings:
         Q(lambda) with epsilon-greedy exploration.
       hidden: widths of the hidden layers. Policy and value network have such layers each.
       activation: non-linearity between the layers.
+      action_bounds: what keeps continuous actions within bounds. "clip" draws them from a Gaussian
+        in units of half their range, and those outside become the bound; "squash" sends the
+        Gaussian through tanh. Where an action has no bound, or one, both are the same.
       rollout_length: T, steps of each environment between two updates.
       inner_optimizer: name of a rule in `metagrad.update_rules`; "accelerated" is averaging
         and a hint on RMS-scaled gradients.
@@ -53,6 +56,7 @@ class AgentSettings:
     algorithm: Algorithm = "actor_critic"
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
+    action_bounds: Literal["clip", "squash"] = "clip"
     rollout_length: int = 16
     inner_optimizer: InnerOptimizer = "rms"
     max_grad_norm: float = 0.5

@@ -7,7 +7,7 @@ is what the agent is compared with.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ class Task(NamedTuple):
 
     Attributes:
       heads: number of them.
-      low, high: of the actions [A] of a Gaussian policy; None for a categorical one.
+      gaussian: whether the policy is, and not categorical.
       vtrace: whether experience is weighted.
       outer_critic: whether there is one.
       value_scale: of values.
@@ -39,8 +39,7 @@ class Task(NamedTuple):
     """
 
     heads: int
-    low: Any
-    high: Any
+    gaussian: bool
     vtrace: bool
     outer_critic: bool
     value_scale: float
@@ -52,11 +51,10 @@ class Task(NamedTuple):
 
 def task_of(settings, actions):
     """What settings of a run and its space of actions say."""
-    agent, gaussian = settings.agent, hasattr(actions, "low")
+    agent = settings.agent
     return Task(
         agent.heads,
-        jnp.asarray(actions.low, float) if gaussian else None,
-        jnp.asarray(actions.high, float) if gaussian else None,
+        hasattr(actions, "low"),
         agent.correction == "vtrace",
         agent.outer_critic,
         agent.value_scale,
@@ -77,11 +75,12 @@ def network(params, x, heads):
 def policy(task, params, observation, head):
     """Log-probabilities [..., A], or mean and logarithm of the deviation [..., A]."""
     out = network(params["policy"], observation, task.heads)[..., head, :]
-    if task.low is None:
+    if not task.gaussian:
         return out - jnp.log(jnp.sum(jnp.exp(out), -1, keepdims=True))
-    middle, half = (task.low + task.high) / 2, (task.high - task.low) / 2
+    # In units of half the range, and between -5 and 1: 0 and slope 1 where the parameter is 0.
     log_scale = params["policy"]["~"]["log_scale"][head]
-    return middle + half * out, jnp.log(half) + jnp.broadcast_to(log_scale, out.shape)
+    log_scale = 3 * jnp.tanh(0.6 * log_scale + jnp.arctanh(2 / 3)) - 2
+    return out, jnp.broadcast_to(log_scale, out.shape)
 
 
 def value(task, params, observation, head, network_name="value"):
@@ -90,7 +89,7 @@ def value(task, params, observation, head, network_name="value"):
 
 
 def log_prob(task, dist, action):
-    if task.low is None:
+    if not task.gaussian:
         return jnp.sum(dist * (action[..., None] == jnp.arange(dist.shape[-1])), -1)
     mean, log_scale = dist
     z = (action - mean) / jnp.exp(log_scale)
@@ -98,14 +97,14 @@ def log_prob(task, dist, action):
 
 
 def entropy(task, dist):
-    if task.low is None:
+    if not task.gaussian:
         return -jnp.sum(jnp.exp(dist) * dist, -1)
     return jnp.sum(dist[1] + jnp.log(2 * jnp.pi * jnp.e) / 2, -1)
 
 
 def kl(task, p, q):
     """KL(p || q), averaged."""
-    if task.low is None:
+    if not task.gaussian:
         return jnp.mean(jnp.sum(jnp.exp(p) * (p - q), -1))
     (mean_p, log_p), (mean_q, log_q) = p, q
     ratio = jnp.exp(2 * (log_p - log_q)) + ((mean_p - mean_q) / jnp.exp(log_q)) ** 2

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selftuning.agents import actor_critic, networks, parts, self_tuning, window
+from selftuning.agents import networks, parts, self_tuning, window
 from selftuning.agents.trajectory import Experience, Trajectory
 from selftuning.configs.hyperparameters import Hyperparameter
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -204,15 +204,3 @@ def test_networks_for_every_kind_of_observation(space, shape):
     assert nets.policy(params, observation).logits.shape == (T, B, 3)
     uniform = np.full((T, B, 3), 1 / 3)
     np.testing.assert_allclose(nets.policy(params, observation).probs, uniform, atol=0.02)
-
-
-def test_gaussian_actions_are_in_units_of_the_action_space():
-    settings = RunSettings(agent=AgentSettings(hidden=(4,)))
-    agent = actor_critic.make(OBSERVATIONS, ACTIONS["continuous"], settings)
-    actor = agent.packing.unpack(agent.init(jax.random.PRNGKey(0)))
-    observation = jnp.zeros((5000, 3))
-    action, log_prob = agent.act(actor, observation, jax.random.PRNGKey(1))
-    assert action.shape == (5000, 2)
-    assert log_prob.shape == (5000,)
-    np.testing.assert_allclose(jnp.mean(action, 0), -0.5, atol=0.1)  # the middle of [-2, 1]
-    np.testing.assert_allclose(jnp.std(action, 0), 1.5, rtol=0.05)  # half its width

@@ -128,15 +128,14 @@ def test_a_step_after_an_end_belongs_to_the_new_episode(backend):
     """Observations run on within an episode and start afresh after it, in the trajectory itself."""
     task, agent, _ = make(backend)
     length = 80
-    act = jax.jit(agent.algorithm.act)
     state = agent.init(jax.random.PRNGKey(0))
     params, key = agent.params(state), jax.random.PRNGKey(1)
     if backend == "jax":
         env_state, observation = task.init(jax.random.PRNGKey(2))
-        collect = jax.jit(collect_in_graph(task, act, length))
+        collect = jax.jit(collect_in_graph(task, agent.algorithm, length))
         _, _, trajectory, timesteps = collect(params, env_state, observation, key)
     else:
-        collect = collect_on_host(task, act, length)
+        collect = collect_on_host(task, compiled_act(agent.algorithm), length)
         _, trajectory, timesteps = collect(params, task.reset(0), key)
     trajectory, timesteps = jax.tree.map(np.asarray, (trajectory, timesteps))
     ends = timesteps.episode_end[:-1]
@@ -150,6 +149,10 @@ def test_a_step_after_an_end_belongs_to_the_new_episode(backend):
     np.testing.assert_allclose(trajectory.log_prob, log_prob, rtol=1e-4, atol=1e-5)
 
 
+def compiled_act(algorithm):
+    return algorithm._replace(act=jax.jit(algorithm.act))
+
+
 def agent_log_prob(task, params, trajectory):
     nets = networks.make(task.spec.observation_space, task.spec.action_space, SETTINGS.agent)
     return nets.policy(params, trajectory.observation).log_prob(trajectory.action)
@@ -158,14 +161,14 @@ def agent_log_prob(task, params, trajectory):
 def test_truncation_reaches_the_trajectory():
     """Episodes cut by the time limit are marked, and are not terminations."""
     settings = replace(SETTINGS, agent=replace(SETTINGS.agent, rollout_length=501))
-    task, _, _ = make(settings=settings)
+    task, agent, _ = make(settings=settings)
 
     def balance(params, observation, key):
         push = observation[:, 2] + 0.3 * observation[:, 3] + 0.03 * observation[:, 1]
         return (push > 0).astype(jnp.int32), jnp.zeros(len(push))
 
     env_state, observation = task.init(jax.random.PRNGKey(0))
-    collect = jax.jit(collect_in_graph(task, balance, 501))
+    collect = jax.jit(collect_in_graph(task, agent.algorithm._replace(act=balance), 501))
     _, _, trajectory, timesteps = collect(None, env_state, observation, jax.random.PRNGKey(1))
     np.testing.assert_array_equal(timesteps.episode_length[499], 500)
     np.testing.assert_array_equal(trajectory.truncated[499], True)
@@ -178,7 +181,7 @@ def test_host_and_graph_learn_from_equal_programs():
     _, graph_agent, _ = make("jax")
     host_task, host_agent, _ = make("host")
     state = host_agent.init(jax.random.PRNGKey(0))
-    collect = collect_on_host(host_task, jax.jit(host_agent.algorithm.act), 8)
+    collect = collect_on_host(host_task, compiled_act(host_agent.algorithm), 8)
     _, trajectory, _ = collect(host_agent.params(state), host_task.reset(0), jax.random.PRNGKey(1))
     moved = [agent.inner_step(state, trajectory)[0] for agent in (graph_agent, host_agent)]
     assert same(*moved)

@@ -90,7 +90,8 @@ class Agent:
             actions = self._mode(self.params, seen)
         else:
             key, state = jax.random.split(state)
-            actions, _ = self._sample(self.params, seen, key)
+            drawn, _ = self._sample(self.params, seen, key)
+            actions = self.functions.algorithm.to_task(np.asarray(drawn))
         chosen = [self._to_env(action) for action in np.asarray(actions)]
         return (chosen[0] if single else np.stack(chosen)), state
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from selftuning.agents.algorithm import Algorithm
 from selftuning.agents.trajectory import Trajectory
 from selftuning.envs.task import GraphTask, HostTask
-
-Act = Callable[[Any, Any, Any], tuple[jax.Array, jax.Array]]
 
 
 def _trajectory(observation: Any, action: Any, log_prob: Any, timestep: Any) -> Trajectory:
@@ -26,7 +24,7 @@ def _trajectory(observation: Any, action: Any, log_prob: Any, timestep: Any) -> 
     )
 
 
-def collect_in_graph(task: GraphTask, act: Act, length: int):
+def collect_in_graph(task: GraphTask, algorithm: Algorithm, length: int):
     """Returns a pure function of (params, env_state, observation, key).
 
     It scans `length` steps and returns (env_state, observation, trajectory, timesteps); the
@@ -36,8 +34,8 @@ def collect_in_graph(task: GraphTask, act: Act, length: int):
     def collect(params, env_state, observation, key):
         def step(carry, key):
             env_state, observation = carry
-            action, log_prob = act(params, observation, key)
-            env_state, timestep = task.step(env_state, action)
+            action, log_prob = algorithm.act(params, observation, key)
+            env_state, timestep = task.step(env_state, algorithm.to_task(action))
             return (env_state, timestep.observation), (observation, action, log_prob, timestep)
 
         carry, (observations, actions, log_probs, timesteps) = jax.lax.scan(
@@ -48,18 +46,18 @@ def collect_in_graph(task: GraphTask, act: Act, length: int):
     return collect
 
 
-def collect_on_host(task: HostTask, act: Act, length: int):
+def collect_on_host(task: HostTask, algorithm: Algorithm, length: int):
     """Returns (params, observation, key) -> (observation, trajectory, timesteps), in NumPy.
 
-    Environments are stepped from Python; `act` should be jitted.
+    Environments are stepped from Python; `algorithm.act` should be jitted.
     """
     split = jax.jit(lambda key: jax.random.split(key, length))
 
     def collect(params, observation, key):
         rows = []
         for step_key in np.asarray(split(key)):
-            action, log_prob = (np.asarray(x) for x in act(params, observation, step_key))
-            timestep = task.step(action)
+            action, log_prob = (np.asarray(x) for x in algorithm.act(params, observation, step_key))
+            timestep = task.step(algorithm.to_task(action))
             rows.append((observation, action, log_prob, timestep))
             observation = timestep.observation
         observations, actions, log_probs, timesteps = jax.tree.map(lambda *x: np.stack(x), *rows)

@@ -156,10 +156,9 @@ def _rollout(settings: RunSettings, steps: int) -> tuple[Turn, int]:
     times = max(1, steps // (length * task.num_envs))
     made = times * length * task.num_envs
     if isinstance(task, HostTask):
-        return _repeated(
-            collect_on_host(task, jax.jit(agent.algorithm.act), length), params, task, times
-        ), made
-    collect = collect_in_graph(task, agent.algorithm.act, length)
+        compiled = agent.algorithm._replace(act=jax.jit(agent.algorithm.act))
+        return _repeated(collect_on_host(task, compiled, length), params, task, times), made
+    collect = collect_in_graph(task, agent.algorithm, length)
 
     def one(state, key):
         env_state, observation, trajectory, _ = collect(params, *state, key)

@@ -1,0 +1,128 @@
+"""Policies by action space: densities, entropies and divergences, and what a task is sent."""
+
+import math
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from selftuning.agents import policies
+from selftuning.envs.spaces import graph_action, to_env
+
+INF, LARGEST = np.inf, float(np.finfo(np.float32).max)
+BOUNDS = ["clip", "squash"]
+
+
+def box(low, high):
+    return gym.spaces.Box(np.float32([low]), np.float32([high]))
+
+
+def squashed(mean, scale):
+    return policies.SquashedNormal(jnp.array([mean]), jnp.array([scale]), np.array([True]))
+
+
+@pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (0.7, 0.5), (-1.5, 2.7), (0.3, 0.01)])
+def test_the_density_of_a_squashed_action_integrates_to_one(mean, scale):
+    """Over a = tanh(u), on a grid that is fine where the mass is; so does its entropy."""
+    u = np.linspace(mean - 12 * scale, mean + 12 * scale, 200_001)
+    a = np.tanh(u)
+    policy = squashed(mean, scale)
+    log_prob = np.asarray(policy.log_prob(jnp.asarray(u)[:, None]), np.float64)
+    seen = np.abs(u) < 8  # beyond, neighbours have the same tanh
+    density = np.exp(log_prob)
+    within = np.diff(special.ndtr((np.array([-8, 8]) - mean) / scale))[0]
+    assert np.trapezoid(density[seen], a[seen]) == pytest.approx(within, abs=1e-3)
+    # By the density of u, which has no edge.
+    entropy = -np.trapezoid(density * (1 - a**2) * log_prob, u)
+    assert float(policy.entropy()) == pytest.approx(entropy, abs=0.02)
+
+
+def test_squashed_policies_know_what_they_have_drawn():
+    policy = squashed(0.4, 1.3)
+    u, log_prob = policy.sample_and_log_prob(seed=jax.random.PRNGKey(0), sample_shape=(20_000,))
+    np.testing.assert_array_equal(log_prob, policy.log_prob(u))
+    assert -float(log_prob.mean()) == pytest.approx(float(policy.entropy()), abs=0.03)
+    np.testing.assert_allclose(policy.mode(), [0.4], rtol=1e-6)
+
+
+def test_divergence_of_squashed_policies_by_integration():
+    one, other = squashed(0.4, 0.8), squashed(-0.2, 1.1)
+    u = jnp.linspace(-6, 6, 20_001)[:, None]
+    density = jnp.exp(one.log_prob(u)) * (1 - jnp.tanh(u[:, 0]) ** 2)
+    expected = jnp.trapezoid(density * (one.log_prob(u) - other.log_prob(u)), u[:, 0])
+    assert float(one.kl_divergence(other)) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_far_out_nothing_is_infinite():
+    policy = squashed(300.0, 0.01)
+    for f in (lambda m: squashed(m, 0.01).entropy(), lambda m: policy.log_prob(m[None])):
+        value, slope = jax.value_and_grad(f)(300.0)
+        assert np.isfinite([value, slope]).all()
+
+
+def test_entropy_alone_does_not_widen_a_policy_for_ever():
+    """A squashed one ends near uniform; a clipped one at the bound of its scale."""
+
+    def entropy(x, bounds):
+        return policies.make(box(-1, 1), bounds).distribution(x).entropy()
+
+    for bounds in BOUNDS:
+        x = jnp.array([0.5, 0.0])  # mean and scale
+        ascend = jax.jit(lambda x, b=bounds: x + 0.1 * jax.grad(entropy)(x, b))
+        for _ in range(2000):
+            x = ascend(x)
+        scale = float(jnp.exp(policies.bounded_log_scale(x[1])))
+        if bounds == "squash":
+            assert scale == pytest.approx(0.87, abs=0.05)
+            assert float(entropy(x, bounds)) == pytest.approx(math.log(2), abs=0.03)
+        else:
+            assert 2 < scale < math.e
+
+
+@pytest.mark.parametrize("bounds", BOUNDS)
+@pytest.mark.parametrize(
+    ("low", "high", "middle", "one", "far"),
+    [
+        (-2.0, 1.0, -0.5, 1.0, 1.0),
+        (-INF, INF, 0.0, 1.0, 50.0),
+        (0.0, INF, 1.0, 2.0, 51.0),
+        (-INF, 3.0, 2.0, 3.0, 3.0),
+        (0.5, 0.5, 0.5, 0.5, 0.5),
+        (-LARGEST, LARGEST, 0.0, 1.0, 50.0),
+        (-1e29, 1e29, 0.0, 1e29, 1e29),
+    ],
+    ids=["both", "none", "below", "above", "equal", "largest", "huge"],
+)
+def test_what_a_task_is_sent(bounds, low, high, middle, one, far):
+    """Of u = 0, 1 and 50; the same in-graph and on the host, and always in the space."""
+    space = box(low, high)
+    to_task = policies.make(space, bounds).to_task
+    u = np.float32([[0.0], [1.0], [50.0], [-50.0]])
+    sent = to_task(u)
+    assert isinstance(sent, np.ndarray)
+    assert sent.dtype == np.float32
+    np.testing.assert_allclose(sent, to_task(jnp.asarray(u)), rtol=1e-6)
+    final = np.stack([to_env(space)(action) for action in sent])
+    np.testing.assert_allclose(final, jax.vmap(lambda a: graph_action(space, a))(sent), rtol=1e-6)
+    assert all(space.contains(action) for action in final)
+    inside = bounds == "squash" and math.isfinite(high - low) and low > -LARGEST
+    if inside:
+        one = middle + math.tanh(1) * (high - middle)
+    np.testing.assert_allclose(final[:3, 0], [middle, one, far], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bounds", BOUNDS)
+def test_odd_bounds_have_finite_losses(bounds):
+    space = gym.spaces.Box(np.float32([-INF, 0, 1, -1e29]), np.float32([INF, INF, 1, 1e29]))
+    policy = policies.make(space, bounds)
+
+    def loss(outputs):
+        one, other = policy.distribution(outputs), policy.distribution(outputs + 1)
+        u = jax.lax.stop_gradient(one.sample(seed=jax.random.PRNGKey(0)))
+        return one.log_prob(u) + one.entropy() + one.kl_divergence(other)
+
+    values = jax.value_and_grad(loss)(jnp.linspace(-3, 3, 8))
+    assert all(np.isfinite(x).all() for x in values)
