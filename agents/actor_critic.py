@@ -90,16 +90,10 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
             "value": one.value_distance(here[1], there[1]),
         }
 
-    # Values carry most of what is to be known of gamma (docs/tuning.md): they weigh more in
-    # the judgement of a student than in the steps of its target.
-    value_weight = outer["critic"] * tuning.value_weight
-    judging = outer | ({"critic": value_weight} if tuning.method == "mg" else {})
-    others = (name for name, own in added.items() if own.kind == "loss")
-    policy_alone = outer | dict.fromkeys(("critic", "entropy", *others), 0.0)
     divergence = {"kl": matching.kl}.get(tuning.matching, matching.reverse_kl)
     weights = {
         "policy": float(tuning.matching != "none"),
-        "value": value_weight,
+        "value": outer["critic"] * tuning.value_weight,
         "parameters": tuning.parameter_weight,
     }
 
@@ -112,7 +106,8 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         there, here = unpack(before), unpack(after)
         return compared(there, here, batch.trajectory, matching.reverse_kl)["policy"]
 
-    outer_loss = loss_by(own_objective) if own_objective else loss_at(judging)
+    outer_loss = loss_by(own_objective) if own_objective else loss_at(judging(settings))
+    policy_last = tuning.target_last == "policy"
     return Algorithm(
         init=lambda key: packing.pack(nets.init(key)),
         packing=packing,
@@ -123,10 +118,27 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         mode=lambda params, observation: nets.to_task(nets.policy(params, observation).mode()),
         value=lambda params, observation: nets.value(unpack(params), observation),
         problem=Problem(inner_loss, outer_loss, match),
-        last_target_loss=loss_at(policy_alone) if tuning.target_last == "policy" else None,
+        last_target_loss=loss_at(policy_alone(settings)) if policy_last else None,
         change=change,
         to_task=nets.to_task,
     )
+
+
+def judging(settings: RunSettings) -> dict[str, float]:
+    """Values with which the outer loss judges a student, or moves its target."""
+    outer, tuning = settings.outer, settings.tuning
+    if tuning.method != "mg":
+        return outer
+    # Values carry most of what is to be known of gamma (docs/tuning.md): they weigh more in
+    # the judgement of a student than in the steps of its target.
+    return outer | {"critic": outer["critic"] * tuning.value_weight}
+
+
+def policy_alone(settings: RunSettings) -> dict[str, float]:
+    """Values with which the outer loss is the policy gradient alone."""
+    added = extensions.load(settings.extensions).items()
+    others = (name for name, own in added if own.kind == "loss")
+    return settings.outer | dict.fromkeys(("critic", "entropy", *others), 0.0)
 
 
 def _scalar(objective: Part, seen: terms.Seen) -> jax.Array:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from selftuning.agents.reuse import Reuse
 from selftuning.agents.trajectory import Experience
 from selftuning.metagrad.targets import Loss, Problem
 
@@ -57,6 +58,7 @@ class Algorithm(NamedTuple):
         learning rate to tune.
       to_task: action [..., *action] of `act`, which trajectories keep -> as the task expects it,
         of JAX or NumPy as it was given.
+      reuse: how several updates are made on one rollout; None where there is one, on all of it.
     """
 
     init: Callable[[jax.Array], Params]
@@ -69,6 +71,7 @@ class Algorithm(NamedTuple):
     last_target_loss: Loss | None = None
     change: Callable[[Params, Params, Experience], jax.Array] | None = None
     to_task: Callable[[Any], Any] = lambda action: action
+    reuse: Reuse | None = None
 
 
 def packing_of(init: Callable[[jax.Array], Params]) -> Packing:

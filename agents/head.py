@@ -50,6 +50,11 @@ class Judged(NamedTuple):
     frozen: Said | None
 
 
+def constant(v_tm1: jax.Array, v_t: jax.Array) -> Judged:
+    """What value targets are made of [T, B] where nothing else is added or weighted."""
+    return Judged(v_tm1, v_tm1, v_tm1, None, v_tm1, v_t, None, None)
+
+
 class Head(NamedTuple):
     """Pure functions.
 
@@ -59,14 +64,17 @@ class Head(NamedTuple):
       loss: (judged of one head, hyperparams, trajectory) -> scalar.
       seen: (judged of one head, hyperparams, trajectory) -> what a user's own outer objective is
         given; only where the head was made with `in_full`.
+      taught: (judged of one head, hyperparams, trajectory) -> value targets, and advantages as
+        the policy gradient has them, [T, B].
       critic_loss: (judged of one head, hyperparams, trajectory) -> scalar, the critic's part of
-        it without its weight.
+        the loss without its weight.
       value_distance: (values, targets) -> scalar, half the mean square in units of the critic.
     """
 
     judged: Callable[[Network, Network, Params, Params, Trajectory], Judged]
     loss: Callable[[Judged, Hyperparams, Trajectory], jax.Array]
     seen: Callable[[Judged, Hyperparams, Trajectory], terms.Seen]
+    taught: Callable[[Judged, Hyperparams, Trajectory], tuple[jax.Array, jax.Array]]
     critic_loss: Callable[[Judged, Hyperparams, Trajectory], jax.Array]
     value_distance: Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -130,7 +138,6 @@ def make(
         return total + terms.loss(added, seen(judged, hyperparams, trajectory))
 
     def taught(judged, hyperparams, trajectory):
-        """Value targets, and advantages as the policy gradient has them, [T, B]."""
         target_tm1, advantage = targets(judged, hyperparams, trajectory)
         if settings.normalize_advantage:
             advantage = losses.normalize(advantage)
@@ -152,4 +159,4 @@ def make(
         # In units of the critic's own scale: its weight keeps its meaning.
         return jnp.mean(rlax.l2_loss((value - target) / settings.value_scale))
 
-    return Head(judged, loss, seen, critic_loss, value_distance)
+    return Head(judged, loss, seen, taught, critic_loss, value_distance)

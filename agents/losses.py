@@ -115,6 +115,37 @@ def normalize(advantage: Array, eps: float = 1e-8) -> Array:
     return advantage * jax.lax.rsqrt(jnp.var(advantage) + eps)
 
 
+# How sharp the clip is, in units of the clip range. The slope of the surrogate is that of the policy
+# gradient but for exp(-10) at ratio 1, half of it at a corner, and a quarter a tenth of the range on.
+_SHARPNESS = 10.0
+
+
+def clipped_surrogate_loss(ratio: Array, advantage: Array, clip: Array) -> Array:
+    """-min(ratio A, clip(ratio, 1 - clip, 1 + clip) A) of PPO with rounded corners, averaged.
+
+    Written for either sign of A with x = sign(A) (ratio - 1) / clip, how far the ratio has gone
+    the way that A asks for, in units of the clip range:
+        min(...) = A + |A| clip min(x, 1)
+    Here min(x, 1) is 1 - softplus(s (1 - x)) / s with sharpness s = 10, whose slope in x is
+    sigmoid(s (1 - x)) instead of a step from 1 to 0. PPO's gradient is piecewise constant in
+    `clip`, so that its derivative is zero wherever it exists; the rounded one tells from rows
+    near a corner what a wider clip would do. With s to infinity this is
+    `rlax.clipped_surrogate_pg_loss(..., use_stop_gradient=False)`.
+
+    Args:
+      ratio: pi(a) / mu(a) of the policies now and when a was chosen, any shape.
+      advantage: A, of that shape.
+      clip: scalar above 0.
+
+    Returns:
+      Scalar, differentiable in all arguments.
+    """
+    chex.assert_equal_shape([ratio, advantage])
+    x = jnp.sign(advantage) * (ratio - 1.0) / clip
+    softly = 1.0 - jax.nn.softplus(_SHARPNESS * (1.0 - x)) / _SHARPNESS
+    return -jnp.mean(advantage + jnp.abs(advantage) * clip * softly)
+
+
 def policy_gradient_loss(log_prob_tm1: Array, advantage_tm1: Array) -> Array:
     """-log pi(a) * advantage, averaged over [T]; differentiable in the advantage.
 

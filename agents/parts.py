@@ -71,12 +71,13 @@ def _try_once(
     made: Algorithm, observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
 ) -> None:
     """Traces an update and the outer loss: errors of a user come before anything is written."""
-    batch = Experience(empty_trajectory(observation_space, action_space, 3, 2), jnp.zeros(0))
+    experience = Experience(empty_trajectory(observation_space, action_space, 3, 2), jnp.zeros(0))
     start = {name: jnp.asarray(spec.start, float) for name, spec in settings.in_use.items()}
     rule, own = update_rule(settings), extensions.parts(settings.extensions).get("update_rule")
 
     def once(key):
         params = made.init(key)
+        batch = experience if made.reuse is None else made.reuse.prepare(params, experience)
         gradient = jax.grad(made.problem.inner_loss)(params, params, start, batch)
         name = own.name if own else "update rule"
         state = extensions.call(name, rule.init, params)

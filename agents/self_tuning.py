@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from selftuning.agents import contexts, parts, window
+from selftuning.agents import contexts, parts, reuse, window
 from selftuning.agents.algorithm import Algorithm
-from selftuning.agents.trajectory import Experience, Trajectory, empty_trajectory
+from selftuning.agents.trajectory import Experience, empty_trajectory
 from selftuning.agents.window import Window
 from selftuning.configs.settings import RunSettings
 from selftuning.metagrad import core
@@ -31,14 +31,14 @@ class AgentState(NamedTuple):
 
     Attributes:
       learner: parameters, optimisers and hyperparameters.
-      history: updates before those of the next period that a window of K + L updates
+      history: records of updates before those of the next period that a window of K + L updates
         reaches back to, leaves [max(K + L - period, 0), ...].
       context: what the agent knows of how learning goes.
       updates: number of updates of the parameters so far, int32.
     """
 
     learner: core.LearnerState
-    history: Step
+    history: Step | reuse.Record
     context: contexts.ContextState
     updates: jax.Array
 
@@ -50,7 +50,8 @@ class SelfTuningAgent(NamedTuple):
       algorithm: what is learned. It acts: `agent.algorithm.act(agent.params(state), ...)`.
       window: of past updates, with what is to be kept of them from meta-step to meta-step.
       init: (key, start values or None for those of the settings) -> AgentState.
-      inner_step: (state, trajectory [T, B]) -> (state, step).
+      inner_step: (state, trajectory [T, B], key of the rollout) -> (state, record): all updates
+        on one rollout. Only algorithms that shuffle rows read the key.
       meta_step: (state, kept) -> (state, diagnostics), called once every `period` inner steps;
         `kept` has for every stretch of the window what it keeps, stacked [updates, ...].
       params: state -> all that `algorithm.act` and `algorithm.mode` read.
@@ -60,7 +61,7 @@ class SelfTuningAgent(NamedTuple):
     algorithm: Algorithm
     window: Window
     init: Callable[..., AgentState]
-    inner_step: Callable[[AgentState, Trajectory], tuple[AgentState, Step]]
+    inner_step: Callable[..., tuple[AgentState, Step | reuse.Record]]
     meta_step: Callable[[AgentState, Sequence[Any]], tuple[AgentState, dict[str, jax.Array]]]
     params: Callable[[AgentState], Any]
     hyperparameters: Callable[[AgentState], dict[str, jax.Array]]
@@ -78,7 +79,8 @@ def make(
     algorithm = parts.algorithm(*spaces, settings)
     engine, seen = parts.learner(algorithm, settings), parts.context(settings)
     tuned = any(spec.tuned for spec in parts.space(settings).values())
-    past = window.make(settings.tuning, tuned)
+    past = window.make(settings.tuning, tuned, algorithm.reuse is not None)
+    updates = reuse.updates(engine, algorithm.reuse, settings.tuning.inner_steps)
 
     def init(key, start_values=None):
         start = start_of(settings, start_values)
@@ -88,16 +90,18 @@ def make(
         experience = Experience(empty_trajectory(*spaces, *size), seen.features(knowledge))
         params = learner.inner.params
         step = Step(learner.inner, learner.values.raw, params, experience, jnp.ones(()))
-        return AgentState(learner, past.init(step), knowledge, jnp.zeros((), jnp.int32))
+        history = past.init(updates.example(step))
+        return AgentState(learner, history, knowledge, jnp.zeros((), jnp.int32))
 
-    def inner_step(state, trajectory):
+    def inner_step(state, trajectory, key=None):
         def value(observation):
             return algorithm.value(state.learner.inner.params, observation)
 
         knowledge = seen.update(state.context, trajectory, value)
         experience = Experience(trajectory, seen.features(knowledge))
-        learner, step = engine.inner_step(state.learner, experience)
-        return AgentState(learner, state.history, knowledge, state.updates + 1), step
+        learner, record = updates.learn(state.learner, experience, key)
+        number = state.updates + updates.number
+        return AgentState(learner, state.history, knowledge, number), record
 
     def meta_step(state, kept):
         if not tuned:
@@ -107,7 +111,7 @@ def make(
         latest = student if settings.tuning.resume == "student" else state.learner.inner
         moved = moved._replace(inner=latest)
         # Until the window is full there is nothing to judge.
-        full = state.updates >= past.updates
+        full = state.updates >= past.rollouts * updates.number
         moved = jax.tree.map(lambda m, old: jnp.where(full, m, old), moved, state.learner)
         info = {
             name: x if isinstance(x, jax.Array) else optax.tree.norm(x) for name, x in info.items()

@@ -8,6 +8,9 @@ L that came next, by which it is judged. Updates arrive `period` at a time. With
 
 A record of an update (`differentiation.Step`) is as large as the parameters and their optimiser
 state, so only what is read is kept.
+
+Where several updates are made on one rollout (`agents.reuse`), the window has two rollouts: the
+last K updates on the first led to the student, and the second judges it.
 """
 
 from __future__ import annotations
@@ -18,10 +21,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from selftuning.agents.reuse import Record
 from selftuning.agents.trajectory import Experience
 from selftuning.configs.settings import TuningSettings
 from selftuning.metagrad.differentiation import Step
 from selftuning.metagrad.update_rules import InnerState
+
+# What learning from one rollout leaves.
+Rollout = Step | Record
 
 
 class Stretch(NamedTuple):
@@ -33,7 +40,7 @@ class Stretch(NamedTuple):
     """
 
     updates: int
-    keep: Callable[[Step], Any]
+    keep: Callable[[Rollout], Any]
 
     @property
     def evaluated_again(self) -> bool:
@@ -59,45 +66,57 @@ class Window(NamedTuple):
     """Pure functions.
 
     Attributes:
-      updates: K + L, or 0 where nothing is tuned.
+      rollouts: K + L, or 0 where nothing is tuned.
       stretches: what is to be kept of the updates of a period, in order.
-      init: record of any update, for its shapes -> history of zeros, leaves
-        [max(K + L - period, 0), ...]: the latest records that the next window reaches back to.
+      init: record of any rollout, for its shapes -> history of zeros, leaves
+        [max(rollouts - period, 0), ...]: the latest records that the next window reaches back to.
       look: (history, kept) -> (Seen, history); `kept` has for every stretch what it keeps of its
         updates, stacked [updates, ...].
     """
 
-    updates: int
+    rollouts: int
     stretches: tuple[Stretch, ...]
-    init: Callable[[Step], Step]
-    look: Callable[[Step, Sequence[Any]], tuple[Seen, Step]]
+    init: Callable[[Rollout], Rollout]
+    look: Callable[[Rollout, Sequence[Any]], tuple[Seen, Rollout]]
 
 
-def make(tuning: TuningSettings, tuned: bool) -> Window:
-    """The window of the settings; with nothing `tuned`, nothing is kept."""
+def make(tuning: TuningSettings, tuned: bool, reused: bool = False) -> Window:
+    """The window of the settings.
+
+    Args:
+      tuning: the settings.
+      tuned: whether anything is; if not, nothing is kept.
+      reused: whether several updates are made on one rollout.
+    """
     # The outer loss of mg is an on-policy estimate: only the first rollout after the student
-    # was collected by it. A target of bmg is a path, and uses one rollout after the other.
-    judges = tuning.target_steps if tuning.method == "bmg" else 1
-    updates = tuning.inner_steps + judges if tuned else 0
-    reach = max(updates - tuning.period, 0)
-    stretches = _stretches(tuning, judges) if tuned else (Stretch(tuning.period, _nothing),)
+    # was collected by it. A target of bmg is a path, and uses one rollout after the other, or
+    # makes several steps on one as the student does.
+    judges = tuning.target_steps if tuning.method == "bmg" and not reused else 1
+    learned = 1 if reused else tuning.inner_steps
+    rollouts = learned + judges if tuned else 0
+    reach = max(rollouts - tuning.period, 0)
+    period = tuning.period
+    stretches = _stretches(period, learned, judges) if tuned else (Stretch(period, _nothing),)
 
     def init(step):
         return jax.tree.map(lambda x: jnp.zeros((reach, *x.shape), x.dtype), step)
 
     def look(history, kept):
         steps, batches = _joined(history, kept)
-        student = jax.tree.map(lambda x: x[: tuning.inner_steps], steps)
+        if isinstance(steps, Record):
+            student = jax.tree.map(lambda x: x[0], steps.last)
+        else:
+            student = jax.tree.map(lambda x: x[:learned], steps)
         # Where the first of the judging updates starts is where the last of the K arrived.
-        end = jax.tree.map(lambda x: x[tuning.inner_steps], steps.before)
-        validation = jax.tree.map(lambda x: x[tuning.inner_steps :], batches)
+        end = jax.tree.map(lambda x: x[learned], steps.before)
+        validation = jax.tree.map(lambda x: x[learned:], batches)
         history = jax.tree.map(lambda x: x[len(x) - reach :], steps)
         return Seen(student, end, validation), history
 
-    return Window(updates, stretches, init, look)
+    return Window(rollouts, stretches, init, look)
 
 
-def _stretches(tuning: TuningSettings, judges: int) -> tuple[Stretch, ...]:
+def _stretches(period: int, learned: int, judges: int) -> tuple[Stretch, ...]:
     """A period cut where what is kept of an update changes.
 
     A window that fits into a period is its end. Updates before it leave nothing. The K of the
@@ -109,40 +128,40 @@ def _stretches(tuning: TuningSettings, judges: int) -> tuple[Stretch, ...]:
     A window that reaches back into the period before is cut differently each time it is read: what
     is a judge now is part of the student later. So everything is kept whole.
     """
-    before = tuning.period - tuning.inner_steps - judges
+    before = period - learned - judges
     if before < 0:
-        return (Stretch(tuning.period, _whole),)
+        return (Stretch(period, _whole),)
     stretches = (
         Stretch(before, _nothing),
-        Stretch(tuning.inner_steps + 1, _whole),
+        Stretch(learned + 1, _whole),
         Stretch(judges - 1, _batch),
     )
     return tuple(stretch for stretch in stretches if stretch.updates)
 
 
-def _nothing(step: Step) -> tuple[()]:
+def _nothing(record: Rollout) -> tuple[()]:
     return ()
 
 
-def _whole(step: Step) -> Step:
-    return step
+def _whole(record: Rollout) -> Rollout:
+    return record
 
 
-def _batch(step: Step) -> Experience:
-    return step.batch
+def _batch(record: Rollout) -> Experience:
+    return record.batch
 
 
-def kept(window: Window, steps: Sequence[Step]) -> list[Any]:
-    """What stretches keep of the steps of a whole period, given one by one."""
-    rest, result = list(steps), []
+def kept(window: Window, records: Sequence[Rollout]) -> list[Any]:
+    """What stretches keep of the records of a whole period, given one by one."""
+    rest, result = list(records), []
     for stretch in window.stretches:
-        rows = [stretch.keep(step) for step in rest[: stretch.updates]]
+        rows = [stretch.keep(record) for record in rest[: stretch.updates]]
         result.append(jax.tree.map(lambda *x: jnp.stack(x), *rows))
         rest = rest[stretch.updates :]
     return result
 
 
-def _joined(history: Step, kept: Sequence[Any]) -> tuple[Step, Experience]:
+def _joined(history: Rollout, kept: Sequence[Any]) -> tuple[Rollout, Experience]:
     """Whole records from the first update of the window on, and the batches of all of it.
 
     Of what the stretches kept, empty parts fall away. Two cases are left (see `_stretches`). If

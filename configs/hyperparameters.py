@@ -81,9 +81,9 @@ class Definition:
 
 
 # What is in use follows from who reads it, so that algorithms are named here.
-Algorithm = Literal["actor_critic", "q_lambda"]
-_RETURNS: tuple[Algorithm, ...] = ("actor_critic", "q_lambda")
-_LOSS: tuple[Algorithm, ...] = ("actor_critic",)
+Algorithm = Literal["actor_critic", "ppo", "q_lambda"]
+_RETURNS: tuple[Algorithm, ...] = ("actor_critic", "ppo", "q_lambda")
+_LOSS: tuple[Algorithm, ...] = ("actor_critic", "ppo")
 _OFF_POLICY = ("vtrace",)
 
 _BUILT_IN = (
@@ -126,6 +126,14 @@ _BUILT_IN = (
         Hyperparameter(start=1.0, low=1e-2, high=10.0, tuned=False, outer=1.0),
         read_by=_LOSS,
         about="weight of the policy gradient in the loss",
+    ),
+    Definition(
+        "clip",
+        "clip range",
+        "log",
+        Hyperparameter(start=0.2, low=0.02, high=1.0, tuned=False, outer=0.2),
+        read_by=("ppo",),
+        about="how far updates on one rollout may change the probability of an action",
     ),
     Definition(
         "alpha_rho",

@@ -29,14 +29,17 @@ class AgentSettings:
     """The agent: networks, rollouts, losses and the optimiser of its parameters.
 
     Attributes:
-      algorithm: what learns: "actor_critic" is an advantage actor-critic, "q_lambda" is
-        Q(lambda) with epsilon-greedy exploration.
+      algorithm: what learns: "actor_critic" is an advantage actor-critic, "ppo" the same with
+        several clipped updates on each rollout, "q_lambda" is Q(lambda) with epsilon-greedy
+        exploration.
       hidden: widths of the hidden layers. Policy and value network have such layers each.
       activation: non-linearity between the layers.
       action_bounds: what keeps continuous actions within bounds. "clip" draws them from a Gaussian
         in units of half their range, and those outside become the bound; "squash" sends the
         Gaussian through tanh. Where an action has no bound, or one, both are the same.
       rollout_length: T, steps of each environment between two updates.
+      epochs: how often ppo learns from each rollout.
+      minibatches: parts into which ppo shuffles a rollout in each epoch, one update each.
       inner_optimizer: name of a rule in `metagrad.update_rules`; "accelerated" is averaging
         and a hint on RMS-scaled gradients.
       max_grad_norm: global norm to which inner gradients are clipped; inf turns clipping off.
@@ -58,6 +61,8 @@ class AgentSettings:
     activation: Literal["tanh", "relu"] = "tanh"
     action_bounds: Literal["clip", "squash"] = "clip"
     rollout_length: int = 16
+    epochs: int = 4
+    minibatches: int = 4
     inner_optimizer: InnerOptimizer = "rms"
     max_grad_norm: float = 0.5
     value_scale: float = 1.0
@@ -90,9 +95,9 @@ class TuningSettings:
         meta-gradient of the outer loss (Xu et al. 2018), "bmg" matches a bootstrapped target
         (Flennerhag et al. 2022).
       inner_steps: K, updates that are differentiated. Take 0 for an agent that tunes only how
-        it explores.
-      target_steps: L, updates of the bootstrapped target, one rollout each (bmg). mg always
-        judges by the one rollout that follows the student.
+        it explores. With ppo they are the last K on one rollout.
+      target_steps: L, updates of the bootstrapped target, one rollout each (bmg), or all on the
+        next one with ppo. mg always judges by the one rollout that follows the student.
       target_by: what moves the target: "outer" is the outer objective, "learned" the inner loss
         with today's hyperparameters, "mixed" the inner loss and, in the last update, the outer
         objective.
@@ -119,7 +124,7 @@ class TuningSettings:
         network, "reward" the mean rewards of the last ten rollouts, "rich" the mean and
         deviation of reward, value and TD error of the last rollout (Luketina et al. 2022).
       context_hidden: widths of the hidden layers of that network.
-      period: updates of the agent between two updates of the hyperparameters.
+      period: rollouts that the agent learns from between two updates of the hyperparameters.
       optimizer: what moves the hyperparameters along the meta-gradient: "adam", or an online
         learner of `metagrad.online` on meta-gradients scaled as Adam scales them.
       learning_rate: step size of the meta-optimiser, in unconstrained units.

@@ -84,14 +84,24 @@ def validate(settings: RunSettings) -> None:
 def _check_agent(settings: RunSettings) -> None:
     """What the agent cannot do, or does not read."""
     agent = settings.agent
-    if agent.algorithm == "q_lambda":
-        _check_extensions_of_q_lambda(settings)
+    if agent.algorithm != "actor_critic":
+        _check_extensions_of_loss(settings)
         for name, value, only in (
             ("heads", agent.heads, 1),
             ("correction", agent.correction, "none"),
             ("outer_critic", agent.outer_critic, False),
         ):
-            require(value == only, f"agent.{name}", value, f"{only} for q_lambda")
+            require(value == only, f"agent.{name}", value, f"{only} for {agent.algorithm}")
+    if agent.algorithm == "ppo":
+        steps = agent.rollout_length * settings.num_envs
+        allowed = f"a divisor of {steps}, rollout_length * num_envs"
+        divides = steps % agent.minibatches == 0
+        require(divides, "agent.minibatches", agent.minibatches, allowed)
+    else:
+        for name in ("epochs", "minibatches"):
+            value = getattr(agent, name)
+            allowed = f"left out for {agent.algorithm}: only ppo learns from a rollout again"
+            require(value == getattr(AgentSettings, name), f"agent.{name}", value, allowed)
     if agent.heads > 1:
         require(
             agent.correction == "vtrace",
@@ -105,16 +115,15 @@ def _check_agent(settings: RunSettings) -> None:
         raise _unread(agent, name)
 
 
-def _check_extensions_of_q_lambda(settings: RunSettings) -> None:
+def _check_extensions_of_loss(settings: RunSettings) -> None:
     terms = [
         one.name for one in extensions.load(settings.extensions).values() if one.kind != "rule"
     ]
     parts = extensions.parts(settings.extensions)
     if "outer_objective" in parts:
         terms.append(parts["outer_objective"].name)
-    require(
-        not terms, "extensions", ", ".join(terms), "left out for q_lambda, whose loss has no terms"
-    )
+    allowed = f"left out for {settings.agent.algorithm}, whose loss has no terms"
+    require(not terms, "extensions", ", ".join(terms), allowed)
 
 
 def _unread(agent: AgentSettings, name: str) -> ConfigError:
@@ -127,11 +136,11 @@ def _unread(agent: AgentSettings, name: str) -> ConfigError:
     wanted = BUILT_IN[name].read_by
     field = next(field for field, known in parts.items() if not set(known).isdisjoint(wanted))
     readers = [reader for reader in wanted if reader in parts[field]]
-    # Q(lambda) has no corrections to choose from.
-    if field == "correction" and agent.algorithm == "q_lambda":
+    # Only one algorithm has corrections to choose from.
+    if field == "correction" and agent.algorithm != "actor_critic":
         field, readers = "algorithm", ["actor_critic"]
     allowed = f"{' | '.join(readers)} to tune {name}"
-    if field == "algorithm":
+    if field == "algorithm" and agent.algorithm == "q_lambda":
         allowed += " (--preset q_lambda tunes epsilon alone)"
     return not_allowed(f"agent.{field}", getattr(agent, field), allowed)
 
@@ -147,6 +156,11 @@ def _check_tuning(settings: RunSettings) -> None:
         require(not others, "tuned hyperparameters", others, "epsilon alone for q_lambda")
     steps, allowed = tuning.inner_steps, "0 for q_lambda" if explores else "at least 1"
     require((steps == 0) == explores, "tuning.inner_steps", steps, allowed)
+    reused = settings.agent.algorithm == "ppo"
+    if reused:
+        most = settings.agent.epochs * settings.agent.minibatches
+        allowed = f"at most {most}, epochs * minibatches, the updates on one rollout"
+        require(steps <= most, "tuning.inner_steps", steps, allowed)
     if "learning_rate" in tuned:
         # It plays its start plus all past gradients: what the trust region lowers would come back.
         adaptive = tuning.optimizer != "ao_ftrl"
@@ -168,6 +182,7 @@ def _check_tuning(settings: RunSettings) -> None:
         require(tuning.target_by != "learned", "tuning.target_last", tuning.target_last, allowed)
     if tuning.resume == "student":
         window = tuning.inner_steps + (tuning.target_steps if tuning.method == "bmg" else 1)
+        window = 2 if reused else window
         allowed = f"at least {window} (inner_steps and those that judge) to resume from the student"
         require(tuning.period >= window, "tuning.period", tuning.period, allowed)
     if tuning.context != "none":

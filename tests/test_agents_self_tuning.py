@@ -27,6 +27,7 @@ HYPERPARAMETERS = {
     "entropy": Hyperparameter(0.2, 1e-5, 1.0, True, 0.01),
     "critic": Hyperparameter(0.3, 1e-3, 10.0, True, 0.5),
     "policy": Hyperparameter(0.7, 1e-2, 10.0, True, 1.2),
+    "clip": Hyperparameter(0.15, 0.02, 1.0, True, 0.25),
     "alpha_rho": Hyperparameter(0.7, 0.01, 0.9999, True, 0.9),
     "alpha_c": Hyperparameter(0.6, 0.01, 0.9999, True, 0.8),
     "epsilon": Hyperparameter(0.3, 1e-3, 0.999, True),

@@ -59,7 +59,7 @@ def test_allowed(changes):
 
 
 REFUSED = [
-    ({"agent": {"algorithm": "sarsa"}}, r"agent\.algorithm: sarsa .* actor_critic \| q_lambda"),
+    ({"agent": {"algorithm": "sarsa"}}, r"agent\.algorithm: sarsa .* actor_critic \| ppo \| q_lambda"),
     ({"agent": {"correction": "clip"}}, r"agent\.correction: clip .* none \| vtrace"),
     ({"agent": {"heads": 0}}, r"agent\.heads: 0 .* between 1 and 1000"),
     ({"agent": {"heads": 2}}, r"agent\.correction: none .* vtrace: all heads but the first"),
@@ -82,7 +82,7 @@ REFUSED = [
     ({"tuned": {"epsilon"}}, r"agent\.algorithm: actor_critic .* q_lambda to tune epsilon"),
     (
         {"agent": Q_LAMBDA, "tuning": EXPLORING, "tuned": {"entropy"}},
-        r"agent\.algorithm: q_lambda .* actor_critic to tune entropy",
+        r"agent\.algorithm: q_lambda .* actor_critic \| ppo to tune entropy",
     ),
     ({"tuned": {"momentum"}}, r"agent\.inner_optimizer: rms .* momentum \| adam \| accelerated"),
     (

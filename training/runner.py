@@ -147,7 +147,7 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
         env_state, observation, trajectory, timesteps = collect(
             agent.params(state.agent), state.env, state.observation, key_rollout
         )
-        agent_state, record = agent.inner_step(state.agent, trajectory)
+        agent_state, record = agent.inner_step(state.agent, trajectory, key_rollout)
         return TrainState(agent_state, env_state, observation, key), (keep(record), timesteps)
 
     def cycle(state, _):
@@ -211,7 +211,8 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
                 observation,
                 parallel.process_key(key_rollout),
             )
-            agent_state, record = inner_step(agent_state, where.divide(trajectory))
+            trajectory = where.divide(trajectory)
+            agent_state, record = inner_step(agent_state, trajectory, key_rollout)
             records.append(record)
             steps.append(timesteps)
         agent_state, info = meta_step(agent_state, kept(agent.window, records))
@@ -223,7 +224,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         spaces = task.spec.observation_space, task.spec.action_space
         empty = empty_trajectory(*spaces, settings.agent.rollout_length, task.num_envs)
         act(parallel.here(agent.params(state.agent)), state.observation, state.key)
-        agent_state, record = inner_step(state.agent, where.divide(empty))
+        agent_state, record = inner_step(state.agent, where.divide(empty), state.key)
         records = [record] * settings.tuning.period
         hyperparameters(meta_step(agent_state, kept(agent.window, records))[0])
 
