@@ -115,8 +115,8 @@ def normalize(advantage: Array, eps: float = 1e-8) -> Array:
     return advantage * jax.lax.rsqrt(jnp.var(advantage) + eps)
 
 
-# How sharp the clip is, in units of the clip range. The slope of the surrogate is that of the policy
-# gradient but for exp(-10) at ratio 1, half of it at a corner, and a quarter a tenth of the range on.
+# How sharp the clip is, in units of the clip range. The slope of the surrogate is that of the
+# policy gradient but for exp(-10) at ratio 1, half of it at a corner, a quarter a tenth further on.
 _SHARPNESS = 10.0
 
 

@@ -59,7 +59,7 @@ def test_allowed(changes):
 
 
 REFUSED = [
-    ({"agent": {"algorithm": "sarsa"}}, r"agent\.algorithm: sarsa .* actor_critic \| ppo \| q_lambda"),
+    ({"agent": {"algorithm": "sarsa"}}, r"agent\.algorithm: sarsa .* \| ppo \| q_lambda"),
     ({"agent": {"correction": "clip"}}, r"agent\.correction: clip .* none \| vtrace"),
     ({"agent": {"heads": 0}}, r"agent\.heads: 0 .* between 1 and 1000"),
     ({"agent": {"heads": 2}}, r"agent\.correction: none .* vtrace: all heads but the first"),
