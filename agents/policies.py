@@ -10,7 +10,7 @@ and nothing has to be inverted: from an action that tanh has rounded to 1 there 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import distrax
@@ -26,6 +26,9 @@ Bounds = Literal["clip", "squash"]
 # Between these log standard deviations a Gaussian stays, in units of half the range of an action.
 # Entropy alone, where rewards say nothing, would widen it for ever.
 LOG_SCALES = (-5.0, 1.0)
+# A logit of what is never chosen. Its probability is exactly 0, and unlike minus infinity it makes
+# no NaN, in derivatives of derivatives either.
+NEVER = -1e9
 _NO_BOUND = 1e30  # from here on a bound is a word for infinity, like the largest float
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
 _WEIGHTS = _WEIGHTS / math.sqrt(2 * math.pi)
@@ -56,14 +59,38 @@ def make(space: gym.Space, bounds: Bounds) -> Policy:
       space: as agents see it.
       bounds: what keeps the actions of a `Box` inside of it.
     """
-    if isinstance(space, gym.spaces.Discrete):
-        return Policy(int(space.n), 0, lambda logits: distrax.Categorical(logits=logits), _same)
-    assert isinstance(space, gym.spaces.Box)
-    return _gaussian(space, bounds)
+    match space:
+        case gym.spaces.Discrete():
+            return Policy(int(space.n), 0, lambda logits: distrax.Categorical(logits=logits), _same)
+        case gym.spaces.MultiDiscrete():
+            return _categoricals([int(n) for n in space.nvec])
+        case gym.spaces.MultiBinary():
+            return Policy(math.prod(shape(space)), 0, _bernoullis, _same)
+        case gym.spaces.Box():
+            return _gaussian(space, bounds)
+    raise TypeError(f"no policy is for the action space {space}")
 
 
 def _same(action: Any) -> Any:
     return action
+
+
+def _bernoullis(logits: jax.Array) -> distrax.Distribution:
+    """Independent bits: log-probabilities, entropies and divergences are sums over them."""
+    return distrax.Independent(distrax.Bernoulli(logits=logits, dtype=jnp.int32), 1)
+
+
+def _categoricals(sizes: Sequence[int]) -> Policy:
+    """Independent choices [n] between as many things as `sizes` says."""
+    exists = np.arange(max(sizes)) < np.array(sizes)[:, None]
+    # Where in the outputs the logits [n, most] of each choice are, side by side and of one length.
+    at = np.minimum(np.cumsum([0, *sizes[:-1]])[:, None] + np.arange(max(sizes)), sum(sizes) - 1)
+
+    def distribution(outputs):
+        logits = jnp.where(exists, outputs[..., at], NEVER)
+        return distrax.Independent(distrax.Categorical(logits=logits), 1)
+
+    return Policy(sum(sizes), 0, distribution, _same)
 
 
 def _gaussian(space: gym.spaces.Box, bounds: Bounds) -> Policy:

@@ -2,13 +2,14 @@
 
 Agents see fewer kinds of space than Gymnasium has. Observations are one array: floats
 are float32, integers int32 (uint8 images and int8 bits keep their type), and `Dict` or
-`Tuple` is flattened to one float32 vector. Discrete values count from 0 whatever the
-`start` of the environment's own space. `agent_spaces` gives these views; a `TaskSpec`
-holds them.
+`Tuple` is flattened to one float32 vector. Actions are one number or have one axis.
+Discrete values count from 0 whatever the `start` of the environment's own space.
+`agent_spaces` gives these views; a `TaskSpec` holds them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from selftuning.configs.errors import ConfigError
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 GRAPH_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary"
-ACTIONS = "Discrete, and Box of floats with one axis"
+ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box of floats"
 
 
 def agent_spaces(env_id: str, env: Any, composite: bool = True) -> tuple[gym.Space, gym.Space]:
@@ -79,11 +80,16 @@ def _is_flattenable(space: gym.Space) -> bool:
 
 
 def _action_view(space: gym.Space) -> gym.Space | None:
+    """The space of actions that agents have in place of `space`: one number, or one axis."""
     match space:
         case spaces.Discrete():
             return spaces.Discrete(int(space.n), dtype=np.int32)
-        case spaces.Box() if np.issubdtype(space.dtype, np.floating) and len(space.shape) == 1:
-            return _box(space, np.dtype(np.float32))
+        case spaces.MultiDiscrete():
+            return spaces.MultiDiscrete(space.nvec.reshape(-1), dtype=np.int32)
+        case spaces.MultiBinary():
+            return spaces.MultiBinary(math.prod(space.shape))
+        case spaces.Box() if np.issubdtype(space.dtype, np.floating):
+            return spaces.flatten_space(_box(space, np.dtype(np.float32)))
     return None
 
 
@@ -129,10 +135,12 @@ def graph_observation(space: gym.Space, observation: Any) -> jnp.ndarray:
 
 def graph_action(space: gym.Space, action: Any) -> jnp.ndarray:
     """One action of an agent as the functional environment expects it."""
+    if isinstance(space, spaces.Discrete):
+        return action + space.start if space.start != 0 else action
+    action = jnp.reshape(action, space.shape)
     if isinstance(space, spaces.Box):
         return jnp.clip(action, space.low, space.high).astype(array_dtype(space))
-    start = start_of(space)
-    return action + start if start != 0 else action
+    return (action + start_of(space)).astype(array_dtype(space))
 
 
 def to_agent(space: gym.Space) -> Callable[[Any], np.ndarray]:
@@ -149,9 +157,13 @@ def to_env(space: gym.Space) -> Callable[[Any], Any]:
     """Returns the function from an action of an agent to one that is in the space."""
     if isinstance(space, spaces.Discrete):
         return lambda action: space.dtype.type(int(action) + space.start)
-    assert isinstance(space, spaces.Box)
-    # The bounds are compared in the space's own type: float32 may round across them.
-    return lambda action: np.clip(np.asarray(action, space.dtype), space.low, space.high)
+    if isinstance(space, spaces.Box):
+        # The bounds are compared in the space's own type: float32 may round across them.
+        return lambda action: np.clip(
+            np.asarray(action, space.dtype).reshape(space.shape), space.low, space.high
+        )
+    start = start_of(space)
+    return lambda action: (np.reshape(action, space.shape) + start).astype(space.dtype)
 
 
 class AgentView(gym.Wrapper):

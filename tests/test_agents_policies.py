@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+import selftuning as st
 from selftuning.agents import policies
 from selftuning.envs.spaces import graph_action, to_env
 
@@ -126,3 +127,91 @@ def test_odd_bounds_have_finite_losses(bounds):
 
     values = jax.value_and_grad(loss)(jnp.linspace(-3, 3, 8))
     assert all(np.isfinite(x).all() for x in values)
+
+
+def every(space):
+    """All actions of a small space, one a row."""
+    sizes = space.nvec if isinstance(space, gym.spaces.MultiDiscrete) else [2] * space.n
+    return np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, len(sizes))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [gym.spaces.MultiDiscrete([2, 5, 1, 3]), gym.spaces.MultiBinary(4)],
+    ids=["multi_discrete", "multi_binary"],
+)
+def test_independent_choices_by_listing_all_of_them(space):
+    policy = policies.make(space, "clip")
+    rng = np.random.default_rng(0)
+    one, other = (
+        policy.distribution(jnp.asarray(2 * rng.normal(size=policy.num_outputs))) for _ in range(2)
+    )
+    actions = every(space)
+    log_p, log_q = (np.asarray(x.log_prob(actions)) for x in (one, other))
+    p = np.exp(log_p)
+    assert p.sum() == pytest.approx(1, rel=1e-5)
+    assert float(one.entropy()) == pytest.approx(-(p * log_p).sum(), rel=1e-5)
+    assert float(one.kl_divergence(other)) == pytest.approx((p * (log_p - log_q)).sum(), rel=1e-4)
+    np.testing.assert_array_equal(one.mode(), actions[p.argmax()])
+    drawn, log_prob = one.sample_and_log_prob(seed=jax.random.PRNGKey(0), sample_shape=(5000,))
+    np.testing.assert_allclose(log_prob, one.log_prob(drawn), rtol=1e-4)
+    found = (np.asarray(drawn)[:, None] == actions).all(-1).mean(0)
+    np.testing.assert_allclose(found, p, atol=0.03)
+
+
+class Switches(gym.Env):
+    """A reward for each part of the action that is as high as it can be."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, space):
+        self.action_space = space
+        low = getattr(space, "low", getattr(space, "start", 0))
+        self.best = getattr(space, "high", low + getattr(space, "nvec", 2) - 1)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.steps += 1
+        reward = float(np.mean(np.abs(action - self.best) < 0.2))
+        return np.zeros(1, np.float32), reward, self.steps == 5, False, {}
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        gym.spaces.MultiDiscrete([[2, 3], [3, 2]], start=[[1, 0], [-1, 2]]),
+        gym.spaces.MultiBinary([2, 2]),
+        gym.spaces.Box(-1.0, 2.0, (1, 2)),
+    ],
+    ids=["multi_discrete", "multi_binary", "box"],
+)
+def test_agents_learn_and_act_in_spaces_of_several_axes(space, tmp_path):
+    run = st.train(
+        lambda: Switches(space), steps=4000, eval_episodes=4, progress=False, out=tmp_path / "run"
+    )
+    loaded = st.load(tmp_path / "run")
+    observation = np.zeros(1, np.float32)
+    for agent in (run.agent, loaded):
+        for greedy in (True, False):
+            action, _ = agent.act(observation, greedy=greedy)
+            assert space.contains(action)
+    best, _ = run.agent.act(observation)
+    np.testing.assert_array_equal(best, loaded.act(observation)[0])
+    assert run.evaluation.mean > 4
+    many, _ = loaded.act(np.zeros((3, 1), np.float32), greedy=False)
+    assert many.shape == (3, *space.shape)
+
+
+def test_in_graph_actions_of_several_axes():
+    space = gym.spaces.MultiDiscrete([[2, 3]], start=[[1, -1]])
+    sent = graph_action(space, jnp.array([1, 2]))
+    np.testing.assert_array_equal(sent, [[2, 1]])
+    np.testing.assert_array_equal(sent, to_env(space)(np.array([1, 2])))
+    assert space.contains(to_env(space)(np.array([0, 0])))
+    bits = gym.spaces.MultiBinary([1, 2])
+    assert bits.contains(np.asarray(graph_action(bits, jnp.array([1, 0]))))
