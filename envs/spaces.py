@@ -163,7 +163,7 @@ def to_env(space: gym.Space) -> Callable[[Any], Any]:
             np.asarray(action, space.dtype).reshape(space.shape), space.low, space.high
         )
     start = start_of(space)
-    return lambda action: (np.reshape(action, space.shape) + start).astype(space.dtype)
+    return lambda action: (np.reshape(action, shape(space)) + start).astype(space.dtype)
 
 
 class AgentView(gym.Wrapper):
