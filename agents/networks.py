@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selftuning.agents import policies
-from selftuning.configs.errors import not_allowed
+from selftuning.agents import policies, torsos
 from selftuning.configs.own_parts import Part
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
@@ -58,7 +56,7 @@ def make(
     own_torso: Part | None = None,
 ) -> Networks:
     """Networks for the spaces that `envs.spaces` admits, on a torso of the user's own if given."""
-    torso = torso_for(observation_space, settings, own_torso)
+    torso = torsos.torso_for(observation_space, settings, own_torso)
     policy = policies.make(action_space, settings.action_bounds)
     heads = settings.heads
 
@@ -130,79 +128,7 @@ def _in_one_batch(apply: Callable[[Params, jax.Array], jax.Array], rank: int):
     return apply_to_all
 
 
-def torso_for(
-    observation_space: gym.Space, settings: AgentSettings, own: Part | None = None
-) -> Callable[[jax.Array], jax.Array]:
-    """Observations [..., *obs] to features [..., F], to be called inside `hk.transform`.
-
-    Args:
-      observation_space: of the task.
-      settings: of the layers.
-      own: the user's function, in place of what the settings say.
-    """
-    if own is not None:
-        return _checked(own, len(shape(observation_space)))
-    encode = _encoder(observation_space)
-    activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[settings.activation]
-
-    def torso(observation):
-        x = encode(observation)
-        if x.ndim > observation.ndim - len(shape(observation_space)) + 1:
-            x = _convolutions(x)
-        return hk.nets.MLP(settings.hidden, activation=activation, activate_final=True)(x)
-
-    return torso
-
-
-def _checked(own: Part, rank: int) -> Callable[[jax.Array], jax.Array]:
-    def torso(observation):
-        features, batch = own(observation), observation.shape[: observation.ndim - rank]
-        found = jnp.shape(features)
-        if len(found) != len(batch) + 1 or found[:-1] != batch:
-            wanted = f"({', '.join(map(str, batch))}, F), the features of each observation"
-            raise not_allowed(f"extensions: torso {own.name}", f"shape {found}", wanted)
-        return features
-
-    return torso
-
-
 def _keys(key: jax.Array, outer_critic: bool) -> Sequence[jax.Array]:
     """Keys of policy, value and outer value; the first two do not depend on the third."""
     key_policy, key_value = jax.random.split(key)
     return key_policy, key_value, jax.random.fold_in(key, 2) if outer_critic else key
-
-
-def _encoder(space: gym.Space) -> Callable[[jax.Array], jax.Array]:
-    """Observations as float vectors [..., F], or images [..., H, W, C] in [0, 1].
-
-    `float` is JAX's default precision.
-    """
-    if isinstance(space, gym.spaces.Discrete):
-        return lambda x: jax.nn.one_hot(x - int(space.start), int(space.n))
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        sizes = [int(n) for n in space.nvec.reshape(-1)]
-        starts = [int(s) for s in space.start.reshape(-1)]
-
-        def encode(x):
-            x = x.reshape(*x.shape[: x.ndim - len(shape(space))], len(sizes))
-            columns = [
-                jax.nn.one_hot(x[..., i] - start, n)
-                for i, (n, start) in enumerate(zip(sizes, starts, strict=True))
-            ]
-            return jnp.concatenate(columns, -1)
-
-        return encode
-    rank = len(shape(space))
-    if rank == 3 and space.dtype == jnp.uint8:
-        return lambda x: x.astype(float) / 255.0
-    size = math.prod(shape(space))
-    return lambda x: x.reshape(*x.shape[: x.ndim - rank], size).astype(float)
-
-
-def _convolutions(x: jax.Array) -> jax.Array:
-    """The torso of Mnih et al. (2015), for images [..., H, W, C]; returns [..., F]."""
-    batch = x.shape[:-3]
-    x = x.reshape(-1, *x.shape[-3:])
-    for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-        x = jax.nn.relu(hk.Conv2D(channels, kernel, stride)(x))
-    return x.reshape(*batch, -1)

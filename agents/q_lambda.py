@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import rlax
 
-from selftuning.agents import losses, networks
+from selftuning.agents import losses, torsos
 from selftuning.agents.algorithm import Algorithm, packing_of
 from selftuning.configs import extensions
 from selftuning.configs.errors import ConfigError
@@ -41,7 +41,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
             f"agent.algorithm: q_lambda is not allowed for actions {action_space}; "
             "it must be actor_critic"
         )
-    torso = networks.torso_for(
+    torso = torsos.torso_for(
         observation_space, settings.agent, extensions.parts(settings.extensions).get("torso")
     )
     num_actions, value_scale = int(action_space.n), settings.agent.value_scale

@@ -19,6 +19,7 @@ from selftuning.configs.hyperparameters import (
 
 Backend = Literal["auto", "jax", "host"]
 Method = Literal["none", "mg", "bmg"]
+Torso = Literal["auto", "mlp", "conv", "nature"]
 InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated"]
 MetaOptimizer = Literal["adam", "ogd", "ao_ftrl", "omega"]
 WandbMode = Literal["off", "offline", "online"]  # of no influence on a run, and in no settings
@@ -32,6 +33,10 @@ class AgentSettings:
       algorithm: what learns: "actor_critic" is an advantage actor-critic, "ppo" the same with
         several clipped updates on each rollout, "q_lambda" is Q(lambda) with epsilon-greedy
         exploration.
+      torso: what comes before the hidden layers. "auto" means convolutions for images, whose size
+        says which, and nothing for the rest. "mlp" flattens images, "conv" takes numbers with two
+        axes for a gray image too. "nature" is what version 0.2 did: the convolutions of Mnih et
+        al. (2015) for bytes with three axes, the last of which are channels, of any size.
       hidden: widths of the hidden layers. Policy and value network have such layers each.
       activation: non-linearity between the layers.
       action_bounds: what keeps continuous actions within bounds. "clip" draws them from a Gaussian
@@ -57,6 +62,7 @@ class AgentSettings:
     """
 
     algorithm: Algorithm = "actor_critic"
+    torso: Torso = "auto"
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
     action_bounds: Literal["clip", "squash"] = "clip"

@@ -10,7 +10,7 @@ Discrete values count from 0 whatever the `start` of the environment's own space
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -66,8 +66,38 @@ def _observation_view(space: gym.Space, composite: bool) -> gym.Space | None:
         case spaces.Dict() | spaces.Tuple() if composite and _is_flattenable(space):
             flat = spaces.flatten_space(space)
             assert isinstance(flat, spaces.Box)
-            return _box(flat, np.dtype(np.float32))
+            flat = _box(flat, np.dtype(np.float32))
+            return Composite(flat.low, flat.high, tuple(_leaves(space)))
     return None
+
+
+class Composite(spaces.Box):
+    """A `Dict` or `Tuple` as one vector, which knows what it is made of.
+
+    Attributes:
+      parts: spaces of the numbers in it, in their order: `Box` or `MultiBinary` of any shape. What
+        is discrete is a vector of zeros and a one there.
+    """
+
+    def __init__(self, low: np.ndarray, high: np.ndarray, parts: tuple[gym.Space, ...]):
+        """Bounds of all numbers [N], and the parts that they belong to."""
+        super().__init__(low, high, dtype=np.float32)
+        self.parts = parts
+
+
+def _leaves(space: gym.Space) -> Iterator[gym.Space]:
+    """The parts of a composite space in the order in which Gymnasium flattens it."""
+    match space:
+        case spaces.Dict():
+            for part in space.spaces.values():
+                yield from _leaves(part)
+        case spaces.Tuple():
+            for part in space.spaces:
+                yield from _leaves(part)
+        case spaces.Box() | spaces.MultiBinary():
+            yield space
+        case _:
+            yield spaces.flatten_space(space)
 
 
 def _is_flattenable(space: gym.Space) -> bool:

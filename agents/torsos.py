@@ -1,0 +1,209 @@
+"""Torsos: what a network makes of an observation before its last layer, chosen from the space.
+
+An observation is one array. It is a picture, a choice or a vector, or has such parts (a `Dict` or a
+`Tuple`). Pictures go through convolutions, everything else is put side by side in a vector; dense
+layers take both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import gymnasium as gym
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from selftuning.configs.errors import not_allowed
+from selftuning.configs.own_parts import Part
+from selftuning.configs.settings import AgentSettings
+from selftuning.envs.spaces import Composite, shape
+
+Function = Callable[[jax.Array], jax.Array]
+
+# Two axes of bytes are a gray picture from this size on; below they are a table.
+_LEAST_GRAY = 16
+
+
+class Convolutions(NamedTuple):
+    """Layers, (channels, kernel, stride) each, for pictures with no side below `side`."""
+
+    side: int
+    padding: str
+    layers: tuple[tuple[int, int, int], ...]
+
+
+# Each leaves something of every picture that it is for.
+CONVOLUTIONS = (
+    Convolutions(36, "VALID", ((32, 8, 4), (64, 4, 2), (64, 3, 1))),  # Mnih et al. (2015)
+    Convolutions(16, "VALID", ((32, 4, 2), (64, 3, 2))),
+    Convolutions(1, "SAME", ((16, 3, 1),)),  # Young and Tian (2019), whose pictures are 10 x 10
+)
+# Version 0.2 took pictures of any size for large ones, and only bytes for pictures.
+_BEFORE = Convolutions(1, "SAME", CONVOLUTIONS[0].layers)
+
+
+class Picture(NamedTuple):
+    """How the axes of an observation make a picture.
+
+    Attributes:
+      order: of the axes, as height, width and those that are channels together.
+      shape: (height, width, channels).
+    """
+
+    order: tuple[int, ...]
+    shape: tuple[int, int, int]
+
+
+def picture(space: gym.Space, torso: str = "auto") -> Picture | None:
+    """How observations of a space are looked at as pictures, or None if they are none.
+
+    A picture has three axes, numbers of any type, or bits. The first axis holds the channels if
+    only the other two are equal, or if no two neighbours are equal and it is smaller than the last.
+    Otherwise the last axis does. Bytes may also have two axes, which is a gray picture if both are
+    at least 16, or four: a stack of pictures, all channels of which go side by side.
+
+    Args:
+      space: as agents see it.
+      torso: "conv" takes two axes of any size and type for a gray picture; "nature" is the rule of
+        version 0.2, three axes of bytes with channels last; "mlp" sees no pictures.
+    """
+    if torso == "mlp" or not isinstance(space, gym.spaces.Box | gym.spaces.MultiBinary):
+        return None
+    axes, is_bytes = shape(space), space.dtype == np.uint8
+    if torso == "nature":
+        return Picture((0, 1, 2), axes) if len(axes) == 3 and is_bytes else None
+    if len(axes) == 2 and (torso == "conv" or (is_bytes and min(axes) >= _LEAST_GRAY)):
+        return Picture((0, 1), (*axes, 1))
+    if len(axes) == 4 and (torso == "conv" or is_bytes):
+        height, width, channels = _sides(axes[1:])
+        order = (1 + height, 1 + width, 0, 1 + channels)
+    elif len(axes) == 3:
+        order = _sides(axes)
+    else:
+        return None
+    height, width, *channels = (axes[axis] for axis in order)
+    return Picture(order, (height, width, math.prod(channels)))
+
+
+def _sides(axes: tuple[int, ...]) -> tuple[int, int, int]:
+    """Which of three axes are height, width and channels."""
+    first, middle, last = axes
+    channels_first = middle == last if middle in (first, last) else first < last
+    return (1, 2, 0) if channels_first and first != middle else (0, 1, 2)
+
+
+def torso_for(
+    observation_space: gym.Space, settings: AgentSettings, own: Part | None = None
+) -> Function:
+    """Observations [..., *obs] to features [..., F], to be called inside `hk.transform`.
+
+    Args:
+      observation_space: of the task.
+      settings: of the layers.
+      own: the user's function, in place of what the settings say.
+
+    Raises:
+      ConfigError: if there is to be a convolution where nothing is a picture.
+    """
+    if own is not None:
+        return _checked(own, len(shape(observation_space)))
+    parts, sees = _parts(observation_space), settings.torso
+    if sees == "conv" and not any(picture(part, sees) for part in parts):
+        allowed = f"auto | mlp for observations {observation_space}"
+        raise not_allowed("agent.torso", sees, allowed)
+    encoders = [_encoder(part, sees) for part in parts]
+    sizes = [math.prod(shape(part)) for part in parts]
+    activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[settings.activation]
+
+    def torso(observation):
+        if len(parts) == 1:
+            x = encoders[0](observation)
+        else:
+            split = jnp.split(observation, np.cumsum(sizes)[:-1], -1)
+            each = zip(encoders, parts, split, strict=True)
+            x = jnp.concatenate([e(_shaped(x, shape(part))) for e, part, x in each], -1)
+        return hk.nets.MLP(settings.hidden, activation=activation, activate_final=True)(x)
+
+    return torso
+
+
+def _parts(space: gym.Space) -> tuple[gym.Space, ...]:
+    return space.parts if isinstance(space, Composite) else (space,)
+
+
+def _shaped(x: jax.Array, last: tuple[int, ...]) -> jax.Array:
+    return x.reshape(*x.shape[:-1], *last)
+
+
+def _checked(own: Part, rank: int) -> Function:
+    def torso(observation):
+        features, batch = own(observation), observation.shape[: observation.ndim - rank]
+        found = jnp.shape(features)
+        if len(found) != len(batch) + 1 or found[:-1] != batch:
+            wanted = f"({', '.join(map(str, batch))}, F), the features of each observation"
+            raise not_allowed(f"extensions: torso {own.name}", f"shape {found}", wanted)
+        return features
+
+    return torso
+
+
+def _encoder(space: gym.Space, sees: str) -> Function:
+    """Observations [..., *obs] as float vectors [..., F]. `float` is JAX's default precision."""
+    if isinstance(space, gym.spaces.Discrete):
+        return lambda x: jax.nn.one_hot(x - int(space.start), int(space.n))
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return _one_hots(space)
+    seen, rank, size = picture(space, sees), len(shape(space)), math.prod(shape(space))
+    if seen is None:
+        # Bytes of a picture are scaled for dense layers too.
+        scaled = _brightness(space) if sees == "mlp" and picture(space) else None
+        scaled = scaled or (lambda x: x.astype(float))
+        return lambda x: scaled(x).reshape(*x.shape[: x.ndim - rank], size)
+    brightness = _brightness(space)
+    small = min(seen.shape[:2])
+    layers = next(each for each in CONVOLUTIONS if small >= each.side)
+    layers = _BEFORE if sees == "nature" else layers
+
+    def encode(x):
+        batch = x.shape[: x.ndim - rank]
+        x = brightness(x).reshape(-1, *shape(space))
+        x = jnp.transpose(x, (0, *(1 + axis for axis in seen.order)))
+        x = x.reshape(-1, *seen.shape)
+        for channels, kernel, stride in layers.layers:
+            x = jax.nn.relu(hk.Conv2D(channels, kernel, stride, padding=layers.padding)(x))
+        return x.reshape(*batch, -1)
+
+    return encode
+
+
+def _one_hots(space: gym.spaces.MultiDiscrete) -> Function:
+    sizes = [int(n) for n in space.nvec.reshape(-1)]
+    starts = [int(s) for s in space.start.reshape(-1)]
+
+    def encode(x):
+        x = x.reshape(*x.shape[: x.ndim - len(shape(space))], len(sizes))
+        columns = [
+            jax.nn.one_hot(x[..., i] - start, n)
+            for i, (n, start) in enumerate(zip(sizes, starts, strict=True))
+        ]
+        return jnp.concatenate(columns, -1)
+
+    return encode
+
+
+def _brightness(space: gym.Space) -> Function:
+    """Pixels scaled from the bounds of the space to [0, 1]; as they are where it has none."""
+    if not isinstance(space, gym.spaces.Box):
+        return lambda x: x.astype(float)
+    low, high = (np.asarray(bound, np.float64) for bound in (space.low, space.high))
+    known = np.isfinite(low) & np.isfinite(high) & (low < high)
+    low, spread = np.where(known, low, 0), np.where(known, high - np.where(known, low, 0), 1)
+    if (low == low.flat[0]).all() and (spread == spread.flat[0]).all():
+        low, spread = low.flat[0], spread.flat[0]
+    if np.all(low == 0):
+        return lambda x: x.astype(float) / spread
+    return lambda x: (x.astype(float) - low) / spread
