@@ -75,23 +75,22 @@ def picture(space: gym.Space, torso: str = "auto") -> Picture | None:
         return None
     axes, is_bytes = shape(space), space.dtype == np.uint8
     if torso == "nature":
-        return Picture((0, 1, 2), axes) if len(axes) == 3 and is_bytes else None
+        return _ordered(axes, (0, 1, 2)) if len(axes) == 3 and is_bytes else None
     if len(axes) == 2 and (torso == "conv" or (is_bytes and min(axes) >= _LEAST_GRAY)):
         return Picture((0, 1), (*axes, 1))
     if len(axes) == 4 and (torso == "conv" or is_bytes):
-        height, width, channels = _sides(axes[1:])
-        order = (1 + height, 1 + width, 0, 1 + channels)
-    elif len(axes) == 3:
-        order = _sides(axes)
-    else:
-        return None
-    height, width, *channels = (axes[axis] for axis in order)
-    return Picture(order, (height, width, math.prod(channels)))
+        height, width, channels = _sides(*axes[1:])
+        return _ordered(axes, (1 + height, 1 + width, 0, 1 + channels))
+    return _ordered(axes, _sides(*axes)) if len(axes) == 3 else None
 
 
-def _sides(axes: tuple[int, ...]) -> tuple[int, int, int]:
+def _ordered(axes: tuple[int, ...], order: tuple[int, ...]) -> Picture:
+    height, width = (axes[axis] for axis in order[:2])
+    return Picture(order, (height, width, math.prod(axes[axis] for axis in order[2:])))
+
+
+def _sides(first: int, middle: int, last: int) -> tuple[int, int, int]:
     """Which of three axes are height, width and channels."""
-    first, middle, last = axes
     channels_first = middle == last if middle in (first, last) else first < last
     return (1, 2, 0) if channels_first and first != middle else (0, 1, 2)
 
@@ -200,10 +199,10 @@ def _brightness(space: gym.Space) -> Function:
     if not isinstance(space, gym.spaces.Box):
         return lambda x: x.astype(float)
     low, high = (np.asarray(bound, np.float64) for bound in (space.low, space.high))
+    if low.size and (low == low.flat[0]).all() and (high == high.flat[0]).all():
+        low, high = low.flat[:1], high.flat[:1]  # one number for all pixels
     known = np.isfinite(low) & np.isfinite(high) & (low < high)
     low, spread = np.where(known, low, 0), np.where(known, high - np.where(known, low, 0), 1)
-    if (low == low.flat[0]).all() and (spread == spread.flat[0]).all():
-        low, spread = low.flat[0], spread.flat[0]
-    if np.all(low == 0):
+    if (low == 0).all():
         return lambda x: x.astype(float) / spread
     return lambda x: (x.astype(float) - low) / spread
