@@ -11,6 +11,7 @@ from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.configs.validate import validate
 
+PPO = {"algorithm": "ppo"}
 Q_LAMBDA = {"algorithm": "q_lambda"}
 EXPLORING = {"inner_steps": 0, "matching": "kl"}
 CONTEXT = {"context": "rich"}
@@ -60,6 +61,14 @@ def test_allowed(changes):
 
 REFUSED = [
     ({"agent": {"algorithm": "sarsa"}}, r"agent\.algorithm: sarsa .* \| ppo \| q_lambda"),
+    ({"agent": {"epochs": 2}}, r"agent\.epochs: 2 .* left out for actor_critic"),
+    ({"agent": PPO | {"minibatches": 5}}, r"agent\.minibatches: 5 .* a divisor of 64"),
+    ({"agent": PPO | {"heads": 2}}, r"agent\.heads: 2 .* 1 for ppo"),
+    (
+        {"agent": PPO | {"epochs": 1}, "tuning": {"inner_steps": 5}},
+        r"tuning\.inner_steps: 5 .* at most 4, epochs \* minibatches",
+    ),
+    ({"tuned": {"clip"}}, r"agent\.algorithm: actor_critic .* ppo to tune clip"),
     ({"agent": {"correction": "clip"}}, r"agent\.correction: clip .* none \| vtrace"),
     ({"agent": {"heads": 0}}, r"agent\.heads: 0 .* between 1 and 1000"),
     ({"agent": {"heads": 2}}, r"agent\.correction: none .* vtrace: all heads but the first"),
