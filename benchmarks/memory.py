@@ -41,7 +41,7 @@ def programs(settings: RunSettings):
     The meta-gradient from the records `steps`, and that of reverse mode, which reads of them the
     data and the first state alone; the arguments are shapes.
     """
-    task = registry.make(settings.env, settings.num_envs, "jax")
+    task = registry.make(settings.env, settings.num_envs, "jax", settings.environment)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     learned = agent.algorithm
     engine, source = parts.learner(learned, settings), parts.source(settings)

@@ -17,7 +17,13 @@ from selftuning.configs.cluster import Cluster, cluster
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
-from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings, WandbMode
+from selftuning.configs.settings import (
+    AgentSettings,
+    EnvSettings,
+    RunSettings,
+    TuningSettings,
+    WandbMode,
+)
 from selftuning.configs.settings_flags import flags_of, given, whole_number
 from selftuning.configs.study_cli import Study, StudyCompare, StudyReport
 from selftuning.configs.validate import validate
@@ -64,6 +70,7 @@ _app = App(
 )
 _RUN = Group("Run", sort_key=0)
 _RunFlags: Any = flags_of(RunSettings, _RUN)
+_EnvFlags: Any = flags_of(EnvSettings, Group("Environment", sort_key=1))
 _TuningFlags: Any = flags_of(TuningSettings, Group("Tuning", sort_key=2))
 _AgentFlags: Any = flags_of(AgentSettings, Group("Agent", sort_key=3))
 
@@ -135,6 +142,7 @@ def _train(
     out: Annotated[Path | None, _OUT] = None,
     wandb: Annotated[WandbMode, _WANDB] = "off",
     run: Annotated[_RunFlags, _FLAT] = _RunFlags(),  # noqa: B008 (frozen)
+    environment: Annotated[_EnvFlags, _FLAT] = _EnvFlags(),  # noqa: B008 (frozen)
     hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
     tuning: Annotated[_TuningFlags, _FLAT] = _TuningFlags(),  # noqa: B008 (frozen)
     agent: Annotated[_AgentFlags, _FLAT] = _AgentFlags(),  # noqa: B008 (frozen)
@@ -152,6 +160,7 @@ def _train(
         base,
         **changes,
         hyperparameters=edit(base.hyperparameters, hyperparameters),
+        environment=dataclasses.replace(base.environment, **given(environment, EnvSettings)),
         tuning=dataclasses.replace(base.tuning, **given(tuning, TuningSettings)),
         agent=dataclasses.replace(base.agent, **given(agent, AgentSettings)),
     )

@@ -12,6 +12,13 @@ class ConfigError(ValueError):
         super().__init__(" ".join(str(message).split()))
 
 
+class FailedEnvironmentError(RuntimeError):
+    """An environment has raised an error. Its message is one line: which, when and what.
+
+    run.py prints it to standard error and exits with code 1.
+    """
+
+
 def not_allowed(field: str, value: object, allowed: str) -> ConfigError:
     """The error for a field whose value is not allowed, to be raised.
 

@@ -14,13 +14,14 @@ from selftuning.configs import presets
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
-from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
 from selftuning.configs.settings_flags import fields_by_flag
 from selftuning.configs.validate import validate
 
 _EDITS = ("start", "fix", "tune", "bounds", "outer")
 _PARTS: tuple[tuple[str | None, type], ...] = (
     (None, RunSettings),
+    ("environment", EnvSettings),
     ("tuning", TuningSettings),
     ("agent", AgentSettings),
 )
@@ -117,8 +118,12 @@ def _converted(value: Any, hint: Any) -> tuple[Any, str]:
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         return value, "" if value in choices else " | ".join(map(str, choices))
+    if get_origin(hint) is dict:
+        mapping = isinstance(value, Mapping)
+        return dict(value) if mapping else value, "" if mapping else "a mapping of names to values"
     if get_origin(hint) is tuple:
-        item, words = get_args(hint)[0], "a list of whole numbers"
+        item = get_args(hint)[0]
+        words = "a list of texts" if item is str else "a list of whole numbers"
         if isinstance(value, str) or not _is_sequence(value):
             return value, words
         items = [_converted(_plain(x), item) for x in value]

@@ -107,9 +107,12 @@ _FAMILIES: tuple[tuple[str, dict[str, object]], ...] = (
 
 
 def for_env(env: str) -> RunSettings:
-    """Settings to start from for an environment, whose id may lack namespace and version."""
+    """Settings to start from for an environment, whose id may lack namespace and version.
+
+    The module that an id names before a colon is no part of it.
+    """
     for pattern, changes in _FAMILIES:
-        if re.search(pattern, env):
+        if re.search(pattern, env.rpartition(":")[2]):
             return replace(RunSettings(env=env), **changes)  # type: ignore[arg-type]
     return RunSettings(env=env)
 

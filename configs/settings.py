@@ -165,11 +165,38 @@ class TuningSettings:
 
 
 @dataclass(frozen=True)
+class EnvSettings:
+    """How environments are made, in training and wherever the agent is evaluated.
+
+    Attributes:
+      env_kwargs: arguments of the environment, name=value, with values as in YAML.
+      wrappers: Gymnasium wrappers around each environment, each as module:Name, the innermost
+        first.
+      max_episode_steps: steps after which an episode is truncated; 0 for the environment's own
+        limit.
+      frame_stack: the agent sees so many observations, the last ones, as one: vectors are joined,
+        and images stacked along their channels.
+      sticky_actions: probability that the action before this one is repeated in its place
+        (Machado et al. 2018).
+      clip_rewards: whether the agent learns from rewards clipped to between -1 and 1. Returns are
+        reported as they are.
+    """
+
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    wrappers: tuple[str, ...] = ()
+    max_episode_steps: int = 0
+    frame_stack: int = 1
+    sticky_actions: float = 0.0
+    clip_rewards: bool = False
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """One training run.
 
     Attributes:
-      env: Gymnasium id; the version may be left out (`CartPole`).
+      env: Gymnasium id; the version may be left out (`CartPole`). module:Name imports the module,
+        which registers it.
       seed: seed of everything random in the run.
       steps: environment steps of all environments together, all of them counted.
       num_envs: B, environments stepped side by side.
@@ -190,6 +217,7 @@ class RunSettings:
     eval_episodes: int = 20
     extensions: tuple[Any, ...] = ()
     hyperparameters: dict[str, Hyperparameter] = field(default_factory=default_hyperparameters)
+    environment: EnvSettings = EnvSettings()
     agent: AgentSettings = AgentSettings()
     tuning: TuningSettings = TuningSettings()
 

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from typing import Annotated, Any, get_type_hints
 
 import docstring_parser
+import yaml
 from cyclopts import Group, Parameter, Token
 
-from selftuning.configs.settings import RunSettings, TuningSettings
+from selftuning.configs.errors import not_allowed
+from selftuning.configs.settings import EnvSettings, RunSettings, TuningSettings
 
 # Fields whose bare name would say too little among all other flags.
 _RENAMED: dict[tuple[type, str], str] = {
     (RunSettings, "extensions"): "extension",
+    (EnvSettings, "wrappers"): "wrapper",
     (TuningSettings, "method"): "meta",
     (TuningSettings, "optimizer"): "meta_optimizer",
     (TuningSettings, "learning_rate"): "meta_learning_rate",
@@ -31,8 +34,8 @@ def fields_by_flag(settings_class: type) -> dict[str, str]:
 
 
 def _is_nested(field: dataclasses.Field) -> bool:
-    nested = dataclasses.is_dataclass(field.default)
-    return nested or field.default is dataclasses.MISSING
+    # Hyperparameters are the one mapping that has flags of its own.
+    return dataclasses.is_dataclass(field.default) or field.name == "hyperparameters"
 
 
 def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) -> Any:
@@ -49,6 +52,8 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
         default = field.default
         if _is_nested(field) or field.name in without:
             continue
+        mapping = field.default_factory is dict
+        default = () if mapping else default
         several = isinstance(default, tuple)
         shown = " ".join(map(str, default)) or "none" if isinstance(default, tuple) else default
         parameter = Parameter(
@@ -63,6 +68,8 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
         hint = hints[field.name]
         if hint == tuple[Any, ...]:
             hint = tuple[str, ...]  # objects have no flags, but their modules have names
+        if mapping:
+            hint = tuple[str, ...]  # name=value
         flags.append((name, Annotated[hint | None, parameter], None))
     # cyclopts takes a class for a builtin unless it knows the module.
     namespace = {"__module__": __name__}
@@ -73,8 +80,29 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
 def given(flags: Any, settings_class: type) -> dict[str, Any]:
     """The flags that were given, by the names of their settings."""
     fields = fields_by_flag(settings_class)
-    values = {fields[name]: value for name, value in vars(flags).items()}
-    return {name: value for name, value in values.items() if value is not None}
+    mappings = {f.name for f in dataclasses.fields(settings_class) if f.default_factory is dict}
+    values = {fields[name]: value for name, value in vars(flags).items() if value is not None}
+    return {
+        name: pairs(name, value) if name in mappings else value for name, value in values.items()
+    }
+
+
+def pairs(name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """A mapping from texts name=value, with values as in YAML.
+
+    Raises:
+      ConfigError: if a text has another form.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not key.isidentifier():
+            raise not_allowed(name, repr(text), "name=value, with a value as in YAML")
+    return found
 
 
 def whole_number(_type: object, tokens: Sequence[Token]) -> int:

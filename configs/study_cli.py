@@ -12,7 +12,7 @@ from selftuning.configs import files, studies
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
 from selftuning.configs.searches import SearchSettings
-from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
 from selftuning.configs.settings_flags import flags_of, given, whole_number
 from selftuning.configs.studies import StudySettings
 
@@ -61,6 +61,7 @@ app = App(name="study", help=studies.help_text(), help_format="plaintext", versi
 _STUDY = Group("Study", sort_key=0)
 _WHERE = Group("Where", sort_key=1)
 _RunFlags: Any = flags_of(RunSettings, Group("Runs", sort_key=2), ("devices",))
+_EnvFlags: Any = flags_of(EnvSettings, Group("Environment", sort_key=3))
 _TuningFlags: Any = flags_of(TuningSettings, Group("Tuning", sort_key=4), ("method",))
 _AgentFlags: Any = flags_of(AgentSettings, Group("Agent", sort_key=5))
 _SearchFlags: Any = flags_of(SearchSettings, Group("Search", sort_key=3), ("fitness", "interval"))
@@ -109,6 +110,7 @@ def _study(
     address: Annotated[str | None, _ADDRESS] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     run: Annotated[_RunFlags, _FLAT] = _RunFlags(),  # noqa: B008 (frozen)
+    environment: Annotated[_EnvFlags, _FLAT] = _EnvFlags(),  # noqa: B008 (frozen)
     hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
     search: Annotated[_SearchFlags, _FLAT] = _SearchFlags(),  # noqa: B008 (frozen)
     tuning: Annotated[_TuningFlags, _FLAT] = _TuningFlags(),  # noqa: B008 (frozen)
@@ -123,7 +125,11 @@ def _study(
     }
     own |= {"target": target, "methods": methods}
     own = {name: value for name, value in own.items() if value is not None}
-    parts = {"tuning": given(tuning, TuningSettings), "agent": given(agent, AgentSettings)}
+    parts = {
+        "environment": given(environment, EnvSettings),
+        "tuning": given(tuning, TuningSettings),
+    }
+    parts["agent"] = given(agent, AgentSettings)
     searching = given(search, SearchSettings)
     said = (preset, config, changes, own, *parts.values(), searching)
     asked = any(said) or hyperparameters != HyperparameterFlags()
@@ -137,8 +143,7 @@ def _study(
         run=dataclasses.replace(
             settings.run,
             hyperparameters=edit(settings.run.hyperparameters, edited),
-            tuning=dataclasses.replace(settings.run.tuning, **parts["tuning"]),
-            agent=dataclasses.replace(settings.run.agent, **parts["agent"]),
+            **{k: dataclasses.replace(getattr(settings.run, k), **x) for k, x in parts.items()},
         ),
         starts=studies.starts_of(hyperparameters.start) or settings.starts,
         search=dataclasses.replace(settings.search, **searching),

@@ -14,7 +14,7 @@ from selftuning.configs.hyperparameters import (
     Definition,
     Hyperparameter,
 )
-from selftuning.configs.settings import AgentSettings, InnerOptimizer, RunSettings
+from selftuning.configs.settings import AgentSettings, EnvSettings, InnerOptimizer, RunSettings
 
 # Whole numbers, both ends included; others start at 1. The upper ends are far above use: they turn
 # a slip of the keyboard into a message where there would be an exhausted memory.
@@ -24,6 +24,8 @@ _COUNTS = {
     "num_envs": (1, 2**17),
     "devices": (1, 2**17),
     "eval_episodes": (1, 10_000),
+    "max_episode_steps": (0, 10**9),
+    "frame_stack": (1, 100),
     "inner_steps": (0, 1000),
     "target_steps": (1, 1000),
     "implicit_iterations": (1, 1000),
@@ -40,6 +42,7 @@ _FROM_ZERO = {
     "outer_kl": math.inf,
     "implicit_damping": math.inf,
     "horizon_mixing": 1.0,
+    "sticky_actions": 1.0,
 }
 
 
@@ -49,7 +52,8 @@ def validate(settings: RunSettings) -> None:
     Raises:
       ConfigError: naming the setting, the value it has and the values it may have.
     """
-    for prefix, part in (("", settings), ("agent.", settings.agent), ("tuning.", settings.tuning)):
+    groups = {f"{name}.": getattr(settings, name) for name in ("environment", "agent", "tuning")}
+    for prefix, part in {"": settings, **groups}.items():
         hints = get_type_hints(type(part))
         for field in fields(part):
             _check_field(prefix, field.name, getattr(part, field.name), hints[field.name])
@@ -59,6 +63,7 @@ def validate(settings: RunSettings) -> None:
     ):
         for width in widths:
             require(1 <= width <= 2**16, name, width, f"widths between 1 and {2**16}")
+    _check_environment(settings.environment)
     known = extensions.definitions(settings.extensions)
     extensions.parts(settings.extensions)
     unknown = set(settings.hyperparameters) ^ set(known)
@@ -79,6 +84,29 @@ def validate(settings: RunSettings) -> None:
     _check_agent(settings)
     if settings.tuning.method != "none":
         _check_tuning(settings)
+
+
+def _check_environment(environment: EnvSettings) -> None:
+    for name, value in environment.env_kwargs.items():
+        named = isinstance(name, str) and name.isidentifier()
+        require(named, "environment.env_kwargs", repr(name), "names of arguments")
+        allowed = "text, a number, True, False, None, or lists and mappings of these"
+        require(_is_plain(value), f"environment.env_kwargs of {name}", repr(value), allowed)
+    for wrapper in environment.wrappers:
+        module, colon, name = wrapper.rpartition(":")
+        allowed = "module:Name of a Gymnasium wrapper"
+        named = bool(module and colon and name.isidentifier())
+        require(named, "environment.wrappers", repr(wrapper), allowed)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a file of settings can hold the value as it is."""
+    match value:
+        case dict():
+            return all(isinstance(key, str) for key in value) and _is_plain(list(value.values()))
+        case list() | tuple():
+            return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _check_agent(settings: RunSettings) -> None:

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import os
+import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, parse_env_id
 from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs import modules
-from selftuning.configs.errors import ConfigError, require
+from selftuning.configs.errors import ConfigError, not_allowed, require
+from selftuning.configs.settings import EnvSettings
+from selftuning.envs import single
 from selftuning.envs.acrobot import Acrobot
 from selftuning.envs.cartpole import CartPole
 from selftuning.envs.functional import check_positive, graph_task
+from selftuning.envs.graph_options import with_options
 from selftuning.envs.hosted import functional_env
 from selftuning.envs.spaces import AgentView
 from selftuning.envs.task import Task
 from selftuning.envs.vector import host_task
 
 BACKENDS = ("auto", "jax", "host")
+_PLAIN = EnvSettings()
+
+
+# Ids that another package registers, and the extra that installs it.
+_FAMILIES = (
+    (r"ALE(/|$)|\w+NoFrameskip", "ale_py", "atari"),
+    (r"MiniGrid-|BabyAI-", "minigrid", "minigrid"),
+)
 
 
 class Twin(NamedTuple):
@@ -50,21 +63,30 @@ def resolve(name: str) -> str:
     module, _, bare_name = name.rpartition(":")
     if module:
         modules.imported(module, "env")
-    env_id = _find(bare_name) or (_find(bare_name) if _register_atari() else None)
+    env_id = _find(bare_name) or (_find(bare_name) if _register(bare_name) else None)
     if env_id is None:
         raise ConfigError(f"env: {name!r} is not a registered Gymnasium id; {_hint(bare_name)}")
     return f"{module}:{env_id}" if module else env_id
 
 
-def make(env_id: str, num_envs: int, backend: str = "auto", *, processes: int = 1) -> Task:
+def make(
+    env_id: str,
+    num_envs: int,
+    backend: str = "auto",
+    options: EnvSettings = _PLAIN,
+    *,
+    processes: int = 1,
+) -> Task:
     """B environments of one id, as the task that agents act in.
 
     Args:
       env_id: a Gymnasium id or anything that `resolve` takes.
       num_envs: B.
       backend: "jax" steps the environment inside jit, which needs an equal twin in
-        `TWINS` or an id of `envs` itself; "host" goes through `gymnasium.vector`; "auto" takes
-        "jax" where it can.
+        `TWINS` or an id of `envs` itself; "host" steps it from Python; "auto" takes "jax" where
+        it can.
+      options: arguments, wrappers and the like. A twin has no arguments, and nothing in-graph has
+        wrappers: such environments are stepped on the host.
       processes: that divide the environments of the host among them; B / processes of them are
         this one's. Environments in-graph are divided by devices, and the task has them all.
 
@@ -74,32 +96,41 @@ def make(env_id: str, num_envs: int, backend: str = "auto", *, processes: int = 
     """
     check_positive("num_envs", num_envs)
     require(backend in BACKENDS, "backend", repr(backend), " | ".join(BACKENDS))
-    spec = _spec(env_id)
-    functional = _functional(spec)
+    spec = single.specification(_spec(env_id), options)
+    functional = _functional(spec, options)
     if backend == "jax" and functional is None:
-        in_graph = [known.id for known in gym.registry.values() if _functional(known) is not None]
+        if options.wrappers or (options.env_kwargs and in_graph(env_id)):
+            what = "wrapper" if options.wrappers else "env_kwargs"
+            raise not_allowed("backend", "jax", f"host or auto with {what}, for {spec.id}")
+        known_ids = [known.id for known in gym.registry.values() if _functional(known) is not None]
         raise ConfigError(
             f"backend: 'jax' is not available for {spec.id!r}; allowed: 'host' or 'auto' "
-            f"(in-graph environments: {', '.join(in_graph)})"
+            f"(in-graph environments: {', '.join(known_ids)})"
         )
     if functional is None or backend == "host":
-        return host_task(spec, num_envs // processes)
-    return graph_task(
-        functional(),
+        return host_task(spec, num_envs // processes, options)
+    try:
+        env = functional()
+    except TypeError as error:
+        raise ConfigError(f"env: {spec.id!r} cannot be created: {error}") from error
+    task = graph_task(
+        env,
         num_envs,
         env_id=spec.id,
         max_episode_steps=spec.max_episode_steps,
         reward_threshold=spec.reward_threshold,
     )
+    return with_options(task, options)
 
 
-def in_graph(env_id: str, backend: str = "auto") -> bool:
+def in_graph(env_id: str, backend: str = "auto", options: EnvSettings = _PLAIN) -> bool:
     """Whether `make` steps an environment inside jit.
 
     Raises:
       ConfigError: no such id.
     """
-    return backend != "host" and _functional(_spec(env_id)) is not None
+    spec = single.specification(_spec(env_id), options)
+    return backend != "host" and _functional(spec, options) is not None
 
 
 def reward_threshold(env_id: str) -> float | None:
@@ -111,7 +142,7 @@ def reward_threshold(env_id: str) -> float | None:
     return _spec(env_id).reward_threshold
 
 
-def make_render_env(env_id: str) -> gym.Env:
+def make_render_env(env_id: str, options: EnvSettings = _PLAIN) -> gym.Env:
     """One Gymnasium environment whose `render()` gives an image [height, width, 3] uint8.
 
     Its spaces are those that agents see, as in the tasks.
@@ -121,13 +152,13 @@ def make_render_env(env_id: str) -> gym.Env:
     """
     # pygame greets on standard output when it is imported.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    spec = _spec(env_id)
-    probe = _make_env(spec)
+    spec = single.specification(_spec(env_id), options)
+    probe = AgentView(single.make(spec, options).env)
     modes = probe.metadata.get("render_modes") or []
     probe.close()
     if "rgb_array" not in modes:
         raise ConfigError(f"env: {spec.id!r} cannot be drawn; its render modes: {modes}")
-    env = _make_env(spec, render_mode="rgb_array")
+    env = AgentView(single.make(spec, options, render_mode="rgb_array").env)
     try:  # packages for drawing are imported at the first image
         env.reset(seed=0)
         env.render()
@@ -137,25 +168,18 @@ def make_render_env(env_id: str) -> gym.Env:
     return env
 
 
-def _make_env(spec: EnvSpec, **kwargs: Any) -> gym.Env:
-    try:
-        return AgentView(gym.make(spec, **kwargs))
-    except (gym.error.Error, ImportError) as error:
-        raise ConfigError(f"env: {spec.id!r} cannot be created: {error}") from error
-
-
 def _spec(env_id: str) -> EnvSpec:
     # By its specification an environment is made without Gymnasium's advice on versions.
     return gym.registry[resolve(env_id).rpartition(":")[2]]
 
 
-def _functional(spec: EnvSpec) -> Callable[[], FuncEnv] | None:
+def _functional(spec: EnvSpec, options: EnvSettings = _PLAIN) -> Callable[[], FuncEnv] | None:
     """What makes the functional environment that stands for `spec`, or None.
 
     A twin stands for its id only while that is registered as what the twin equals; other ids
     may host a functional environment themselves.
     """
-    if spec.additional_wrappers:
+    if spec.additional_wrappers or options.wrappers:
         return None
     twin = TWINS.get(spec.id)
     if twin is not None and not spec.kwargs and spec.entry_point == twin.entry_point:
@@ -185,13 +209,16 @@ def _version(env_id: str) -> int:
     return -1 if version is None else version
 
 
-def _register_atari() -> bool:
-    """Registers the Atari games if their package is there; it does not do so by itself."""
-    try:
-        gym.register_envs(importlib.import_module("ale_py"))
-    except ImportError:
-        return False
-    return True
+def _register(name: str) -> bool:
+    """Imports the package that registers the ids of a family, if it is there."""
+    for pattern, package, _ in _FAMILIES:
+        if re.match(pattern, name):
+            try:
+                gym.register_envs(importlib.import_module(package))
+            except ImportError:
+                return False
+            return True
+    return False
 
 
 def _hint(name: str) -> str:
@@ -201,10 +228,11 @@ def _hint(name: str) -> str:
     except gym.error.Error:
         return "allowed: [module:][namespace/]Name[-vN]"
     base = f"{namespace}/{base}" if namespace else base
+    for pattern, package, extra in _FAMILIES:
+        if re.match(pattern, name) and importlib.util.find_spec(package) is None:
+            return f'it is of the package {package}: pip install "selftuning[{extra}]"'
     if versions := _versions(base):
         return f"its versions: {', '.join(sorted(versions, key=_version, reverse=True))}"
-    if namespace == "ALE" and not any(s.namespace == "ALE" for s in gym.registry.values()):
-        return 'Atari games need another package: pip install "gymnasium[atari]"'
     newest = {_base(env_id).lower(): _find(_base(env_id)) for env_id in gym.registry}
     close = difflib.get_close_matches(base.lower(), newest, n=3)
     if not close:

@@ -41,7 +41,7 @@ def agent_spaces(env_id: str, env: Any, composite: bool = True) -> tuple[gym.Spa
         supported = OBSERVATIONS if composite else GRAPH_OBSERVATIONS
         raise ConfigError(
             f"env: {env_id!r} has the observation space {env.observation_space}, "
-            f"which is not supported; supported: {supported}"
+            f"which is not supported; supported: {supported}{_hint(env.observation_space)}"
         )
     action = _action_view(env.action_space)
     if action is None:
@@ -50,6 +50,15 @@ def agent_spaces(env_id: str, env: Any, composite: bool = True) -> tuple[gym.Spa
             f"which is not supported; supported: {ACTIONS}"
         )
     return observation, action
+
+
+def _hint(space: gym.Space) -> str:
+    """What to do about the part of a space that is text, if there is one."""
+    for name, part in space.items() if isinstance(space, spaces.Dict) else [("", space)]:
+        if isinstance(part, spaces.Text):
+            what = f"{name!r} is text" if name else "text"
+            return f" ({what}: leave it out, or make numbers of it, with --wrapper module:Name)"
+    return ""
 
 
 def _observation_view(space: gym.Space, composite: bool) -> gym.Space | None:
@@ -141,6 +150,11 @@ def array_dtype(space: gym.Space) -> np.dtype:
     is_small = dtype.itemsize <= 2 and dtype.kind in "biu"
     if is_small and isinstance(space, spaces.Box | spaces.MultiBinary):
         return dtype
+    if dtype.kind in "iu" and isinstance(space, spaces.Box):
+        # Where int32 might wrap around, float32 is only rounded.
+        limits = np.iinfo(np.int32)
+        if space.low.min() < limits.min or space.high.max() > limits.max:
+            return np.dtype(np.float32)
     return np.dtype(np.float32 if dtype.kind == "f" else np.int32)
 
 

@@ -33,6 +33,7 @@ class TaskSpec(NamedTuple):
     reward_threshold: float | None
     backend: str  # "jax" (in-graph) or "host"
     own_spaces: tuple[gym.Space, gym.Space] | None = None  # observation and action, as they are
+    clip_rewards: bool = False  # agents learn from rewards clipped to between -1 and 1
 
 
 class Timestep(NamedTuple):
@@ -48,7 +49,9 @@ class Timestep(NamedTuple):
     discount: Array  # [B] float32: 0 on termination, 1 otherwise (also on truncation)
     truncated: Array  # [B] bool: the time limit ended the episode, which did not terminate
     episode_end: Array  # [B] bool: terminated or truncated at this step
-    episode_return: Array  # [B] float32: undiscounted, of its episode up to this step
+    # [B] float32 in-graph and float64 on the host: undiscounted, of its episode up to this step,
+    # of the environment's own rewards whatever wrappers make of them
+    episode_return: Array
     episode_length: Array  # [B] int32: steps of its episode up to this step
 
 

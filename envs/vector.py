@@ -1,19 +1,25 @@
-"""A `HostTask` from any Gymnasium id, through `gymnasium.vector`."""
+"""A `HostTask` from any Gymnasium id, whose environments are stepped one after the other."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from selftuning.configs.errors import ConfigError
+from selftuning.configs import modules
+from selftuning.configs.errors import ConfigError, FailedEnvironmentError
+from selftuning.configs.settings import EnvSettings
+from selftuning.envs import single
 from selftuning.envs.functional import check_positive
-from selftuning.envs.spaces import AgentView
+from selftuning.envs.spaces import agent_spaces, shape, to_agent, to_env
 from selftuning.envs.task import HostTask, TaskSpec, Timestep
 
 
-def host_task(env: str | EnvSpec, num_envs: int) -> HostTask:
+# Not gymnasium.vector.SyncVectorEnv: it merges the infos of all environments at every step, which
+# nobody reads, costs a third of its time, and fails where they differ in shape.
+def host_task(env: str | EnvSpec, num_envs: int, options: EnvSettings | None = None) -> HostTask:
     """B environments of one Gymnasium id, stepped one after the other in this process.
 
     `reset(seed)` seeds all that the environments draw from then on, each environment
@@ -24,93 +30,131 @@ def host_task(env: str | EnvSpec, num_envs: int) -> HostTask:
       env: a registered id or its specification (a deprecated id warns, its
         specification does not).
       num_envs: B.
+      options: what is asked of the environments beyond their id.
 
     Raises:
       ConfigError: the environment cannot be created, a space is not supported, or
         `num_envs` is below 1.
     """
     check_positive("num_envs", num_envs)
-    spec = gym.spec(env) if isinstance(env, str) else env
-    vector_env = _make_vector_env(spec, num_envs)
-    # Replaced, never written to: timesteps that were handed out keep their arrays.
-    episode_return = np.zeros(num_envs, np.float32)
-    episode_length = np.zeros(num_envs, np.int32)
+    options = options or EnvSettings()
+    spec = single.specification(gym.spec(env) if isinstance(env, str) else env, options)
+    envs = _made(spec, num_envs, options)
+    one = envs[0].env
+    observation_space, action_space = agent_spaces(spec.id, one)
+    members = [
+        _Member(each, observation_space, f"environment {i} of {num_envs}")
+        for i, each in enumerate(envs)
+    ]
+    counted = np.zeros(num_envs, np.int32)
+
+    def observations(rows: list[np.ndarray]) -> np.ndarray:
+        return np.array(rows, observation_space.dtype)
 
     def reset(seed: int) -> np.ndarray:
-        nonlocal episode_return, episode_length
+        nonlocal counted
         # Seeds seed, seed + 1, ... would give neighbouring seeds most episodes in common.
-        seeds: list[int | None] = [
-            int(s) for s in np.random.SeedSequence(seed).generate_state(num_envs)
-        ]
-        for single_env, single_seed in zip(vector_env.envs, seeds, strict=True):
-            # Some environments draw from their own spaces.
-            single_env.unwrapped.action_space.seed(single_seed)
-            single_env.unwrapped.observation_space.seed(single_seed)
-        observation, _ = vector_env.reset(seed=seeds)
-        episode_return = np.zeros(num_envs, np.float32)
-        episode_length = np.zeros(num_envs, np.int32)
-        return observation
+        seeds = np.random.SeedSequence(seed).generate_state(num_envs)
+        counted = np.zeros(num_envs, np.int32)
+        return observations([one.reset(int(s)) for one, s in zip(members, seeds, strict=True)])
 
     def step(action: np.ndarray) -> Timestep:
-        nonlocal episode_return, episode_length
-        observation, rewards, terminated, truncated, info = vector_env.step(np.asarray(action))
-        reward = rewards.astype(np.float32)
-        end = terminated | truncated
-        episode_return = episode_return + reward
-        episode_length = episode_length + 1
-        timestep = Timestep(
+        nonlocal counted
+        rows = [one.step(each) for one, each in zip(members, np.asarray(action), strict=True)]
+        successor, start, reward, terminated, truncated, returns = zip(*rows, strict=True)
+        next_observation = observation = observations(list(successor))
+        end_at = np.array(terminated) | np.array(truncated)
+        if end_at.any():
+            observation = next_observation.copy()
+            for i in np.flatnonzero(end_at):
+                observation[i] = start[i]
+        length = counted + np.int32(1)
+        counted = np.where(end_at, np.int32(0), length)
+        return Timestep(
             observation=observation,
-            next_observation=_successors(observation, end, info),
-            reward=reward,
-            discount=1.0 - terminated.astype(np.float32),
-            truncated=truncated & ~terminated,
-            episode_end=end,
-            episode_return=episode_return,
-            episode_length=episode_length,
+            next_observation=next_observation,
+            reward=np.array(reward, np.float32),
+            discount=1.0 - np.array(terminated, np.float32),
+            truncated=np.array(truncated) & ~np.array(terminated),
+            episode_end=end_at,
+            episode_return=np.array(returns, np.float64),
+            episode_length=length,
         )
-        episode_return = np.where(end, np.float32(0), episode_return)
-        episode_length = np.where(end, np.int32(0), episode_length)
-        return timestep
+
+    def close() -> None:
+        for each in envs:
+            each.env.close()
 
     task_spec = TaskSpec(
         env_id=spec.id,
-        observation_space=vector_env.single_observation_space,
-        action_space=vector_env.single_action_space,
+        observation_space=observation_space,
+        action_space=action_space,
         max_episode_steps=spec.max_episode_steps,
         reward_threshold=spec.reward_threshold,
         backend="host",
-        own_spaces=_own_spaces(vector_env.envs[0]),
+        own_spaces=(one.observation_space, one.action_space),
+        clip_rewards=options.clip_rewards,
     )
-    return HostTask(task_spec, num_envs, reset, step, vector_env.close)
+    return HostTask(task_spec, num_envs, reset, step, close)
 
 
-def _make_vector_env(spec: EnvSpec, num_envs: int) -> SyncVectorEnv:
-    # The mode is named: without it, an id with a vector entry point (CartPole-v1) gets
-    # that one, which spends a step of its own on every reset.
+class _Member:
+    """One environment, as agents see it, which begins anew in the step that ends an episode."""
+
+    def __init__(self, made: single.Made, seen: gym.Space, name: str):
+        self._env, self._own = made
+        self._see, self._act = to_agent(self._env.observation_space), to_env(self._env.action_space)
+        self._shape, self._name, self._steps = shape(seen), name, 0
+
+    def reset(self, seed: int) -> np.ndarray:
+        # Some environments draw from their own spaces.
+        self._env.unwrapped.action_space.seed(seed)
+        self._env.unwrapped.observation_space.seed(seed)
+        self._steps = 0
+        return self._begin(seed)
+
+    def step(self, action: Any) -> tuple[Any, ...]:
+        """(successor, first observation of the next episode, reward, ends..., return so far)."""
+        self._steps += 1
+        try:
+            observation, reward, terminated, truncated, info = self._env.step(self._act(action))
+            successor = self._checked(observation)
+            reward = float(reward)
+        except Exception as error:
+            raise self._failed(error) from error
+        total = self._own.episode_return
+        if not (terminated or truncated):
+            return successor, None, reward, False, False, total
+        # A wrapper of the user's may know better what an episode is.
+        if isinstance(info.get("episode"), dict) and "r" in info["episode"]:
+            total = float(np.asarray(info["episode"]["r"]).item())
+        return successor, self._begin(None), reward, bool(terminated), bool(truncated), total
+
+    def _begin(self, seed: int | None) -> np.ndarray:
+        try:
+            return self._checked(self._env.reset(seed=seed)[0])
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _checked(self, observation: Any) -> np.ndarray:
+        seen = self._see(observation)
+        if seen.shape != self._shape:
+            raise ValueError(f"an observation of shape {seen.shape}, not {self._shape}")
+        return seen
+
+    def _failed(self, error: Exception) -> FailedEnvironmentError:
+        said = f"{type(error).__name__}: {modules.said(error)}"
+        return FailedEnvironmentError(f"{self._name}, step {self._steps}: {said}")
+
+
+def _made(spec: EnvSpec, num_envs: int, options: EnvSettings) -> list[single.Made]:
+    envs: list[single.Made] = []
     try:
-        vector_env = gym.make_vec(
-            spec,
-            num_envs,
-            vectorization_mode="sync",
-            vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
-            wrappers=(AgentView,),
-        )
-    except (gym.error.Error, ImportError) as error:
-        raise ConfigError(f"env: {spec.id!r} cannot be created: {error}") from error
-    assert isinstance(vector_env, SyncVectorEnv)
-    return vector_env
-
-
-def _own_spaces(env: gym.Env) -> tuple[gym.Space, gym.Space]:
-    assert isinstance(env, AgentView)
-    return env.env.observation_space, env.env.action_space
-
-
-def _successors(observation: np.ndarray, end: np.ndarray, info: dict) -> np.ndarray:
-    """Observations [B, ...] that the step led to: the final ones where an episode ended."""
-    if not end.any():
-        return observation
-    successors = observation.copy()
-    for i in np.flatnonzero(end):
-        successors[i] = info["final_obs"][i]
-    return successors
+        for _ in range(num_envs):
+            envs.append(single.make(spec, options))
+            agent_spaces(spec.id, envs[-1].env)
+    except ConfigError:
+        for each in envs:
+            each.env.close()
+        raise
+    return envs

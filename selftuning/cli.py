@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from selftuning.configs import cli
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except FailedEnvironmentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

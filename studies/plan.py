@@ -102,7 +102,7 @@ def rows_of(study: StudySettings, name: str) -> list[Run]:
 
 def _of_method(study: StudySettings, name: str) -> list[Unit]:
     settings, kind = studies.run_settings(study, name), study.methods[name].kind
-    in_graph = registry.in_graph(settings.env, settings.backend)
+    in_graph = registry.in_graph(settings.env, settings.backend, settings.environment)
     if kind != "runs" and not in_graph:
         raise not_allowed(
             "methods",

@@ -93,7 +93,7 @@ def runs_in_graph(unit: Unit) -> Program:
 def run_on_host(unit: Unit) -> Program:
     """One run whose environments are stepped from Python."""
     settings = unit.settings
-    task = registry.make(settings.env, settings.num_envs, "host")
+    task = registry.make(settings.env, settings.num_envs, "host", settings.environment)
     assert isinstance(task, HostTask)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     runner = make_runner(task, agent, settings)
@@ -111,7 +111,9 @@ def run_on_host(unit: Unit) -> Program:
     def greedy(train, seed):
         params = agent.params(train.agent)
         episodes = settings.eval_episodes
-        result = evaluation.evaluate(settings.env, "host", agent, params, episodes, seed)
+        result = evaluation.evaluate(
+            settings.env, "host", agent, params, episodes, seed, settings.environment
+        )
         return np.nan if result.returns is None else result.returns.mean()
 
     def advance(state, point):
@@ -179,7 +181,9 @@ def judge_in_graph(
     NaN where the greedy policy is not to be evaluated, and where no episode ends.
     """
     chosen = plan.evaluated(points, unit.evaluations)
-    task = registry.make(unit.settings.env, unit.settings.eval_episodes, "jax")
+    task = registry.make(
+        unit.settings.env, unit.settings.eval_episodes, "jax", unit.settings.environment
+    )
     assert isinstance(task, GraphTask)
     episodes = evaluation.episodes_in_graph(task, agent)
 

@@ -109,7 +109,7 @@ def say(console: Console, text: str) -> None:
 def _check_environment(units: Sequence[Unit]) -> None:
     """Makes one environment, so that what is wrong with it is said before anything starts."""
     settings = units[0].settings
-    task = registry.make(settings.env, 1, settings.backend)
+    task = registry.make(settings.env, 1, settings.backend, settings.environment)
     getattr(task, "close", lambda: None)()
 
 

@@ -31,7 +31,7 @@ def task_and_agent(settings: RunSettings) -> tuple[GraphTask, SelfTuningAgent]:
     Raises:
       ConfigError: if the environment cannot be stepped in-graph.
     """
-    task = registry.make(settings.env, settings.num_envs, "jax")
+    task = registry.make(settings.env, settings.num_envs, "jax", settings.environment)
     if not isinstance(task, GraphTask):
         raise not_allowed("env", settings.env, "one stepped in-graph")
     return task, self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)

@@ -9,7 +9,7 @@ import run
 from selftuning.configs import cli, files, presets
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.hyperparameters import default_hyperparameters
-from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
 from selftuning.configs.validate import validate
 
 
@@ -28,9 +28,11 @@ def test_every_setting_has_a_flag(capsys):
     shown = capsys.readouterr().out
     names = {f.name for part in (RunSettings, AgentSettings) for f in dataclasses.fields(part)}
     names |= {f.name for f in dataclasses.fields(TuningSettings)}
-    names -= {"hyperparameters", "agent", "tuning", "method", "optimizer", "learning_rate"}
-    names -= {"extensions"}
+    names |= {f.name for f in dataclasses.fields(EnvSettings)}
+    names -= {"hyperparameters", "environment", "agent", "tuning"}
+    names -= {"method", "optimizer", "learning_rate", "extensions", "wrappers"}
     names |= {
+        "wrapper",
         "extension",
         "meta",
         "meta-optimizer",

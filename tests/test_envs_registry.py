@@ -100,7 +100,7 @@ def test_atari_without_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
     for env_id in [env_id for env_id in gym.registry if env_id.startswith("ALE/")]:
         del gym.registry[env_id]
-    assert "gymnasium[atari]" in message_of(registry.resolve, "ALE/Pong-v5")
+    assert "selftuning[atari]" in message_of(registry.resolve, "ALE/Pong-v5")
 
 
 def test_missing_packages_are_named():

@@ -194,7 +194,7 @@ def test_environments_that_sample_their_space_are_seeded(register):
         (
             spaces.Box(0, 2**40, (1,), np.int64),
             np.array([3]),
-            spaces.Box(0, 2**31 - 1, (1,), np.int32),
+            spaces.Box(0, 2**40, (1,), np.float32),
             [3],
         ),
         (
@@ -267,5 +267,6 @@ def test_timesteps_are_like_those_of_the_graph():
     _, graph_step = graph.step(state, np.zeros(3, np.int32))
     host_step = host.step(np.zeros(3, np.int32))
     for a, b in zip((host_first, *host_step), (graph_first, *graph_step), strict=True):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        # Sums are of 64 bit where there are some.
+        assert (a.shape, a.dtype.kind) == (b.shape, b.dtype.kind)
     assert host.spec._replace(backend="jax") == graph.spec

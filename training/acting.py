@@ -116,9 +116,12 @@ class Agent:
             require(whole and value >= least, name, repr(value), allowed)
         if self.task is not None:
             return evaluation.on_task(self.task, self.functions, self.params, episodes, seed)
-        env_id = self.settings.env
-        backend = "jax" if registry.in_graph(env_id, self.settings.backend) else "host"
-        return evaluation.evaluate(env_id, backend, self.functions, self.params, episodes, seed)
+        env_id, options = self.settings.env, self.settings.environment
+        in_graph = registry.in_graph(env_id, self.settings.backend, options)
+        backend = "jax" if in_graph else "host"
+        return evaluation.evaluate(
+            env_id, backend, self.functions, self.params, episodes, seed, options
+        )
 
     def _seen(self, observation: Any) -> tuple[np.ndarray, bool]:
         """The observation as agents see it, [B, ...], and whether it was a single one."""

@@ -36,14 +36,18 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
         cannot be made or is not what the agent was trained in.
     """
     agent = saved_agent.load(run)
-    task = registry.make(settings.env, 1, settings.backend)
+    task = registry.make(settings.env, 1, settings.backend, settings.environment)
     if isinstance(task, HostTask):
         task.close()
     _same_spaces(agent, task.spec)
 
     animation: list[tuple[str, str]] = []
     # First, since an environment that cannot be drawn is an error.
-    with closing(evaluation.drawable(settings.env)) if video else nullcontext() as env:
+    with (
+        closing(evaluation.drawable(settings.env, settings.environment))
+        if video
+        else nullcontext() as env
+    ):
         result = agent.evaluate(settings.eval_episodes, seed=settings.seed)
         if env is not None:
             animation = [_animation(run, env, agent, settings.seed, result)]

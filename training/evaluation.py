@@ -22,6 +22,7 @@ from PIL import Image
 from scipy import special
 
 from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.settings import EnvSettings
 from selftuning.envs import registry
 from selftuning.envs.task import GraphTask, HostTask, Task, TaskSpec
 
@@ -94,7 +95,13 @@ def summarise(values: np.ndarray) -> Interval:
 
 
 def evaluate(
-    env_id: str, backend: str, agent: SelfTuningAgent, params: Any, episodes: int, seed: int
+    env_id: str,
+    backend: str,
+    agent: SelfTuningAgent,
+    params: Any,
+    episodes: int,
+    seed: int,
+    options: EnvSettings | None = None,
 ) -> Evaluation:
     """Runs episodes of the greedy policy.
 
@@ -109,8 +116,9 @@ def evaluate(
       params: its parameters.
       episodes: how many.
       seed: of the episodes, which are none of those of training with that seed.
+      options: how the environment is made, as in training.
     """
-    task = registry.make(env_id, _batch(episodes, backend), backend)
+    task = registry.make(env_id, _batch(episodes, backend), backend, options or EnvSettings())
     try:
         return on_task(task, agent, params, episodes, seed)
     finally:
@@ -136,7 +144,7 @@ def on_task(
     return Evaluation(rewards.astype(np.float64), steps, ended)
 
 
-def drawable(env_id: str) -> gym.Env:
+def drawable(env_id: str, options: EnvSettings | None = None) -> gym.Env:
     """An environment for `record`, to be closed by the caller.
 
     Raises:
@@ -144,7 +152,7 @@ def drawable(env_id: str) -> gym.Env:
     """
     # Images are drawn in memory; without a display SDL complains unless it looks for none.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    return registry.make_render_env(env_id)
+    return registry.make_render_env(env_id, options or EnvSettings())
 
 
 def record(

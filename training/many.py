@@ -123,7 +123,9 @@ def train(
     given = task is not None
     if task is None:
         settings = replace(settings, env=registry.resolve(settings.env))
-        task = registry.make(settings.env, settings.num_envs, settings.backend)
+        task = registry.make(
+            settings.env, settings.num_envs, settings.backend, settings.environment
+        )
     if not isinstance(task, GraphTask):
         allowed = "one that is stepped inside jit (train each run on its own with train)"
         raise not_allowed("env", repr(settings.env), allowed)

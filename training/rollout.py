@@ -9,15 +9,18 @@ import numpy as np
 
 from selftuning.agents.algorithm import Algorithm
 from selftuning.agents.trajectory import Trajectory
-from selftuning.envs.task import GraphTask, HostTask
+from selftuning.envs.task import GraphTask, HostTask, TaskSpec
 
 
-def _trajectory(observation: Any, action: Any, log_prob: Any, timestep: Any) -> Trajectory:
+def _trajectory(
+    spec: TaskSpec, observation: Any, action: Any, log_prob: Any, timestep: Any
+) -> Trajectory:
+    reward = timestep.reward
     return Trajectory(
         observation,
         action,
         log_prob,
-        timestep.reward,
+        reward.clip(-1, 1) if spec.clip_rewards else reward,
         timestep.discount,
         timestep.truncated,
         timestep.next_observation,
@@ -41,7 +44,11 @@ def collect_in_graph(task: GraphTask, algorithm: Algorithm, length: int):
         carry, (observations, actions, log_probs, timesteps) = jax.lax.scan(
             step, (env_state, observation), jax.random.split(key, length)
         )
-        return *carry, _trajectory(observations, actions, log_probs, timesteps), timesteps
+        return (
+            *carry,
+            _trajectory(task.spec, observations, actions, log_probs, timesteps),
+            timesteps,
+        )
 
     return collect
 
@@ -61,6 +68,7 @@ def collect_on_host(task: HostTask, algorithm: Algorithm, length: int):
             rows.append((observation, action, log_prob, timestep))
             observation = timestep.observation
         observations, actions, log_probs, timesteps = jax.tree.map(lambda *x: np.stack(x), *rows)
-        return observation, _trajectory(observations, actions, log_probs, timesteps), timesteps
+        trajectory = _trajectory(task.spec, observations, actions, log_probs, timesteps)
+        return observation, trajectory, timesteps
 
     return collect

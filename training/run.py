@@ -118,7 +118,11 @@ def train(
     if task is None:
         settings = replace(settings, env=registry.resolve(settings.env))
         task = registry.make(
-            settings.env, settings.num_envs, settings.backend, processes=jax.process_count()
+            settings.env,
+            settings.num_envs,
+            settings.backend,
+            settings.environment,
+            processes=jax.process_count(),
         )
     with ExitStack() as stack:
         if isinstance(task, HostTask) and not given:

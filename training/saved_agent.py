@@ -135,7 +135,7 @@ def _spaces(file: Checkpoint, settings: RunSettings) -> Spaces:
     if "spaces" in file.about:
         both = file.about["spaces"]
         return space_files.from_plain(both["observation"]), space_files.from_plain(both["action"])
-    task = registry.make(settings.env, 1, settings.backend)
+    task = registry.make(settings.env, 1, settings.backend, settings.environment)
     if isinstance(task, HostTask):
         task.close()
     return own_spaces(task.spec)

@@ -95,7 +95,7 @@ def ours(num_envs: int, width: int, backend: str, steps: int) -> Iterator[Contes
 
 def training(settings: RunSettings, steps: int) -> tuple[Turn, int]:
     """A run, as `run.py` makes it, but for its log -> (turn, environment steps of a turn)."""
-    task = registry.make(settings.env, settings.num_envs, settings.backend)
+    task = registry.make(settings.env, settings.num_envs, settings.backend, settings.environment)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     runner = make_runner(task, agent, settings)
     state = runner.init(jax.random.PRNGKey(0))
@@ -117,7 +117,7 @@ def training_many(settings: RunSettings, seeds: Sequence[int], steps: int) -> tu
       seeds: whose number the number of devices may not divide: then fewer devices take part.
       steps: environment steps of each seed in a turn, rounded up to whole cycles.
     """
-    task = registry.make(settings.env, settings.num_envs, "jax")
+    task = registry.make(settings.env, settings.num_envs, "jax", settings.environment)
     assert isinstance(task, GraphTask)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     init, cycle = graph_cycle(task, agent, settings)
@@ -149,7 +149,7 @@ def training_many(settings: RunSettings, seeds: Sequence[int], steps: int) -> tu
 
 
 def _rollout(settings: RunSettings, steps: int) -> tuple[Turn, int]:
-    task = registry.make(settings.env, settings.num_envs, settings.backend)
+    task = registry.make(settings.env, settings.num_envs, settings.backend, settings.environment)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     params = agent.params(agent.init(jax.random.PRNGKey(0)))
     length = settings.agent.rollout_length
@@ -169,7 +169,7 @@ def _rollout(settings: RunSettings, steps: int) -> tuple[Turn, int]:
 
 
 def _random(settings: RunSettings, steps: int) -> tuple[Turn, int]:
-    task = registry.make(settings.env, settings.num_envs, settings.backend)
+    task = registry.make(settings.env, settings.num_envs, settings.backend, settings.environment)
     times = max(1, steps // task.num_envs)
     space = task.spec.action_space
     assert isinstance(space, gym.spaces.Discrete)
