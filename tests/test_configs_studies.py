@@ -10,7 +10,7 @@ import run
 from selftuning.configs import cli, files, presets, studies
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.searches import SearchSettings
-from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
 from selftuning.configs.study_cli import Study, StudyCompare, StudyReport, Where
 
 
@@ -63,8 +63,8 @@ def test_every_flag_of_a_run_holds_for_a_study():
 def test_help_names_methods_presets_and_flags(capsys):
     assert cli.parse(["study", "--help"]) is None
     shown = capsys.readouterr().out
-    left = {"hyperparameters", "agent", "tuning", "devices", "extensions"}
-    parts = [(RunSettings, left)]
+    left = {"hyperparameters", "environment", "agent", "tuning", "devices", "extensions"}
+    parts = [(RunSettings, left), (EnvSettings, {"wrappers"})]
     parts += [(AgentSettings, set()), (TuningSettings, {"method", "optimizer", "learning_rate"})]
     parts += [(SearchSettings, {"fitness", "interval"})]
     parts += [(studies.StudySettings, {"run", "methods", "starts", "search"})]

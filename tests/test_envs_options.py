@@ -1,7 +1,7 @@
 """Arguments, wrappers, limits, frames, sticky actions and clipped rewards; odd environments."""
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import gymnasium as gym
 import jax
@@ -80,10 +80,11 @@ def steps_of(task, actions):
         first = task.reset(0)
         rows = [task.step(np.asarray(action)) for action in actions]
     else:
+        step = jax.jit(task.step)
         state, first = task.init(jax.random.key(0))
         rows = []
         for action in actions:
-            state, row = task.step(state, jnp.asarray(action))
+            state, row = step(state, jnp.asarray(action))
             rows.append(row)
     return np.asarray(first), jax.tree.map(lambda *x: np.stack(x), *rows)
 
@@ -217,15 +218,16 @@ def test_agents_learn_from_clipped_rewards(backend):
     options = EnvSettings(clip_rewards=True)
     env = "TwoColors-v0" if backend == "jax" else "Pendulum-v1"
     task = registry.make(env, 2, backend, options)
+    act = lambda _, observation, key: (jnp.zeros((2, 1)), jnp.zeros(2))  # noqa: E731
+    algorithm = SimpleNamespace(act=act, to_task=lambda action: action)
     if backend == "jax":
-        act = lambda _, observation, key: (jnp.zeros(2, int), jnp.zeros(2))  # noqa: E731
+        algorithm.to_task = lambda action: action[:, 0].astype(int)
         state, observation = task.init(jax.random.key(0))
-        collected = collect_in_graph(task, act, 5)({}, state, observation, jax.random.PRNGKey(0))
-        trajectory, steps = collected[-2:]
+        collect = collect_in_graph(task, algorithm, 5)
+        trajectory, steps = collect({}, state, observation, jax.random.PRNGKey(0))[-2:]
     else:
-        act = lambda _, observation, key: (np.zeros((2, 1)), np.zeros(2))  # noqa: E731
-        collected = collect_on_host(task, act, 5)({}, task.reset(0), jax.random.PRNGKey(0))
-        trajectory, steps = collected[-2:]
+        collect = collect_on_host(task, algorithm, 5)
+        trajectory, steps = collect({}, task.reset(0), jax.random.PRNGKey(0))[-2:]
         assert steps.reward.min() < -1
     np.testing.assert_array_equal(trajectory.reward, np.clip(steps.reward, -1, 1))
     sums = np.cumsum(steps.reward, axis=0)
@@ -289,6 +291,7 @@ def test_the_same_settings_train_evaluate_and_load(odd, tmp_path):
         num_envs=2,
         rollout_length=4,
         period=1,
+        meta="none",
         eval_episodes=2,
         env_kwargs={"reward": 3.0},
         wrapper=["own_wrappers:Doubled"],
