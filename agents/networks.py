@@ -69,6 +69,7 @@ def make(
         # A small last layer: the first policy is close to uniform whatever the observation.
         init = hk.initializers.VarianceScaling(1e-4)
         x = outputs(observation, policy.num_outputs, w_init=init)
+        x = policies.masked(x, observation, observation_space)
         if not policy.num_scales:
             return x
         scales = hk.get_parameter("log_scale", (heads, policy.num_scales), x.dtype, jnp.zeros)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selftuning.envs.spaces import shape
+from selftuning.envs.spaces import Composite, shape
 
 Bounds = Literal["clip", "squash"]
 
@@ -71,6 +71,22 @@ def make(space: gym.Space, bounds: Bounds) -> Policy:
     raise TypeError(f"no policy is for the action space {space}")
 
 
+def masked(outputs: jax.Array, observation: jax.Array, space: gym.Space) -> jax.Array:
+    """Outputs of a policy network in which what the observation does not allow has no chance.
+
+    Args:
+      outputs: [H, ..., size], logits.
+      observation: [..., *obs].
+      space: of the observations; where it has no mask, or where the mask allows nothing, the
+        outputs stay what they are.
+    """
+    if not isinstance(space, Composite) or space.mask is None:
+        return outputs
+    allowed = observation[..., slice(*space.mask)] > 0
+    allowed = allowed | ~allowed.any(-1, keepdims=True)
+    return jnp.where(allowed, outputs, NEVER)
+
+
 def _same(action: Any) -> Any:
     return action
 
@@ -87,7 +103,7 @@ def _categoricals(sizes: Sequence[int]) -> Policy:
     at = np.minimum(np.cumsum([0, *sizes[:-1]])[:, None] + np.arange(max(sizes)), sum(sizes) - 1)
 
     def distribution(outputs):
-        logits = jnp.where(exists, outputs[..., at], NEVER)
+        logits = jnp.where(exists, outputs[..., at], 2 * NEVER)  # less than a masked one
         return distrax.Independent(distrax.Categorical(logits=logits), 1)
 
     return Policy(sum(sizes), 0, distribution, _same)

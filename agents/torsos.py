@@ -111,27 +111,45 @@ def torso_for(
     if own is not None:
         return _checked(own, len(shape(observation_space)))
     parts, sees = _parts(observation_space), settings.torso
-    if sees == "conv" and not any(picture(part, sees) for part in parts):
+    if sees == "conv" and not any(picture(part, sees) for part, _ in parts):
         allowed = f"auto | mlp for observations {observation_space}"
         raise not_allowed("agent.torso", sees, allowed)
-    encoders = [_encoder(part, sees) for part in parts]
-    sizes = [math.prod(shape(part)) for part in parts]
+    encoders = [(_encoder(part, sees), shape(part), where) for part, where in parts]
     activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[settings.activation]
 
     def torso(observation):
-        if len(parts) == 1:
-            x = encoders[0](observation)
-        else:
-            split = jnp.split(observation, np.cumsum(sizes)[:-1], -1)
-            each = zip(encoders, parts, split, strict=True)
-            x = jnp.concatenate([e(_shaped(x, shape(part))) for e, part, x in each], -1)
+        x = jnp.concatenate(
+            [
+                encode(observation if where is None else _shaped(observation[..., where], last))
+                for encode, last, where in encoders
+            ],
+            -1,
+        )
         return hk.nets.MLP(settings.hidden, activation=activation, activate_final=True)(x)
 
     return torso
 
 
-def _parts(space: gym.Space) -> tuple[gym.Space, ...]:
-    return space.parts if isinstance(space, Composite) else (space,)
+def _parts(space: gym.Space) -> list[tuple[gym.Space, slice | None]]:
+    """The parts of an observation that features are made of, and where in it they are."""
+    if not isinstance(space, Composite):
+        return [(space, None)]
+    ends = np.cumsum([0, *(math.prod(shape(part)) for part in space.parts)]).tolist()
+    places = [slice(*ends[i : i + 2]) for i in range(len(space.parts))]
+    each = zip(space.parts, places, strict=True)
+    return [(part, at) for part, at in each if (at.start, at.stop) != space.mask]
+
+
+def measured(space: gym.Space) -> np.ndarray | None:
+    """Which elements of observations are numbers of any size, bool [*obs]; None if none are.
+
+    The others are pixels, whose bounds say what is bright, or choices, bits and masks.
+    """
+    found = np.zeros(shape(space), bool)
+    for part, where in _parts(space):
+        if isinstance(part, gym.spaces.Box) and picture(part) is None:
+            found[... if where is None else where] = True
+    return found if found.any() else None
 
 
 def _shaped(x: jax.Array, last: tuple[int, ...]) -> jax.Array:

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs.errors import require
-from selftuning.envs.spaces import agent_spaces, graph_action, graph_observation
+from selftuning.envs.masks import with_mask
+from selftuning.envs.spaces import (
+    SpacesOnly,
+    agent_spaces,
+    graph_action,
+    graph_flat,
+    graph_observation,
+)
 from selftuning.envs.task import GraphTask, TaskSpec, Timestep
 
 
@@ -34,7 +41,8 @@ def graph_task(
 
     As in Gymnasium, all functions of one environment get the same key in one step. An
     environment may have a method `initial_batch(rng, num)` that returns `num` start
-    states from one key; otherwise `initial` is called with as many keys.
+    states from one key; otherwise `initial` is called with as many keys. It may have a
+    method `action_mask(state)`, a number for each action, above 0 where it is allowed.
 
     Args:
       env: the functional environment; observations are one array each.
@@ -55,6 +63,10 @@ def graph_task(
     if max_episode_steps is not None:
         check_positive("max_episode_steps", max_episode_steps)
     observation_space, action_space = agent_spaces(env_id, env, composite=False)
+    own_spaces = env.observation_space, env.action_space
+    if hasattr(env, "action_mask"):
+        own_spaces = with_mask(*own_spaces), env.action_space
+        observation_space, action_space = agent_spaces(env_id, SpacesOnly(*own_spaces))
 
     def init(key: jax.Array) -> tuple[GraphState, jax.Array]:
         key, start_key = jax.random.split(key)
@@ -102,7 +114,7 @@ def graph_task(
         max_episode_steps=max_episode_steps,
         reward_threshold=reward_threshold,
         backend="jax",
-        own_spaces=(env.observation_space, env.action_space),
+        own_spaces=own_spaces,
     )
     return GraphTask(spec, num_envs, init, step)
 
@@ -123,7 +135,7 @@ def _start(env: FuncEnv, key: jax.Array, num_envs: int) -> tuple[Any, jax.Array]
     states = jax.tree.map(lambda leaf: _as_type_of(leaf, leaf), states)
 
     def observe(state: Any, key: jax.Array) -> jax.Array:
-        return graph_observation(env.observation_space, env.observation(state, key))
+        return _observed(env, state, key)
 
     return states, jax.vmap(observe)(states, jax.random.split(observation_key, num_envs))
 
@@ -134,11 +146,21 @@ def _transition(
     """One step of one environment: successor, its observation, reward [], terminated []."""
     action = graph_action(env.action_space, action)
     successor = env.transition(state, action, key)
-    observation = graph_observation(env.observation_space, env.observation(successor, key))
+    observation = _observed(env, successor, key)
     reward = jnp.asarray(env.reward(state, action, successor, key), jnp.float32).reshape(())
     terminated = jnp.asarray(env.terminal(successor, key), bool).reshape(())
     successor = jax.tree.map(_as_type_of, successor, state)
     return successor, observation, reward, terminated
+
+
+def _observed(env: FuncEnv, state: Any, key: jax.Array) -> jax.Array:
+    """What agents see of a state: the observation, and which actions are allowed if it is said."""
+    observation = graph_observation(env.observation_space, env.observation(state, key))
+    if not hasattr(env, "action_mask"):
+        return observation
+    mask = jnp.asarray(env.action_mask(state)).reshape(-1) > 0
+    flat = graph_flat(env.observation_space, observation)
+    return jnp.concatenate([mask.astype(flat.dtype), flat])
 
 
 def _as_type_of(new: Any, old: jax.Array) -> jax.Array:

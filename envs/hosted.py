@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.experimental.functional import FuncEnv
 
+from selftuning.envs.masks import MASK
 from selftuning.envs.switching_mdp import SwitchingMDP
 from selftuning.envs.two_colors import TwoColors
 
@@ -41,6 +42,10 @@ class HostedEnv(gym.Env):
         self.render_mode = render_mode
         self.state: Any = None
         self._key: jax.Array | None = None
+        # There only if the functional environment has masks, as others look for it.
+        mask = getattr(self.env, "action_mask", None)
+        if mask is not None:
+            self.action_masks = lambda: np.array(mask(self.state))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """As `gymnasium.Env.reset`; all that is drawn until the next seed follows from this one."""
@@ -48,13 +53,16 @@ class HostedEnv(gym.Env):
         if seed is not None or self._key is None:
             self._key = jax.random.key(int(self.np_random.integers(2**32, dtype=np.uint32)))
         self._key, self.state, observation = _reset(self.env, self._key)
-        return np.array(observation), {}
+        return np.array(observation), self._info()
 
     def step(self, action: Any):
         """As `gymnasium.Env.step`; a time limit is the wrapper's."""
         self._key, self.state, *results = _step(self.env, self._key, self.state, action)
         observation, reward, terminated = results
-        return np.array(observation), float(reward), bool(terminated), False, {}
+        return np.array(observation), float(reward), bool(terminated), False, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        return {MASK: self.action_masks()} if hasattr(self.env, "action_mask") else {}
 
     def render(self) -> Any:
         """An image [height, width, 3] uint8 in the render mode "rgb_array"."""

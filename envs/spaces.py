@@ -11,18 +11,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
+import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
 from selftuning.configs.errors import ConfigError
+from selftuning.envs.masks import MASK, has_mask, offered
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 GRAPH_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary"
 ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box of floats"
+
+
+class SpacesOnly(NamedTuple):
+    """What an environment is to `agent_spaces`."""
+
+    observation_space: gym.Space
+    action_space: gym.Space
 
 
 def agent_spaces(env_id: str, env: Any, composite: bool = True) -> tuple[gym.Space, gym.Space]:
@@ -49,6 +58,12 @@ def agent_spaces(env_id: str, env: Any, composite: bool = True) -> tuple[gym.Spa
             f"env: {env_id!r} has the action space {env.action_space}, "
             f"which is not supported; supported: {ACTIONS}"
         )
+    if isinstance(observation, Composite) and has_mask(env.observation_space, env.action_space):
+        # It is the one part of its name at the top, of which Gymnasium has sorted the names.
+        names = list(env.observation_space.spaces)
+        before = [env.observation_space[name] for name in names[: names.index(MASK)]]
+        start = sum(spaces.flatdim(part) for part in before)
+        observation.mask = start, start + math.prod(env.observation_space[MASK].shape)
     return observation, action
 
 
@@ -86,7 +101,10 @@ class Composite(spaces.Box):
     Attributes:
       parts: spaces of the numbers in it, in their order: `Box` or `MultiBinary` of any shape. What
         is discrete is a vector of zeros and a one there.
+      mask: (start, stop) of the numbers that say which actions are allowed, if there are any.
     """
+
+    mask: tuple[int, int] | None = None
 
     def __init__(self, low: np.ndarray, high: np.ndarray, parts: tuple[gym.Space, ...]):
         """Bounds of all numbers [N], and the parts that they belong to."""
@@ -177,6 +195,18 @@ def graph_observation(space: gym.Space, observation: Any) -> jnp.ndarray:
     return observation.astype(array_dtype(space)).reshape(space.shape)
 
 
+def graph_flat(space: gym.Space, observation: jnp.ndarray) -> jnp.ndarray:
+    """One such observation as `gymnasium.spaces.flatten` makes a vector of it, float32."""
+    if isinstance(space, spaces.Discrete):
+        sizes = [int(space.n)]
+    elif isinstance(space, spaces.MultiDiscrete):
+        sizes = [int(n) for n in space.nvec.reshape(-1)]
+    else:
+        return observation.reshape(-1).astype(jnp.float32)
+    each = zip(observation.reshape(-1), sizes, strict=True)
+    return jnp.concatenate([jax.nn.one_hot(x, n, dtype=jnp.float32) for x, n in each])
+
+
 def graph_action(space: gym.Space, action: Any) -> jnp.ndarray:
     """One action of an agent as the functional environment expects it."""
     if isinstance(space, spaces.Discrete):
@@ -222,7 +252,7 @@ class AgentView(gym.Wrapper):
 
     def __init__(self, env: gym.Env):
         """Wraps `env`, which has to have supported spaces."""
-        super().__init__(env)
+        super().__init__(env := offered(env))
         env_id = env.spec.id if env.spec else type(env.unwrapped).__name__
         try:
             self.observation_space, self.action_space = agent_spaces(env_id, env)

@@ -17,6 +17,7 @@ from selftuning.agents.self_tuning import SelfTuningAgent
 from selftuning.configs.errors import not_allowed, require
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
+from selftuning.envs.masks import MASK, OBSERVATION, is_masked
 from selftuning.envs.spaces import agent_spaces, to_agent, to_env
 from selftuning.envs.task import Task
 from selftuning.training import evaluation
@@ -67,7 +68,12 @@ class Agent:
         return jax.random.PRNGKey(seed)
 
     def act(
-        self, observation: Any, state: State | None = None, *, greedy: bool = True
+        self,
+        observation: Any,
+        state: State | None = None,
+        *,
+        greedy: bool = True,
+        action_mask: Any = None,
     ) -> tuple[Any, State]:
         """Chooses an action for an observation, or one for each of a batch.
 
@@ -76,15 +82,23 @@ class Agent:
             `gymnasium.vector` has it: arrays with one more axis in front.
           state: that the call before this one returned; None at the beginning.
           greedy: the most probable action, or one that is drawn from the policy.
+          action_mask: `info["action_mask"]` of the environment, where it has such masks and
+            `observation` has none.
 
         Returns:
           The action in the environment's own action space (for a batch an array [B, ...]), and the
           state for the next call.
 
         Raises:
-          ConfigError: if the observation does not have the shape that the space says.
+          ConfigError: if the observation does not have the shape that the space says, or a mask is
+            missing.
         """
         state = self.initial_state() if state is None else state
+        if is_masked(self.observation_space) and not isinstance(observation, Mapping):
+            # The environment itself has no such observations: `info` has their second part.
+            if action_mask is None:
+                raise not_allowed("action_mask", None, 'info["action_mask"] of the environment')
+            observation = {MASK: action_mask, OBSERVATION: observation}
         seen, single = self._seen(observation)
         if greedy:
             actions = self._mode(self.params, seen)
