@@ -26,6 +26,7 @@ Bounds = Literal["clip", "squash"]
 # Between these log standard deviations a Gaussian stays, in units of half the range of an action.
 # Entropy alone, where rewards say nothing, would widen it for ever.
 LOG_SCALES = (-5.0, 1.0)
+_SHARPNESS = 10.0
 # A logit of what is never chosen. Its probability is exactly 0, and unlike minus infinity it makes
 # no NaN, in derivatives of derivatives either.
 NEVER = -1e9
@@ -145,13 +146,14 @@ def units(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def bounded_log_scale(x: jax.Array) -> jax.Array:
-    """A log standard deviation within `LOG_SCALES`, smooth in `x`; that of 0 is 0."""
+    """A log standard deviation within `LOG_SCALES`, smooth in `x`.
+
+    Well within the bounds it is `x` itself. Beyond them its slope goes to 0 so fast that `x` stays
+    near, and finds back, under optimisers too that rescale small gradients.
+    """
     low, high = LOG_SCALES
-    middle, reach = (low + high) / 2, (high - low) / 2
-    return middle + reach * jnp.tanh((x / (1 - (middle / reach) ** 2)) / reach + _AT_ZERO)
-
-
-_AT_ZERO = math.atanh(-sum(LOG_SCALES) / (LOG_SCALES[1] - LOG_SCALES[0]))
+    above = low + jax.nn.softplus(_SHARPNESS * (x - low)) / _SHARPNESS
+    return high - jax.nn.softplus(_SHARPNESS * (high - above)) / _SHARPNESS
 
 
 class SquashedNormal(distrax.MultivariateNormalDiag):

@@ -77,9 +77,10 @@ def policy(task, params, observation, head):
     out = network(params["policy"], observation, task.heads)[..., head, :]
     if not task.gaussian:
         return out - jnp.log(jnp.sum(jnp.exp(out), -1, keepdims=True))
-    # In units of half the range, and between -5 and 1: 0 and slope 1 where the parameter is 0.
+    # In units of half the range, and between -5 and 1.
     log_scale = params["policy"]["~"]["log_scale"][head]
-    log_scale = 3 * jnp.tanh(0.6 * log_scale + jnp.arctanh(2 / 3)) - 2
+    log_scale = jnp.logaddexp(10 * log_scale, -50) / 10
+    log_scale = -jnp.logaddexp(-10 * log_scale, -10) / 10
     return out, jnp.broadcast_to(log_scale, out.shape)
 
 

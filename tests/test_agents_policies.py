@@ -192,7 +192,12 @@ class Switches(gym.Env):
 )
 def test_agents_learn_and_act_in_spaces_of_several_axes(space, tmp_path):
     run = st.train(
-        lambda: Switches(space), steps=4000, eval_episodes=4, progress=False, out=tmp_path / "run"
+        lambda: Switches(space),
+        steps=3000,
+        meta="none",
+        eval_episodes=4,
+        progress=False,
+        out=tmp_path / "run",
     )
     loaded = st.load(tmp_path / "run")
     observation = np.zeros(1, np.float32)

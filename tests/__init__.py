@@ -1,0 +1,1 @@
+"""A package, because there are libraries that install one of this name (pgx)."""
