@@ -39,33 +39,33 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
 
     def inner_loss(params, frozen, hyperparams, batch):
         params, frozen = unpack(params), unpack(frozen)
-        heads = one.judged(nets.outputs, nets.values, params, frozen, batch.trajectory)
+        heads = one.judged(nets.outputs, nets.values, params, frozen, batch)
         in_loss = {name: hyperparams[name] for name in settings.in_loss}
         if num_heads == 1:
-            total = one.loss(jax.tree.map(lambda x: x[0], heads), in_loss, batch.trajectory)
+            total = one.loss(jax.tree.map(lambda x: x[0], heads), in_loss, batch)
         else:
             each = {name: jnp.broadcast_to(x, num_heads) for name, x in in_loss.items()}
-            total = jnp.sum(jax.vmap(one.loss, (0, 0, None))(heads, each, batch.trajectory))
+            total = jnp.sum(jax.vmap(one.loss, (0, 0, None))(heads, each, batch))
         if not has_outer_critic:
             return total
-        judged = first_head(params, frozen, batch.trajectory)
-        return total + outer["critic"] * one.critic_loss(judged, outer, batch.trajectory)
+        judged = first_head(params, frozen, batch)
+        return total + outer["critic"] * one.critic_loss(judged, outer, batch)
 
-    def first_head(params, frozen, trajectory):
+    def first_head(params, frozen, batch):
         """As the outer objective sees it, with the outer critic if there is one."""
         value = nets.outer_value if has_outer_critic else nets.value
 
         def outputs(params, observation):
             return nets.outputs(params, observation)[0]
 
-        return one.judged(outputs, value, params, frozen, trajectory)
+        return one.judged(outputs, value, params, frozen, batch)
 
     def loss_at(values):
         """The loss of the first head alone, with hyperparameters that are numbers."""
 
         def loss(params, frozen, batch):
-            judged = first_head(unpack(params), unpack(frozen), batch.trajectory)
-            return one.loss(judged, values, batch.trajectory)
+            judged = first_head(unpack(params), unpack(frozen), batch)
+            return one.loss(judged, values, batch)
 
         return loss
 
@@ -73,15 +73,15 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         """What a user's own objective says of the first head."""
 
         def loss(params, frozen, batch):
-            judged = first_head(unpack(params), unpack(frozen), batch.trajectory)
-            return _scalar(objective, one.seen(judged, outer, batch.trajectory))
+            judged = first_head(unpack(params), unpack(frozen), batch)
+            return _scalar(objective, one.seen(judged, outer, batch))
 
         return loss
 
-    def compared(target, params, trajectory, divergence):
+    def compared(target, params, batch, divergence):
         """How far policy and values of the first head are from a target's."""
         target = jax.lax.stop_gradient(target)
-        observation = trajectory.observation
+        observation = batch.observation
         there, here = (
             (nets.policy(p, observation), nets.value(p, observation)) for p in (target, params)
         )
@@ -98,13 +98,13 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     }
 
     def match(target, params, hyperparams, batch):
-        parts = compared(unpack(target), unpack(params), batch.trajectory, divergence)
+        parts = compared(unpack(target), unpack(params), batch, divergence)
         parts["parameters"] = matching.squared(target, params)
         return matching.weighted(weights, parts)
 
     def change(before, after, batch):
         there, here = unpack(before), unpack(after)
-        return compared(there, here, batch.trajectory, matching.reverse_kl)["policy"]
+        return compared(there, here, batch, matching.reverse_kl)["policy"]
 
     outer_loss = loss_by(own_objective) if own_objective else loss_at(judging(settings))
     policy_last = tuning.target_last == "policy"

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from selftuning.agents.trajectory import Trajectory
+from selftuning.agents.trajectory import Experience
 
 REWARDS = 10  # rollouts whose mean rewards are remembered
 _SMALLEST_DEVIATION = 1e-6
@@ -39,14 +39,14 @@ class Context(NamedTuple):
     Attributes:
       size: of the features.
       init: () -> state.
-      update: (state, trajectory, value) -> state; `value` is (observation) -> value of the
+      update: (state, batch, value) -> state; `value` is (observation) -> value of the
         agent that made the trajectory.
       features: state -> features [size] in [-1, 1], 0 before anything was seen.
     """
 
     size: int
     init: Callable[[], ContextState]
-    update: Callable[[ContextState, Trajectory, Callable[[Any], jax.Array]], ContextState]
+    update: Callable[[ContextState, Experience, Callable[[Any], jax.Array]], ContextState]
     features: Callable[[ContextState], jax.Array]
 
 
@@ -75,16 +75,16 @@ def _no_moments(size: int) -> Moments:
     return Moments(jnp.zeros(()), jnp.zeros(size), jnp.zeros(size))
 
 
-def _add_reward(state: ContextState, trajectory: Trajectory, value: Any) -> ContextState:
-    mean = jnp.mean(trajectory.reward)[None]
+def _add_reward(state: ContextState, batch: Experience, value: Any) -> ContextState:
+    mean = jnp.mean(batch.trajectory.reward)[None]
     measured = jnp.concatenate([mean, state.measured[:-1]])
     return ContextState(measured, _seen(state.moments, mean))
 
 
-def _add_rich(gamma: float, state: ContextState, trajectory: Trajectory, value: Any):
-    v_tm1, v_t = value(trajectory.observation), value(trajectory.next_observation)
-    error = trajectory.reward + gamma * trajectory.discount * v_t - v_tm1
-    parts = (trajectory.reward, v_tm1, error)
+def _add_rich(gamma: float, state: ContextState, batch: Experience, value: Any):
+    v_tm1, v_t = value(batch.observation), value(batch.next_observation)
+    error = batch.reward + gamma * batch.trajectory.discount * v_t - v_tm1
+    parts = (batch.reward, v_tm1, error)
     measured = jnp.stack([f(x) for x in parts for f in (jnp.mean, jnp.std)])
     return ContextState(measured, _seen(state.moments, measured))
 

@@ -16,7 +16,7 @@ import rlax
 
 from selftuning.agents import losses, terms
 from selftuning.agents.algorithm import Hyperparams, Params
-from selftuning.agents.trajectory import Trajectory
+from selftuning.agents.trajectory import Experience, scaled
 from selftuning.configs.own_parts import Own
 from selftuning.configs.settings import AgentSettings
 
@@ -59,23 +59,23 @@ class Head(NamedTuple):
     """Pure functions.
 
     Attributes:
-      judged: (outputs, value, params, frozen, trajectory) -> Judged; `outputs` and `value` are
+      judged: (outputs, value, params, frozen, batch) -> Judged; `outputs` and `value` are
         the networks, of one head or of all.
-      loss: (judged of one head, hyperparams, trajectory) -> scalar.
-      seen: (judged of one head, hyperparams, trajectory) -> what a user's own outer objective is
+      loss: (judged of one head, hyperparams, batch) -> scalar.
+      seen: (judged of one head, hyperparams, batch) -> what a user's own outer objective is
         given; only where the head was made with `in_full`.
-      taught: (judged of one head, hyperparams, trajectory) -> value targets, and advantages as
+      taught: (judged of one head, hyperparams, batch) -> value targets, and advantages as
         the policy gradient has them, [T, B].
-      critic_loss: (judged of one head, hyperparams, trajectory) -> scalar, the critic's part of
+      critic_loss: (judged of one head, hyperparams, batch) -> scalar, the critic's part of
         the loss without its weight.
-      value_distance: (values, targets) -> scalar, half the mean square in units of the critic.
+      value_distance: (values, targets) -> scalar, half the mean square of their difference.
     """
 
-    judged: Callable[[Network, Network, Params, Params, Trajectory], Judged]
-    loss: Callable[[Judged, Hyperparams, Trajectory], jax.Array]
-    seen: Callable[[Judged, Hyperparams, Trajectory], terms.Seen]
-    taught: Callable[[Judged, Hyperparams, Trajectory], tuple[jax.Array, jax.Array]]
-    critic_loss: Callable[[Judged, Hyperparams, Trajectory], jax.Array]
+    judged: Callable[[Network, Network, Params, Params, Experience], Judged]
+    loss: Callable[[Judged, Hyperparams, Experience], jax.Array]
+    seen: Callable[[Judged, Hyperparams, Experience], terms.Seen]
+    taught: Callable[[Judged, Hyperparams, Experience], tuple[jax.Array, jax.Array]]
+    critic_loss: Callable[[Judged, Hyperparams, Experience], jax.Array]
     value_distance: Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -96,8 +96,9 @@ def make(
     returns = jax.vmap(losses.lambda_returns, (1,) * 4 + (None,) * 2, 1)
     off_policy = jax.vmap(losses.leaky_vtrace, (1,) * 6 + (None,) * 4, 1)
 
-    def judged(outputs, value, params, frozen, trajectory):
-        observation, following = trajectory.observation, trajectory.next_observation
+    def judged(outputs, value, params, frozen, batch):
+        trajectory = batch.trajectory
+        observation, following = batch.observation, batch.next_observation
         outputs_tm1, v_tm1 = outputs(params, observation), value(params, observation)
         policy = distribution(outputs_tm1)
         frozen_outputs_tm1 = outputs(frozen, observation)
@@ -112,13 +113,14 @@ def make(
         log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
         return Judged(log_prob, entropy, v_tm1, rho_tm1, *frozen_v, live, constant)
 
-    def targets(judged, hyperparams, trajectory):
+    def targets(judged, hyperparams, batch):
         """Value targets and advantages [T, B] at values of frozen parameters."""
         gamma, lambda_ = hyperparams["gamma"], hyperparams["lambda"]
         v_tm1, v_t = judged.frozen_v_tm1, judged.frozen_v_t
-        reward = trajectory.reward
+        trajectory, reward = batch.trajectory, batch.reward
         if added:
-            reward = terms.reward(added, put(judged.frozen, trajectory, hyperparams))
+            total = terms.reward(added, put(judged.frozen, batch, hyperparams))
+            reward = scaled(batch.scales, total)
         ends = reward, trajectory.discount, trajectory.truncated
         if settings.correction == "none":
             target_tm1 = returns(*ends, v_t, gamma, lambda_)
@@ -126,8 +128,8 @@ def make(
         alphas = hyperparams["alpha_rho"], hyperparams["alpha_c"]
         return off_policy(*ends, v_tm1, v_t, judged.rho_tm1, gamma, lambda_, *alphas)
 
-    def loss(judged, hyperparams, trajectory):
-        target_tm1, advantage = taught(judged, hyperparams, trajectory)
+    def loss(judged, hyperparams, batch):
+        target_tm1, advantage = taught(judged, hyperparams, batch)
         total = (
             hyperparams["policy"] * losses.policy_gradient_loss(judged.log_prob, advantage)
             - hyperparams["entropy"] * jnp.mean(judged.entropy)
@@ -135,28 +137,27 @@ def make(
         )
         if not added:
             return total
-        return total + terms.loss(added, seen(judged, hyperparams, trajectory))
+        return total + terms.loss(added, seen(judged, hyperparams, batch))
 
-    def taught(judged, hyperparams, trajectory):
-        target_tm1, advantage = targets(judged, hyperparams, trajectory)
+    def taught(judged, hyperparams, batch):
+        target_tm1, advantage = targets(judged, hyperparams, batch)
         if settings.normalize_advantage:
             advantage = losses.normalize(advantage)
         return target_tm1, advantage
 
-    def seen(judged, hyperparams, trajectory):
-        frozen = put(judged.frozen, trajectory, hyperparams)
-        learned = taught(judged, hyperparams, trajectory)
-        return put(judged.live, trajectory, hyperparams, *learned, frozen)
+    def seen(judged, hyperparams, batch):
+        frozen = put(judged.frozen, batch, hyperparams)
+        learned = taught(judged, hyperparams, batch)
+        return put(judged.live, batch, hyperparams, *learned, frozen)
 
-    def critic_loss(judged, hyperparams, trajectory):
-        return value_distance(judged.v_tm1, targets(judged, hyperparams, trajectory)[0])
+    def critic_loss(judged, hyperparams, batch):
+        return value_distance(judged.v_tm1, targets(judged, hyperparams, batch)[0])
 
-    def put(said: Said, *others: Any) -> terms.Seen:
+    def put(said: Said, batch: Experience, *others: Any) -> terms.Seen:
         policies = distribution(said.outputs_tm1), distribution(said.outputs_t)
-        return terms.Seen(*policies, said.v_tm1, said.v_t, *others)
+        return terms.Seen(*policies, said.v_tm1, said.v_t, batch.trajectory, *others)
 
     def value_distance(value, target):
-        # In units of the critic's own scale: its weight keeps its meaning.
-        return jnp.mean(rlax.l2_loss((value - target) / settings.value_scale))
+        return jnp.mean(rlax.l2_loss(value - target))
 
     return Head(judged, loss, seen, taught, critic_loss, value_distance)

@@ -77,7 +77,7 @@ def make(
         return jnp.concatenate([x, jnp.broadcast_to(scales, x.shape)], -1)
 
     def values(observation):
-        return jnp.squeeze(outputs(observation, 1), -1) * settings.value_scale
+        return jnp.squeeze(outputs(observation, 1), -1)
 
     policy_net = hk.without_apply_rng(hk.transform(of_policies))
     value_net = hk.without_apply_rng(hk.transform(values))

@@ -62,13 +62,13 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
 
     def loss(params, hyperparams, batch):
         rows = batch.trajectory
-        targets, advantages = one.taught(head.constant(rows.v_tm1, rows.v_t), hyperparams, rows)
+        targets, advantages = one.taught(head.constant(rows.v_tm1, rows.v_t), hyperparams, batch)
         target, advantage = (x.reshape(-1)[rows.row] for x in (targets, advantages))
         params = unpack(params)
-        policy = nets.policy(params, rows.observation)
+        policy = nets.policy(params, batch.observation)
         ratio = jnp.exp(policy.log_prob(rows.action) - rows.log_prob)
         surrogate = losses.clipped_surrogate_loss(ratio, advantage, hyperparams["clip"])
-        value = nets.value(params, rows.observation)
+        value = nets.value(params, batch.observation)
         return (
             hyperparams["policy"] * surrogate
             - hyperparams["entropy"] * jnp.mean(policy.entropy())
@@ -81,10 +81,11 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     def prepare(params, experience):
         made, size = experience.trajectory, experience.trajectory.reward.shape
         ends = made.reward, made.discount, made.truncated
-        values = base.value(params, made.observation), base.value(params, made.next_observation)
+        v_tm1 = base.value(params, experience.observation)
+        v_t = base.value(params, experience.next_observation)
         row = jnp.arange(size[0] * size[1], dtype=jnp.int32).reshape(size)
         acted = made.observation, made.action, made.log_prob
-        return experience._replace(trajectory=Minibatch(*acted, row, *ends, *values))
+        return experience._replace(trajectory=Minibatch(*acted, row, *ends, v_tm1, v_t))
 
     def take(whole, row):
         made = whole.trajectory

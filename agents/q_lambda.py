@@ -44,12 +44,12 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     torso = torsos.torso_for(
         observation_space, settings.agent, extensions.parts(settings.extensions).get("torso")
     )
-    num_actions, value_scale = int(action_space.n), settings.agent.value_scale
+    num_actions = int(action_space.n)
     returns = jax.vmap(losses.lambda_returns, (1,) * 4 + (None,) * 2, 1)
 
     def outputs(observation):
         last = hk.Linear(num_actions, w_init=hk.initializers.VarianceScaling(1e-4))
-        return last(torso(observation)) * value_scale
+        return last(torso(observation))
 
     net = hk.without_apply_rng(hk.transform(outputs))
 
@@ -73,26 +73,25 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
 
     def inner_loss(params, frozen, hyperparams, batch):
         trajectory = batch.trajectory
-        q_tm1 = net.apply(unpack(params), trajectory.observation)
+        q_tm1 = net.apply(unpack(params), batch.observation)
         # Peng's Q(lambda): the return goes on through actions that were not greedy.
         target_tm1 = returns(
-            trajectory.reward,
+            batch.reward,
             trajectory.discount,
             trajectory.truncated,
-            value(frozen, trajectory.next_observation),
+            value(frozen, batch.next_observation),
             hyperparams["gamma"],
             hyperparams["lambda"],
         )
         chosen = jnp.take_along_axis(q_tm1, trajectory.action[..., None], -1)[..., 0]
-        return jnp.mean(rlax.l2_loss((chosen - target_tm1) / value_scale))
+        return jnp.mean(rlax.l2_loss(chosen - target_tm1))
 
     def outer_loss(params, frozen, batch):
         return inner_loss(params, frozen, settings.outer, batch)
 
     def match(target, params, hyperparams, batch):
         q_target, q_student = (
-            jax.lax.stop_gradient(net.apply(unpack(p), batch.trajectory.observation))
-            for p in (target, params)
+            jax.lax.stop_gradient(net.apply(unpack(p), batch.observation)) for p in (target, params)
         )
         greedy = distrax.Greedy(q_target)
         behaviour = distrax.EpsilonGreedy(q_student, hyperparams["epsilon"])

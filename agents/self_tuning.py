@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from selftuning.agents import contexts, parts, reuse, window
+from selftuning.agents import contexts, normalization, parts, reuse, window
 from selftuning.agents.algorithm import Algorithm
-from selftuning.agents.trajectory import Experience, empty_trajectory
+from selftuning.agents.trajectory import Experience, Scales, empty_trajectory, seen
 from selftuning.agents.window import Window
 from selftuning.configs.settings import RunSettings
 from selftuning.metagrad import core
@@ -34,27 +34,46 @@ class AgentState(NamedTuple):
       history: records of updates before those of the next period that a window of K + L updates
         reaches back to, leaves [max(K + L - period, 0), ...].
       context: what the agent knows of how learning goes.
+      statistics: running moments of observations and rewards.
       updates: number of updates of the parameters so far, int32.
     """
 
     learner: core.LearnerState
     history: Step | reuse.Record
     context: contexts.ContextState
+    statistics: normalization.Statistics
     updates: jax.Array
+
+
+class Actor(NamedTuple):
+    """All that behaviour depends on.
+
+    Attributes:
+      behaviour: what the algorithm acts by.
+      scales: in which it sees observations.
+    """
+
+    behaviour: Any
+    scales: Scales
 
 
 class SelfTuningAgent(NamedTuple):
     """Pure functions, all of them safe to jit and to vmap over seeds and starts.
 
     Attributes:
-      algorithm: what is learned. It acts: `agent.algorithm.act(agent.params(state), ...)`.
+      algorithm: what is learned, of observations and rewards in scales of size one.
       window: of past updates, with what is to be kept of them from meta-step to meta-step.
       init: (key, start values or None for those of the settings) -> AgentState.
       inner_step: (state, trajectory [T, B], key of the rollout) -> (state, record): all updates
         on one rollout. Only algorithms that shuffle rows read the key.
       meta_step: (state, kept) -> (state, diagnostics), called once every `period` inner steps;
         `kept` has for every stretch of the window what it keeps, stacked [updates, ...].
-      params: state -> all that `algorithm.act` and `algorithm.mode` read.
+      act: (actor, observation [B, *obs], key) -> (action [B, *action], log-probability [B]); the
+        observation is the environment's own, here and below.
+      mode: (actor, observation [B, *obs]) -> greedy action, as the task expects it.
+      to_task: action of `act` -> as the task expects it.
+      params: state -> actor.
+      scales: state -> scales in which the agent sees what it meets now.
       hyperparameters: state -> values by name, scalars or a number for each head [H].
     """
 
@@ -63,7 +82,11 @@ class SelfTuningAgent(NamedTuple):
     init: Callable[..., AgentState]
     inner_step: Callable[..., tuple[AgentState, Step | reuse.Record]]
     meta_step: Callable[[AgentState, Sequence[Any]], tuple[AgentState, dict[str, jax.Array]]]
-    params: Callable[[AgentState], Any]
+    act: Callable[[Actor, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    mode: Callable[[Actor, jax.Array], jax.Array]
+    to_task: Callable[[Any], Any]
+    params: Callable[[AgentState], Actor]
+    scales: Callable[[AgentState], Scales]
     hyperparameters: Callable[[AgentState], dict[str, jax.Array]]
 
 
@@ -77,7 +100,10 @@ def make(
     """
     spaces = observation_space, action_space
     algorithm = parts.algorithm(*spaces, settings)
-    engine, seen = parts.learner(algorithm, settings), parts.context(settings)
+    engine, context = parts.learner(algorithm, settings), parts.context(settings)
+    scaling = normalization.make(
+        observation_space, settings.agent, settings.num_envs, settings.outer["gamma"]
+    )
     tuned = any(spec.tuned for spec in parts.space(settings).values())
     past = window.make(settings.tuning, tuned, algorithm.reuse is not None)
     updates = reuse.updates(engine, algorithm.reuse, settings.tuning.inner_steps)
@@ -85,23 +111,29 @@ def make(
     def init(key, start_values=None):
         start = start_of(settings, start_values)
         learner = engine.init(algorithm.init(key), start, jax.random.fold_in(key, 1))
-        knowledge = seen.init()
+        knowledge, statistics = context.init(), scaling.init()
         size = settings.agent.rollout_length, settings.num_envs
-        experience = Experience(empty_trajectory(*spaces, *size), seen.features(knowledge))
+        empty = empty_trajectory(*spaces, *size)
+        experience = Experience(empty, context.features(knowledge), scaling.scales(statistics))
         params = learner.inner.params
         step = Step(learner.inner, learner.values.raw, params, experience, jnp.ones(()))
         history = past.init(updates.example(step))
-        return AgentState(learner, history, knowledge, jnp.zeros((), jnp.int32))
+        return AgentState(learner, history, knowledge, statistics, jnp.zeros((), jnp.int32))
 
     def inner_step(state, trajectory, key=None):
         def value(observation):
             return algorithm.value(state.learner.inner.params, observation)
 
-        knowledge = seen.update(state.context, trajectory, value)
-        experience = Experience(trajectory, seen.features(knowledge))
+        statistics = scaling.update(state.statistics, trajectory)
+        # Observations are seen as they were when they were acted on, or the policy would not be
+        # the one that acted. Rewards have been seen by nobody.
+        scales = scaling.scales(state.statistics)._replace(reward=scaling.scales(statistics).reward)
+        experience = Experience(trajectory, state.context.measured, scales)
+        knowledge = context.update(state.context, experience, value)
+        experience = experience._replace(context=context.features(knowledge))
         learner, record = updates.learn(state.learner, experience, key)
         number = state.updates + updates.number
-        return AgentState(learner, state.history, knowledge, number), record
+        return AgentState(learner, state.history, knowledge, statistics, number), record
 
     def meta_step(state, kept):
         if not tuned:
@@ -116,16 +148,37 @@ def make(
         info = {
             name: x if isinstance(x, jax.Array) else optax.tree.norm(x) for name, x in info.items()
         }
-        return AgentState(moved, history, state.context, state.updates), info
+        return state._replace(learner=moved, history=history), info
 
     def hyperparameters(state):
-        return engine.hyperparams(state.learner, Experience(None, seen.features(state.context)))
+        return engine.hyperparams(state.learner, Experience(None, context.features(state.context)))
 
     def params(state):
         parameters = algorithm.packing.unpack(state.learner.inner.params)
-        return algorithm.acting(parameters, hyperparameters(state))
+        return Actor(algorithm.acting(parameters, hyperparameters(state)), scales(state))
 
-    return SelfTuningAgent(algorithm, past, init, inner_step, meta_step, params, hyperparameters)
+    def scales(state):
+        return scaling.scales(state.statistics)
+
+    def act(actor, observation, key):
+        return algorithm.act(actor.behaviour, seen(actor.scales, observation), key)
+
+    def mode(actor, observation):
+        return algorithm.mode(actor.behaviour, seen(actor.scales, observation))
+
+    return SelfTuningAgent(
+        algorithm,
+        past,
+        init,
+        inner_step,
+        meta_step,
+        act,
+        mode,
+        algorithm.to_task,
+        params,
+        scales,
+        hyperparameters,
+    )
 
 
 def start_of(settings: RunSettings, values: Mapping[str, Any] | None) -> dict[str, jax.Array]:

@@ -34,16 +34,68 @@ class Trajectory(NamedTuple):
     next_observation: jax.Array
 
 
+class Scales(NamedTuple):
+    """By how much numbers of a task are shifted and multiplied before an agent sees them.
+
+    Attributes:
+      shift: of observations [*obs]; () where they are taken as they are.
+      factor: of observations less the shift [*obs], or ().
+      reward: factor of rewards, a scalar, or ().
+    """
+
+    shift: Any = ()
+    factor: Any = ()
+    reward: Any = ()
+
+
 class Experience(NamedTuple):
     """A batch, as the engine hands it to losses and to meta-networks.
+
+    The trajectory is as the environment had it. Networks and losses read the properties.
 
     Attributes:
       trajectory: T steps of B environments; None where only the context is asked for.
       context: features [size] of how learning went when it was collected.
+      scales: in which the agent sees it.
     """
 
     trajectory: Any
     context: jax.Array
+    scales: Scales = Scales()
+
+    @property
+    def observation(self) -> jax.Array:
+        """Observations acted on, as networks see them [T, B, *obs]."""
+        return seen(self.scales, self.trajectory.observation)
+
+    @property
+    def next_observation(self) -> jax.Array:
+        """Successor observations, as networks see them [T, B, *obs]."""
+        return seen(self.scales, self.trajectory.next_observation)
+
+    @property
+    def reward(self) -> jax.Array:
+        """Rewards, as losses see them [T, B]."""
+        return scaled(self.scales, self.trajectory.reward)
+
+
+# In standard deviations, and in units of a usual return: what is rarer than that counts as that.
+_LARGEST = 10.0
+
+
+def seen(scales: Scales, observation: jax.Array) -> jax.Array:
+    """Observations [..., *obs] as networks see them."""
+    if isinstance(scales.factor, tuple):
+        return observation
+    # Subtracted first: a large offset is gone before anything is rounded.
+    return jnp.clip((observation - scales.shift) * scales.factor, -_LARGEST, _LARGEST)
+
+
+def scaled(scales: Scales, reward: jax.Array) -> jax.Array:
+    """Rewards as losses see them."""
+    if isinstance(scales.reward, tuple):
+        return reward
+    return jnp.clip(reward * scales.reward, -_LARGEST, _LARGEST)
 
 
 def empty_trajectory(

@@ -178,7 +178,7 @@ def _evaluate(
     video: Annotated[bool, _VIDEO] = False,
 ) -> Evaluate:
     """Evaluate the greedy agent of a run directory."""
-    settings = files.load(run / files.NAME)
+    settings = files.load(run / files.NAME, trained=True)
     settings = extended(settings, settings.extensions)
     if episodes is not None:
         settings = dataclasses.replace(settings, eval_episodes=episodes)

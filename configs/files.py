@@ -16,7 +16,7 @@ from cattrs.v import format_exception
 
 import selftuning
 from selftuning.configs import versions as file_versions
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import Own, Part, extended, given_again, written
 from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter, default_hyperparameters
 from selftuning.configs.settings import RunSettings
@@ -54,12 +54,13 @@ def for_json(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def load(path: Path, extensions: Sequence[Any] = ()) -> RunSettings:
+def load(path: Path, extensions: Sequence[Any] = (), *, trained: bool = False) -> RunSettings:
     """Reads settings; fields and hyperparameters that the file leaves out keep their defaults.
 
     Args:
       path: of the file.
       extensions: more of them than the file names, and those that it could not hold.
+      trained: whether they are of an agent that is to act, and not to be trained anew.
 
     Raises:
       ConfigError: if the file is missing, is no YAML, is of a newer format, or has an unknown or
@@ -68,7 +69,25 @@ def load(path: Path, extensions: Sequence[Any] = ()) -> RunSettings:
     with file_versions.explained([read(path)], str(path)) as (data,):
         if extensions:
             data = data | {"extensions": given_again(data.get("extensions", ()), extensions)}
+        data = _with_scales(data, str(path), trained)
         return structure(_with_all_hyperparameters(data, str(path)), RunSettings, str(path))
+
+
+def _with_scales(data: Mapping[str, Any], where: str, trained: bool) -> Mapping[str, Any]:
+    """Settings from before rewards and observations had running scales, which they then lack."""
+    agent = data.get("agent")
+    if not isinstance(agent, Mapping) or "value_scale" not in agent:
+        return data
+    rest = {name: value for name, value in agent.items() if name != "value_scale"}
+    if not trained and agent["value_scale"] != 1:
+        raise not_allowed(
+            f"{where}: agent.value_scale",
+            agent["value_scale"],
+            "left out: rewards are scaled by themselves now (normalize_rewards)",
+        )
+    # What values were multiplied by has no influence on what a trained agent does.
+    as_it_was = {"normalize_observations": False, "normalize_rewards": False}
+    return data | {"agent": as_it_was | rest}
 
 
 def _with_all_hyperparameters(data: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -1,10 +1,8 @@
 """The settings that a run starts from before flags change them.
 
-One preset belongs to each environment family, and `METHODS` has whole methods of the literature
-by name. Those of CartPole, Acrobot, Two Colors and LunarLander have been chosen by measurement
-(docs/benchmarks.md, docs/choosing.md, docs/two-colors.md). Pendulum's learn in a trial where the
-defaults do not; the others differ in what is plain from the family (longer runs, longer
-rollouts where episodes are long).
+`METHODS` has whole methods of the literature by name. Two Colors has the agent of its papers
+(docs/two-colors.md). All other environments share the default agent, and differ in the length
+of a run.
 """
 
 from __future__ import annotations
@@ -51,6 +49,8 @@ _TWO_COLORS: dict[str, object] = {
         inner_optimizer="sgd",
         max_grad_norm=math.inf,
         normalize_advantage=False,
+        normalize_observations=False,
+        normalize_rewards=False,
     ),
     "hyperparameters": _only(_centred(learning_rate=0.1, **{"lambda": 0.9}), "entropy")
     # Below 0.08 a policy can get so sure of itself that it never meets the other colour again,
@@ -68,41 +68,17 @@ _TWO_COLORS: dict[str, object] = {
     ),
 }
 
-# (pattern of Gymnasium ids, what differs from the defaults). The first that matches is taken.
+# (pattern of Gymnasium ids, what differs from the defaults). The first that matches is taken. All
+# but the agents of published experiments learn with one configuration, for longer or shorter.
 _FAMILIES: tuple[tuple[str, dict[str, object]], ...] = (
-    # Values grow to 100 and -100 at the default discount; tanh units alone get there slowly.
-    (r"^CartPole", {"agent": AgentSettings(value_scale=20.0)}),
-    # One update of the target says too little of the entropy weight (docs/choosing.md).
-    (
-        r"^Acrobot",
-        {
-            "agent": AgentSettings(value_scale=20.0),
-            "tuning": TuningSettings(target_steps=4, period=8, learning_rate=8e-2),
-        },
-    ),
-    # Costs of up to 16 a step, and a swing-up that is over within tens of steps.
-    (
-        r"^Pendulum",
-        {
-            "agent": AgentSettings(value_scale=100.0),
-            "hyperparameters": _centred(gamma=0.9, entropy=1e-3),
-        },
-    ),
     (r"^TwoColors", _TWO_COLORS),
-    # Returns of -500 to 300. An update has 512 steps, and would be followed by few meta-steps.
-    (
-        r"^LunarLander",
-        {
-            "steps": 2_000_000,
-            "num_envs": 16,
-            "agent": AgentSettings(rollout_length=32, value_scale=100.0),
-            "hyperparameters": _centred(gamma=0.995, learning_rate=1e-3, **{"lambda": 0.9}),
-            "tuning": TuningSettings(period=2),
-        },
-    ),
+    (r"^(CartPole|Pendulum|MountainCarContinuous)", {"steps": 100_000}),
+    (r"^FrozenLake", {"steps": 300_000}),
+    (r"^(MountainCar|LunarLander)", {"steps": 1_000_000}),
     (r"^BipedalWalker", {"steps": 2_000_000}),
-    (rf"^({_MUJOCO})(-|$)", {"steps": 1_000_000, "agent": AgentSettings(rollout_length=32)}),
-    (r"^ALE/|NoFrameskip", {"steps": 10_000_000, "agent": AgentSettings(rollout_length=20)}),
+    (rf"^({_MUJOCO})(-|$)", {"steps": 1_000_000}),
+    (r"^MiniGrid", {"steps": 300_000}),
+    (r"^ALE/|NoFrameskip|^gymnax:.*MinAtar", {"steps": 10_000_000}),
 )
 
 

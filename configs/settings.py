@@ -6,6 +6,7 @@ of hyperparameters (`Hyperparameter.start`) enter the program as traced arrays.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,8 +49,12 @@ class AgentSettings:
       inner_optimizer: name of a rule in `metagrad.update_rules`; "accelerated" is averaging
         and a hint on RMS-scaled gradients.
       max_grad_norm: global norm to which inner gradients are clipped; inf turns clipping off.
-      value_scale: the output of the value network is multiplied by this, and critic errors are
-        divided by it. Take about the size of the returns.
+      normalize_observations: whether observations are shifted and divided by their running mean
+        and standard deviation. Images and discrete ones are not.
+      normalize_rewards: whether rewards are divided by the running size of discounted returns.
+        Returns are reported as the environment pays them.
+      normalization_memory: environment steps over which these statistics reach back, inf for all
+        of a run.
       normalize_advantage: whether to divide advantages by their standard deviation over a
         rollout.
       heads: policy and value heads on shared torsos, each with its own hyperparameters. The
@@ -71,7 +76,9 @@ class AgentSettings:
     minibatches: int = 4
     inner_optimizer: InnerOptimizer = "rms"
     max_grad_norm: float = 0.5
-    value_scale: float = 1.0
+    normalize_observations: bool = True
+    normalize_rewards: bool = True
+    normalization_memory: float = math.inf
     normalize_advantage: bool = True
     heads: int = 1
     correction: Literal["none", "vtrace"] = "none"

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 import selftuning
 from selftuning.configs.errors import ConfigError
 
-FORMAT = 2
+FORMAT = 3
 _FORMAT, _VERSION = "format", "selftuning"  # keys of the stamp
 
 

@@ -31,7 +31,6 @@ class Task(NamedTuple):
       gaussian: whether the policy is, and not categorical.
       vtrace: whether experience is weighted.
       outer_critic: whether there is one.
-      value_scale: of values.
       normalize: whether advantages are.
       clip: global norm of gradients.
       rule: name of the update rule.
@@ -42,7 +41,6 @@ class Task(NamedTuple):
     gaussian: bool
     vtrace: bool
     outer_critic: bool
-    value_scale: float
     normalize: bool
     clip: float
     rule: str
@@ -57,7 +55,6 @@ def task_of(settings, actions):
         hasattr(actions, "low"),
         agent.correction == "vtrace",
         agent.outer_critic,
-        agent.value_scale,
         agent.normalize_advantage,
         agent.max_grad_norm,
         agent.inner_optimizer,
@@ -86,7 +83,7 @@ def policy(task, params, observation, head):
 
 def value(task, params, observation, head, network_name="value"):
     out = network(params[network_name], observation, task.heads)
-    return out[..., head, 0] * task.value_scale
+    return out[..., head, 0]
 
 
 def log_prob(task, dist, action):
@@ -152,7 +149,7 @@ def head_loss(task, params, frozen, hyper, trajectory, head, critic="value"):
     )
     if task.normalize:
         advantage = advantage / jnp.sqrt(jnp.var(advantage) + 1e-8)
-    error = (value(task, params, observation, head, critic) - target) / task.value_scale
+    error = value(task, params, observation, head, critic) - target
     critic_term = jnp.mean(error**2) / 2
     total = (
         -hyper["policy"] * jnp.mean(log_prob(task, dist, trajectory.action) * advantage)
@@ -186,7 +183,7 @@ def distances(task, target, params, trajectory):
     return {
         "kl": kl(task, p, q),
         "reverse_kl": kl(task, q, p),
-        "value": jnp.mean(((v - w) / task.value_scale) ** 2) / 2,
+        "value": jnp.mean((v - w) ** 2) / 2,
         "parameters": sum(jax.tree.leaves(squares)) / 2,
     }
 

@@ -21,11 +21,10 @@ def train(probe, method="none", cycles=1000, num_envs=16):
     hyperparameters = default_hyperparameters()
     hyperparameters["gamma"] = replace(hyperparameters["gamma"], start=GAMMA, outer=GAMMA)
     hyperparameters["learning_rate"] = replace(hyperparameters["learning_rate"], start=1e-3)
-    size = float(np.max(np.abs(probe.values(GAMMA))))
     settings = RunSettings(
         num_envs=num_envs,
         hyperparameters=hyperparameters,
-        agent=AgentSettings(hidden=(32,), rollout_length=8, value_scale=size),
+        agent=AgentSettings(hidden=(32,), rollout_length=8),
         tuning=TuningSettings(method=method, period=1, learning_rate=1e-2),
     )
     task = probes.probe_task(probe, num_envs)

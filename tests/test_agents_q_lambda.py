@@ -52,8 +52,7 @@ def settings_of(epsilon=0.3, agent=None, **tuning):
 
 
 def train(probe, cycles, epsilon=0.3, **tuning):
-    size = float(np.max(np.abs(probe.values(GAMMA))))
-    agent = {"hidden": (32,), "rollout_length": 8, "value_scale": size}
+    agent = {"hidden": (32,), "rollout_length": 8}
     settings = replace(settings_of(epsilon, agent, **tuning), num_envs=16)
     task = probes.probe_task(probe, 16)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
@@ -75,9 +74,7 @@ def test_learns_the_values_and_actions_of_a_probe(probe):
     found = agent.algorithm.value(state.learner.inner.params, observations)
     np.testing.assert_allclose(found, expected, atol=0.1 * max(1, np.max(np.abs(expected))))
     if probe.actions is not None:
-        np.testing.assert_array_equal(
-            agent.algorithm.mode(agent.params(state), observations), probe.actions
-        )
+        np.testing.assert_array_equal(agent.mode(agent.params(state), observations), probe.actions)
     assert agent.hyperparameters(state)["epsilon"] == np.float32(0.3)
 
 
@@ -90,7 +87,7 @@ def test_epsilon_falls_where_there_is_no_more_to_find():
     assert epsilon[0] > 0.25 and epsilon[-1] < 0.02
     observations = jnp.asarray(probes.MATCHING_REWARD.observations)
     np.testing.assert_array_equal(
-        agent.algorithm.mode(agent.params(state), observations), probes.MATCHING_REWARD.actions
+        agent.mode(agent.params(state), observations), probes.MATCHING_REWARD.actions
     )
 
 

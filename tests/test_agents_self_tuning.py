@@ -43,7 +43,15 @@ def make_settings(method="bmg", agent=None, **tuning):
         num_envs=B,
         hyperparameters=HYPERPARAMETERS,
         agent=AgentSettings(
-            **({"hidden": (5,), "rollout_length": T, "value_scale": 2.0} | (agent or {}))
+            **(
+                {
+                    "hidden": (5,),
+                    "rollout_length": T,
+                    "normalize_observations": False,
+                    "normalize_rewards": False,
+                }
+                | (agent or {})
+            )
         ),
         # No update here is to be shortened: tests/test_metagrad_trust_region.py is about that.
         tuning=TuningSettings(method=method, **({"trust_region": 1e9} | tuning)),

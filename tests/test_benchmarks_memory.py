@@ -25,7 +25,7 @@ def test_mixed_mode_is_reverse_over_reverse(horizon):
     task = registry.make(settings.env, 4, "jax")
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     mixed, reverse, _ = memory.programs(settings)
-    collect = jax.jit(collect_in_graph(task, agent.algorithm, settings.agent.rollout_length))
+    collect = jax.jit(collect_in_graph(task, agent, settings.agent.rollout_length))
     inner_step = jax.jit(agent.inner_step)
 
     key = jax.random.PRNGKey(3)

@@ -144,7 +144,7 @@ def test_environments_may_be_functions_classes_functional_ones_and_tasks():
     assert by_function.summary["backend"] == "host"
     assert by_function.evaluate(3).rewards.shape == (3,)
     # But for the settings that belong to CartPole it is the same run.
-    plain = st.train("CartPole", backend="host", value_scale=1.0, **small)
+    plain = st.train("CartPole", backend="host", **small)
     np.testing.assert_array_equal(by_function.returns, plain.returns)
     assert by_id.env_steps[-1] == by_function.env_steps[-1]
     assert st.train(MountainCarEnv, **small).summary["env_id"].startswith("given/MountainCarEnv")
@@ -152,7 +152,7 @@ def test_environments_may_be_functions_classes_functional_ones_and_tasks():
     assert functional.summary["backend"] == "jax"
     task = registry.make("CartPole-v1", 4)
     given = st.train(task, **small)
-    in_graph = st.train("CartPole", value_scale=1.0, **small)
+    in_graph = st.train("CartPole", **small)
     assert given.evaluate(6).rewards.shape == (6,)
     assert given.env_steps[-1] == in_graph.env_steps[-1]
 

@@ -15,7 +15,7 @@ from selftuning.training.runner import graph_cycle, make_runner
 
 SETTINGS = RunSettings(
     num_envs=3,
-    agent=AgentSettings(hidden=(8,), rollout_length=8, value_scale=20.0),
+    agent=AgentSettings(hidden=(8,), rollout_length=8),
     tuning=TuningSettings(period=2),
 )
 
@@ -132,10 +132,10 @@ def test_a_step_after_an_end_belongs_to_the_new_episode(backend):
     params, key = agent.params(state), jax.random.PRNGKey(1)
     if backend == "jax":
         env_state, observation = task.init(jax.random.PRNGKey(2))
-        collect = jax.jit(collect_in_graph(task, agent.algorithm, length))
+        collect = jax.jit(collect_in_graph(task, agent, length))
         _, _, trajectory, timesteps = collect(params, env_state, observation, key)
     else:
-        collect = collect_on_host(task, compiled_act(agent.algorithm), length)
+        collect = collect_on_host(task, compiled_act(agent), length)
         _, trajectory, timesteps = collect(params, task.reset(0), key)
     trajectory, timesteps = jax.tree.map(np.asarray, (trajectory, timesteps))
     ends = timesteps.episode_end[:-1]
@@ -168,7 +168,7 @@ def test_truncation_reaches_the_trajectory():
         return (push > 0).astype(jnp.int32), jnp.zeros(len(push))
 
     env_state, observation = task.init(jax.random.PRNGKey(0))
-    collect = jax.jit(collect_in_graph(task, agent.algorithm._replace(act=balance), 501))
+    collect = jax.jit(collect_in_graph(task, agent._replace(act=balance), 501))
     _, _, trajectory, timesteps = collect(None, env_state, observation, jax.random.PRNGKey(1))
     np.testing.assert_array_equal(timesteps.episode_length[499], 500)
     np.testing.assert_array_equal(trajectory.truncated[499], True)
@@ -181,7 +181,7 @@ def test_host_and_graph_learn_from_equal_programs():
     _, graph_agent, _ = make("jax")
     host_task, host_agent, _ = make("host")
     state = host_agent.init(jax.random.PRNGKey(0))
-    collect = collect_on_host(host_task, compiled_act(host_agent.algorithm), 8)
+    collect = collect_on_host(host_task, compiled_act(host_agent), 8)
     _, trajectory, _ = collect(host_agent.params(state), host_task.reset(0), jax.random.PRNGKey(1))
     moved = [agent.inner_step(state, trajectory)[0] for agent in (graph_agent, host_agent)]
     assert same(*moved)

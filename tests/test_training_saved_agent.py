@@ -56,8 +56,8 @@ def test_a_run_of_version_0_1_acts_as_it_did(run_v1):
     recorded = json.loads((run_v1 / "acts.json").read_text())
     agent = saved_agent.load(run_v1)
     observation = np.asarray(recorded["observation"], np.float32)
-    greedy = agent.functions.algorithm.mode(agent.params, observation)
-    act, key = agent.functions.algorithm.act, jax.random.PRNGKey(0)
+    greedy = agent.functions.mode(agent.params, observation)
+    act, key = agent.functions.act, jax.random.PRNGKey(0)
     drawn, log_prob = act(agent.params, observation, key)
     unit, first = 1.0, recorded["greedy"]
     if isinstance(agent.action_space, spaces.Box):
@@ -104,7 +104,7 @@ def test_an_agent_acts_where_its_environment_is_not_installed(tmp_path):
     assert (agent.observation_space, agent.action_space) == (OBSERVATIONS, ACTIONS)
     assert agent.env_steps == 1234 and agent.hyperparameters["gamma"] == np.float32(0.7)
     observation = np.ones(3, np.float32)
-    expected = functions.algorithm.mode(functions.params(state), observation[None])[0]
+    expected = functions.mode(functions.params(state), observation[None])[0]
     assert agent.act(observation)[0] == expected
     with pytest.raises(ConfigError, match="Nowhere"):
         evaluate_run(tmp_path, agent.settings, False, Console(quiet=True))
@@ -156,7 +156,7 @@ def test_other_tools_read_parameters_and_hyperparameters_by_their_names(tmp_path
     for layer, f in (("mlp/~/linear_0", np.tanh), ("linear", lambda x: x)):
         w, b = (arrays[f"parameters/policy/{layer}/{array}"] for array in ("w", "b"))
         x = f(x @ w + b)
-    act, key = functions.algorithm.act, jax.random.PRNGKey(0)
+    act, key = functions.act, jax.random.PRNGKey(0)
     log_prob = act(functions.params(state), np.ones((2, 3)), key)
     drawn, said = (np.asarray(part) for part in log_prob)
     np.testing.assert_allclose(said, (x - np.log(np.exp(x).sum()))[drawn], rtol=1e-5)

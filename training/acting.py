@@ -105,7 +105,7 @@ class Agent:
         else:
             key, state = jax.random.split(state)
             drawn, _ = self._sample(self.params, seen, key)
-            actions = self.functions.algorithm.to_task(np.asarray(drawn))
+            actions = self.functions.to_task(np.asarray(drawn))
         chosen = [self._to_env(action) for action in np.asarray(actions)]
         return (chosen[0] if single else np.stack(chosen)), state
 
@@ -170,11 +170,11 @@ class Agent:
 
     @cached_property
     def _mode(self):
-        return jax.jit(self.functions.algorithm.mode)
+        return jax.jit(self.functions.mode)
 
     @cached_property
     def _sample(self):
-        return jax.jit(self.functions.algorithm.act)
+        return jax.jit(self.functions.act)
 
 
 @dataclass(frozen=True)

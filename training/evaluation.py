@@ -136,7 +136,7 @@ def on_task(
         run = jax.jit(episodes_in_graph(task, agent))
         rows = [run(params, jax.random.PRNGKey(seed)) for seed in seeds[:batches]]
     else:
-        mode = jax.jit(agent.algorithm.mode)
+        mode = jax.jit(agent.mode)
         rows = [_on_host(task, mode, params, int(seed)) for seed in seeds[:batches]]
     rewards, steps, ended = (
         np.concatenate(column)[:episodes] for column in zip(*rows, strict=True)
@@ -176,7 +176,7 @@ def record(
       seed: of the episode.
       limit: steps after which it is cut off; `IMAGES` shows each of them.
     """
-    mode = jax.jit(agent.algorithm.mode)
+    mode = jax.jit(agent.mode)
     frames: list[np.ndarray] = []
     stride, total, ended, step = 1, 0.0, False, 0
     observation, _ = env.reset(seed=seed)
@@ -227,7 +227,7 @@ def episodes_in_graph(task: GraphTask, agent: SelfTuningAgent):
 
         def advance(carry):
             step, state, observation, (total, steps, done) = carry
-            state, timestep = task.step(state, agent.algorithm.mode(params, observation))
+            state, timestep = task.step(state, agent.mode(params, observation))
             total = jnp.where(done, total, timestep.episode_return)
             steps = jnp.where(done, steps, timestep.episode_length)
             results = total, steps, done | timestep.episode_end

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from selftuning.agents.algorithm import Algorithm
+from selftuning.agents.self_tuning import SelfTuningAgent
 from selftuning.agents.trajectory import Trajectory
 from selftuning.envs.task import GraphTask, HostTask, TaskSpec
 
@@ -27,7 +27,7 @@ def _trajectory(
     )
 
 
-def collect_in_graph(task: GraphTask, algorithm: Algorithm, length: int):
+def collect_in_graph(task: GraphTask, agent: SelfTuningAgent, length: int):
     """Returns a pure function of (params, env_state, observation, key).
 
     It scans `length` steps and returns (env_state, observation, trajectory, timesteps); the
@@ -37,8 +37,8 @@ def collect_in_graph(task: GraphTask, algorithm: Algorithm, length: int):
     def collect(params, env_state, observation, key):
         def step(carry, key):
             env_state, observation = carry
-            action, log_prob = algorithm.act(params, observation, key)
-            env_state, timestep = task.step(env_state, algorithm.to_task(action))
+            action, log_prob = agent.act(params, observation, key)
+            env_state, timestep = task.step(env_state, agent.to_task(action))
             return (env_state, timestep.observation), (observation, action, log_prob, timestep)
 
         carry, (observations, actions, log_probs, timesteps) = jax.lax.scan(
@@ -53,18 +53,18 @@ def collect_in_graph(task: GraphTask, algorithm: Algorithm, length: int):
     return collect
 
 
-def collect_on_host(task: HostTask, algorithm: Algorithm, length: int):
+def collect_on_host(task: HostTask, agent: SelfTuningAgent, length: int):
     """Returns (params, observation, key) -> (observation, trajectory, timesteps), in NumPy.
 
-    Environments are stepped from Python; `algorithm.act` should be jitted.
+    Environments are stepped from Python; `agent.act` should be jitted.
     """
     split = jax.jit(lambda key: jax.random.split(key, length))
 
     def collect(params, observation, key):
         rows = []
         for step_key in np.asarray(split(key)):
-            action, log_prob = (np.asarray(x) for x in algorithm.act(params, observation, step_key))
-            timestep = task.step(algorithm.to_task(action))
+            action, log_prob = (np.asarray(x) for x in agent.act(params, observation, step_key))
+            timestep = task.step(agent.to_task(action))
             rows.append((observation, action, log_prob, timestep))
             observation = timestep.observation
         observations, actions, log_probs, timesteps = jax.tree.map(lambda *x: np.stack(x), *rows)

@@ -135,7 +135,7 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
     `init` is (key, start values or None) -> TrainState; `cycle` has the form that
     `jax.lax.scan` takes, (state, None) -> (state, CycleMetrics of that cycle, no axis N).
     """
-    collect = collect_in_graph(task, agent.algorithm, settings.agent.rollout_length)
+    collect = collect_in_graph(task, agent, settings.agent.rollout_length)
 
     def init(key, start_values=None):
         key, key_agent, key_env = jax.random.split(key, 3)
@@ -186,10 +186,8 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
 
 
 def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: parallel.Placement):
-    act = jax.jit(agent.algorithm.act)
-    collect = collect_on_host(
-        task, agent.algorithm._replace(act=act), settings.agent.rollout_length
-    )
+    act = jax.jit(agent.act)
+    collect = collect_on_host(task, agent._replace(act=act), settings.agent.rollout_length)
     inner_step = jax.jit(agent.inner_step)
     meta_step = jax.jit(agent.meta_step)
     hyperparameters = jax.jit(agent.hyperparameters)

@@ -3,10 +3,10 @@
     from selftuning.training import saved_agent
     agent = saved_agent.load(Path("runs/CartPole-v1-bmg-seed0-1"))
 
-A checkpoint has three parts. Acting takes `parameters/` by network and layer and
-`hyperparameters/` on the scale on which they are used; `training/` is what learning needs
-besides, to go on from there. Its form may change with the code that it belongs to, and agents
-that were saved before still act.
+A checkpoint has four parts. Acting takes `parameters/` by network and layer, `hyperparameters/` on
+the scale on which they are used and `scales/`, in which the agent sees observations. `training/` is
+what learning needs besides, to go on from there. Its form may change with the code that it belongs
+to, and agents that were saved before still act.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from selftuning.agents import self_tuning
-from selftuning.agents.self_tuning import AgentState, SelfTuningAgent
+from selftuning.agents.self_tuning import Actor, AgentState, SelfTuningAgent
 from selftuning.configs import extensions as own
 from selftuning.configs import files
 from selftuning.configs.settings import RunSettings
@@ -36,7 +36,8 @@ from selftuning.training.checkpoints import Checkpoint
 Spaces = tuple[gym.Space, gym.Space]  # observations and actions, as the environment has them
 
 _KEY = np.zeros(2, np.uint32)  # for shapes, on which no key has an influence
-_PARAMETERS, _HYPERPARAMETERS, _TRAINING = "parameters", "hyperparameters", "training"
+_PARAMETERS, _HYPERPARAMETERS, _SCALES = "parameters", "hyperparameters", "scales"
+_TRAINING = "training"
 
 
 def save(
@@ -67,19 +68,22 @@ def load(run: Path, extensions: Sequence[Any] = ()) -> Agent:
       ConfigError: if settings or checkpoint are missing, damaged, of a newer format or not those of
         one agent; for runs of version 0.1 also if the environment cannot be made.
     """
-    settings = files.load(run / files.NAME, extensions)
+    settings = files.load(run / files.NAME, extensions, trained=True)
     settings = own.extended(settings, settings.extensions)
     validate(settings)
     file = checkpoints.read(checkpoints.path_in(run))
     spaces = _spaces(file, settings)
     functions = self_tuning.make(*_seen(settings.env, spaces), settings)
-    template = jax.eval_shape(lambda key: _parameters(functions, functions.init(key)), _KEY)
+    start = jax.eval_shape(functions.init, _KEY)
+    template = jax.eval_shape(lambda state: _parameters(functions, state), start)
     if file.origin.format == 1:
         parameters = format_1.parameters(file, template)
         values = format_1.hyperparameters(run, file.env_steps)
     else:
         parameters = file.under(_PARAMETERS).tree(template)
         values = dict(file.under(_HYPERPARAMETERS).arrays)
+    # Before format 3 there were none, and settings of that time ask for none.
+    scales = file.under(_SCALES).tree(jax.eval_shape(functions.scales, start))
     starts = jax.device_get(self_tuning.start_of(settings, None))
     used = {name: values.get(name, start) for name, start in starts.items()}
     return Agent(
@@ -88,7 +92,7 @@ def load(run: Path, extensions: Sequence[Any] = ()) -> Agent:
         {name: x if np.ndim(x) else float(x) for name, x in used.items()},
         file.env_steps,
         functions,
-        functions.algorithm.acting(parameters, used),
+        Actor(functions.algorithm.acting(parameters, used), scales),
     )
 
 
@@ -117,6 +121,7 @@ def _parts(functions: SelfTuningAgent, state: AgentState) -> dict[str, Any]:
     return {
         _PARAMETERS: _parameters(functions, state),
         _HYPERPARAMETERS: functions.hyperparameters(state),
+        _SCALES: functions.scales(state),
         _TRAINING: _with_params(state, None),
     }
 

@@ -156,9 +156,9 @@ def _rollout(settings: RunSettings, steps: int) -> tuple[Turn, int]:
     times = max(1, steps // (length * task.num_envs))
     made = times * length * task.num_envs
     if isinstance(task, HostTask):
-        compiled = agent.algorithm._replace(act=jax.jit(agent.algorithm.act))
+        compiled = agent._replace(act=jax.jit(agent.act))
         return _repeated(collect_on_host(task, compiled, length), params, task, times), made
-    collect = collect_in_graph(task, agent.algorithm, length)
+    collect = collect_in_graph(task, agent, length)
 
     def one(state, key):
         env_state, observation, trajectory, _ = collect(params, *state, key)

@@ -36,8 +36,8 @@ def _ends(task: GraphTask, agent: SelfTuningAgent):
 
         def advance(carry):
             step, state, observation, _ = carry
-            action, _ = agent.algorithm.act(params, observation, jax.random.fold_in(key, step))
-            state, timestep = task.step(state, agent.algorithm.to_task(action))
+            action, _ = agent.act(params, observation, jax.random.fold_in(key, step))
+            state, timestep = task.step(state, agent.to_task(action))
             return step + 1, state, timestep.observation, timestep.episode_end.any()
 
         carry = 0, state, observation, jnp.asarray(False)

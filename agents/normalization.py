@@ -1,0 +1,171 @@
+"""Running scales of observations and rewards: an agent sees numbers of size one on every task.
+
+Observations are shifted by their mean and divided by their standard deviation. Rewards are divided
+by the root mean square of discounted returns so far, which leaves the task what it is: rewards of
+another unit. Both are numbers while a rollout is learned from, the same in the inner loss, in the
+outer loss and in the match.
+
+For meta-gradients this is exact. The scale of rewards is that of returns at the discount of the
+*outer* objective, so it does not depend on the discount that is tuned, and there is no derivative
+to leave out. Statistics of the values' own targets, as in PopArt (van Hasselt et al. 2016), would
+depend on the tuned discount and trace decay; to hold them constant would be wrong by the term
+d scale / d gamma.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+
+from selftuning.agents.trajectory import Scales, Trajectory
+from selftuning.configs.settings import AgentSettings
+from selftuning.envs.spaces import shape
+
+# A float32 counts this far in steps of a few dozen, and averages over so many lose nothing to
+# rounding that matters. What is older fades.
+_LONGEST_MEMORY = 1e8
+
+
+class Moments(NamedTuple):
+    """Mean and variance of samples so far.
+
+    Attributes:
+      count: of the samples, up to the length of the memory, a scalar.
+      mean: of each element, [*shape].
+      variance: likewise.
+    """
+
+    count: jax.Array
+    mean: jax.Array
+    variance: jax.Array
+
+
+class Statistics(NamedTuple):
+    """What is known of the numbers of a task.
+
+    Attributes:
+      observation: moments of observations [*obs]; () where they are taken as they are.
+      reward: moments of discounted returns, a scalar each; () likewise.
+      discounted: returns of the running episodes [B], discounted from now backwards.
+    """
+
+    observation: Moments | tuple[()]
+    reward: Moments | tuple[()]
+    discounted: jax.Array
+
+
+class Normalization(NamedTuple):
+    """Pure functions.
+
+    Attributes:
+      init: () -> statistics of nothing.
+      update: (statistics, trajectory [T, B]) -> statistics with it.
+      scales: statistics -> what they say.
+    """
+
+    init: Callable[[], Statistics]
+    update: Callable[[Statistics, Trajectory], Statistics]
+    scales: Callable[[Statistics], Scales]
+
+
+def make(
+    observation_space: gym.Space, settings: AgentSettings, num_envs: int, gamma: float
+) -> Normalization:
+    """The running scales of a task.
+
+    Args:
+      observation_space: as agents see it. Numbers in a `Box` are normalised; an image, whose
+        bounds say what is bright, and what is discrete are taken as they are.
+      settings: whether there are such scales, and how long their memory is.
+      num_envs: B.
+      gamma: discount of the outer objective.
+    """
+    sees = settings.normalize_observations and has_moments(observation_space)
+    memory = min(settings.normalization_memory, _LONGEST_MEMORY)
+
+    def init():
+        observation = nothing(shape(observation_space)) if sees else ()
+        reward = nothing(()) if settings.normalize_rewards else ()
+        return Statistics(observation, reward, jnp.zeros(num_envs))
+
+    def update(statistics, trajectory):
+        observation, reward, discounted = statistics
+        if sees:
+            rows = trajectory.observation.astype(float)
+            observation = with_samples(observation, rows.reshape(-1, *rows.shape[2:]), memory)
+        if settings.normalize_rewards:
+            returns, discounted = _discounted(trajectory, discounted, gamma)
+            reward = with_samples(reward, returns.reshape(-1), memory)
+        return Statistics(observation, reward, discounted)
+
+    def scales(statistics):
+        observation, reward, _ = statistics
+        result = Scales()
+        if sees:
+            result = result._replace(shift=observation.mean, factor=_inverse_deviation(observation))
+        if settings.normalize_rewards:
+            square = reward.variance + jnp.square(reward.mean)
+            seen = square > 0  # until there was a reward they are what they are
+            factor = jnp.where(seen, jax.lax.rsqrt(jnp.where(seen, square, 1.0)), 1.0)
+            result = result._replace(reward=factor)
+        return result
+
+    return Normalization(init, update, scales)
+
+
+def has_moments(space: gym.Space) -> bool:
+    """Whether elements of a space are numbers of any size, rather than an image or a choice."""
+    return isinstance(space, gym.spaces.Box) and len(shape(space)) != 3
+
+
+def nothing(of_shape: tuple[int, ...]) -> Moments:
+    """Moments of no samples: with them numbers are as they are."""
+    return Moments(jnp.zeros(()), jnp.zeros(of_shape), jnp.ones(of_shape))
+
+
+def with_samples(moments: Moments, samples: jax.Array, memory: float = math.inf) -> Moments:
+    """Moments with samples [N, *shape] (Chan et al. 1979).
+
+    Each sample counts alike until there are `memory` of them. From then on the past fades, as in
+    an exponential average over so many. A finite memory costs nothing at first, for that reason.
+    """
+    number = float(samples.shape[0])
+    mean = jnp.mean(samples, 0)
+    variance = jnp.mean(jnp.square(samples - mean), 0)
+    count = jnp.minimum(moments.count + number, max(memory, number))
+    weight = number / count
+    difference = mean - moments.mean
+    return Moments(
+        count,
+        moments.mean + weight * difference,
+        moments.variance
+        + weight * (variance - moments.variance)
+        + weight * (1 - weight) * jnp.square(difference),
+    )
+
+
+def _inverse_deviation(moments: Moments) -> jax.Array:
+    # An element that has been constant differs from its mean by rounding, if at all.
+    rounding = jnp.square(1e-6 * moments.mean) + jnp.finfo(moments.mean.dtype).tiny
+    known = moments.variance > rounding
+    return jnp.where(known, jax.lax.rsqrt(jnp.where(known, moments.variance, 1.0)), 1.0)
+
+
+def _discounted(
+    trajectory: Trajectory, before: jax.Array, gamma: float
+) -> tuple[jax.Array, jax.Array]:
+    """Returns R_t = r_t + gamma R_{t-1} of each episode so far, [T, B], and those to go on from."""
+
+    def step(carry, now):
+        reward, ended = now
+        carry = reward + gamma * carry
+        return jnp.where(ended, 0.0, carry), carry
+
+    ended = (trajectory.discount == 0) | trajectory.truncated
+    after, returns = jax.lax.scan(step, before, (trajectory.reward, ended))
+    return returns, after
