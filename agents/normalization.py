@@ -35,12 +35,12 @@ class Moments(NamedTuple):
     """Mean and variance of samples so far.
 
     Attributes:
-      count: of the samples, up to the length of the memory, a scalar.
+      number: of the samples, up to the length of the memory, a scalar.
       mean: of each element, [*shape].
       variance: likewise.
     """
 
-    count: jax.Array
+    number: jax.Array
     mean: jax.Array
     variance: jax.Array
 
@@ -134,14 +134,14 @@ def with_samples(moments: Moments, samples: jax.Array, memory: float = math.inf)
     Each sample counts alike until there are `memory` of them. From then on the past fades, as in
     an exponential average over so many. A finite memory costs nothing at first, for that reason.
     """
-    number = float(samples.shape[0])
+    added = float(samples.shape[0])
     mean = jnp.mean(samples, 0)
     variance = jnp.mean(jnp.square(samples - mean), 0)
-    count = jnp.minimum(moments.count + number, max(memory, number))
-    weight = number / count
+    number = jnp.minimum(moments.number + added, max(memory, added))
+    weight = added / number
     difference = mean - moments.mean
     return Moments(
-        count,
+        number,
         moments.mean + weight * difference,
         moments.variance
         + weight * (variance - moments.variance)

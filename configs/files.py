@@ -73,7 +73,7 @@ def load(path: Path, extensions: Sequence[Any] = (), *, trained: bool = False) -
         return structure(_with_all_hyperparameters(data, str(path)), RunSettings, str(path))
 
 
-def _with_scales(data: Mapping[str, Any], where: str, trained: bool) -> Mapping[str, Any]:
+def _with_scales(data: dict[str, Any], where: str, trained: bool) -> dict[str, Any]:
     """Settings from before rewards and observations had running scales, which they then lack."""
     agent = data.get("agent")
     if not isinstance(agent, Mapping) or "value_scale" not in agent:

@@ -75,7 +75,7 @@ def loss_by_hand(task, params, hyper, made, values, rows):
     observation, action = made.observation[t, b], made.action[t, b]
     dist = by_hand.policy(task, params, observation, 0)
     ratio = jnp.exp(by_hand.log_prob(task, dist, action) - made.log_prob[t, b])
-    error = (by_hand.value(task, params, observation, 0) - target[t, b]) / task.value_scale
+    error = by_hand.value(task, params, observation, 0) - target[t, b]
     return (
         -hyper["policy"] * jnp.mean(rounded(ratio, advantage[t, b], hyper["clip"]))
         - hyper["entropy"] * jnp.mean(by_hand.entropy(task, dist))
@@ -252,7 +252,7 @@ def cartpole(backend, num_envs=4, steps=0, **agent):
     settings = RunSettings(
         steps=steps,
         num_envs=num_envs,
-        agent=AgentSettings(algorithm="ppo", value_scale=20.0, **agent),
+        agent=AgentSettings(algorithm="ppo", **agent),
         tuning=TuningSettings(inner_steps=2, period=2),
     )
     task = registry.make("CartPole-v1", num_envs, backend)
