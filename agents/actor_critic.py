@@ -121,6 +121,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         last_target_loss=loss_at(policy_alone(settings)) if policy_last else None,
         change=change,
         to_task=nets.to_task,
+        memory=nets.memory,
     )
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from selftuning.agents.memory import NONE, Memory
 from selftuning.agents.reuse import Reuse
 from selftuning.agents.trajectory import Experience
 from selftuning.metagrad.targets import Loss, Problem
@@ -58,6 +59,7 @@ class Algorithm(NamedTuple):
         learning rate to tune.
       to_task: action [..., *action] of `act`, which trajectories keep -> as the task expects it,
         of JAX or NumPy as it was given.
+      memory: what is acted on; the observation alone where nothing is remembered.
       reuse: how several updates are made on one rollout; None where there is one, on all of it.
     """
 
@@ -72,6 +74,7 @@ class Algorithm(NamedTuple):
     change: Callable[[Params, Params, Experience], jax.Array] | None = None
     to_task: Callable[[Any], Any] = lambda action: action
     reuse: Reuse | None = None
+    memory: Memory = NONE
 
 
 def packing_of(init: Callable[[jax.Array], Params]) -> Packing:

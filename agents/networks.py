@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selftuning.agents import policies, torsos
+from selftuning.agents import cores, policies, torsos
+from selftuning.agents.memory import NONE, Memory, Moment, observation_of, recurrent
 from selftuning.configs.own_parts import Part
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
 
 Params = Any
+_WIDTH = 64  # of a recurrent core where there is no hidden layer
 
 
 class Networks(NamedTuple):
@@ -37,6 +39,7 @@ class Networks(NamedTuple):
       to_task: actions [..., *action] of a trajectory -> as the task expects them.
       values: (params, observation) -> values [H, ...] of all heads.
       outer_value: (params, observation [..., *obs]) -> value [...] of the outer critic.
+      memory: of all networks; they take what `agents.memory` says in place of observations.
     """
 
     init: Callable[[jax.Array], Params]
@@ -47,6 +50,7 @@ class Networks(NamedTuple):
     to_task: Callable[[Any], Any]
     values: Callable[[Params, jax.Array], jax.Array]
     outer_value: Callable[[Params, jax.Array], jax.Array]
+    memory: Memory
 
 
 def make(
@@ -58,18 +62,21 @@ def make(
     """Networks for the spaces that `envs.spaces` admits, on a torso of the user's own if given."""
     torso = torsos.torso_for(observation_space, settings, own_torso)
     policy = policies.make(action_space, settings.action_bounds)
-    heads = settings.heads
+    heads, rank = settings.heads, len(shape(observation_space))
+    width = settings.hidden[-1] if settings.hidden else _WIDTH
+    core = None if settings.core == "none" else cores.gru(torso, rank, width)
+    features = torso if core is None else core.features
 
     def outputs(observation, size, **init):
         """Linear outputs [H, ..., size] of all heads."""
-        x = hk.Linear(heads * size, **init)(torso(observation))
+        x = hk.Linear(heads * size, **init)(features(observation))
         return jnp.moveaxis(x.reshape(*x.shape[:-1], heads, size), -2, 0)
 
     def of_policies(observation):
         # A small last layer: the first policy is close to uniform whatever the observation.
         init = hk.initializers.VarianceScaling(1e-4)
         x = outputs(observation, policy.num_outputs, w_init=init)
-        x = policies.masked(x, observation, observation_space)
+        x = policies.masked(x, observation_of(observation), observation_space)
         if not policy.num_scales:
             return x
         scales = hk.get_parameter("log_scale", (heads, policy.num_scales), x.dtype, jnp.zeros)
@@ -84,7 +91,8 @@ def make(
 
     def init(key):
         key_policy, key_value, key_outer = _keys(key, settings.outer_critic)
-        observation = np.zeros((1, *shape(observation_space)), observation_space.dtype)
+        empty = np.zeros((1, *shape(observation_space)), observation_space.dtype)
+        observation = empty if core is None else Moment(empty, jnp.zeros((1, width)))
         params = {
             "policy": policy_net.init(key_policy, observation),
             "value": value_net.init(key_value, observation),
@@ -93,18 +101,42 @@ def make(
             params["outer_value"] = value_net.init(key_outer, observation)
         return params
 
-    rank = len(shape(observation_space))
-    policy_of = _in_one_batch(policy_net.apply, rank)
-    value_of = _in_one_batch(value_net.apply, rank)
+    names = ("policy", "value", "outer_value") if settings.outer_critic else ("policy", "value")
+
+    memory = NONE
+    if core is None:
+        policy_of, value_of = (_in_one_batch(net.apply, rank) for net in (policy_net, value_net))
+    else:
+        remember = hk.without_apply_rng(hk.transform(core.remember)).apply
+
+        def start(num_envs):
+            return {name: jnp.zeros((num_envs, width)) for name in names}
+
+        def remembered(params, moment):
+            return {name: remember(params[name], cores.of_network(moment, name)) for name in names}
+
+        memory = recurrent(start, remembered)
+        policy_of, value_of = policy_net.apply, value_net.apply
+
+    def seen(observation, name):
+        return observation if core is None else cores.of_network(observation, name)
+
+    def values_of(name):
+        return lambda params, o: value_of(params[name], seen(o, name))
+
+    def outputs_of(params, o):
+        return policy_of(params["policy"], seen(o, "policy"))
+
     return Networks(
         init,
-        lambda params, o: policy.distribution(policy_of(params["policy"], o)[0]),
-        lambda params, o: value_of(params["value"], o)[0],
-        lambda params, o: policy_of(params["policy"], o),
+        lambda params, o: policy.distribution(outputs_of(params, o)[0]),
+        lambda params, o: values_of("value")(params, o)[0],
+        outputs_of,
         policy.distribution,
         policy.to_task,
-        lambda params, o: value_of(params["value"], o),
-        lambda params, o: value_of(params["outer_value"], o)[0],
+        values_of("value"),
+        lambda params, o: values_of("outer_value")(params, o)[0],
+        memory,
     )
 
 

@@ -13,6 +13,7 @@ import optax
 
 from selftuning.agents import contexts, scales
 from selftuning.agents.algorithm import Algorithm
+from selftuning.agents.memory import memory_of
 from selftuning.agents.trajectory import Experience, empty_trajectory
 from selftuning.configs import extensions
 from selftuning.configs.errors import not_allowed
@@ -71,7 +72,9 @@ def _try_once(
     made: Algorithm, observation_space: gym.Space, action_space: gym.Space, settings: RunSettings
 ) -> None:
     """Traces an update and the outer loss: errors of a user come before anything is written."""
-    experience = Experience(empty_trajectory(observation_space, action_space, 3, 2), jnp.zeros(0))
+    empty = empty_trajectory(observation_space, action_space, 3, 2)
+    remembered = memory_of(made.memory.begin(empty.observation[0]))
+    experience = Experience(empty._replace(memory=remembered), jnp.zeros(0))
     start = {name: jnp.asarray(spec.start, float) for name, spec in settings.in_use.items()}
     rule, own = update_rule(settings), extensions.parts(settings.extensions).get("update_rule")
 

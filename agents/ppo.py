@@ -8,7 +8,7 @@ loss: a short scan over numbers, through which meta-gradients find gamma and lam
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import jax
@@ -27,6 +27,8 @@ class Minibatch(NamedTuple):
       observation: [*rows, *obs].
       action: [*rows, *action].
       log_prob: [*rows], of the behaviour policy.
+      ended: [*rows] bool, whether the episode ended at this step.
+      memory: before the first step of the rows, leaves [1, B, ...]; () for agents without one.
       row: [*rows] int32, t * B + b for step t of environment b.
       reward: [T, B]; so are all that follow.
       discount: 0 on termination, 1 elsewhere.
@@ -38,6 +40,8 @@ class Minibatch(NamedTuple):
     observation: jax.Array
     action: jax.Array
     log_prob: jax.Array
+    ended: jax.Array
+    memory: Any
     row: jax.Array
     reward: jax.Array
     discount: jax.Array
@@ -84,19 +88,28 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         v_tm1 = base.value(params, experience.observation)
         v_t = base.value(params, experience.next_observation)
         row = jnp.arange(size[0] * size[1], dtype=jnp.int32).reshape(size)
-        acted = made.observation, made.action, made.log_prob
+        acted = made.observation, made.action, made.log_prob, made.ended, made.memory
         return experience._replace(trajectory=Minibatch(*acted, row, *ends, v_tm1, v_t))
 
     def take(whole, row):
         made = whole.trajectory
-        acted = made.observation, made.action, made.log_prob
-        observation, action, log_prob = (x.reshape(-1, *x.shape[2:])[row] for x in acted)
-        rows = {"observation": observation, "action": action, "log_prob": log_prob, "row": row}
-        return whole._replace(trajectory=made._replace(**rows))
+        each = "observation", "action", "log_prob", "ended"
+        rows = {name: getattr(made, name) for name in each}
+        rows = {name: x.reshape(-1, *x.shape[2:])[row] for name, x in rows.items()}
+        # Only sequences have a memory: rows [T, b], with all steps of an environment.
+        memory = jax.tree.map(lambda x: x[:, row[0]], made.memory)
+        return whole._replace(trajectory=made._replace(**rows, memory=memory, row=row))
 
     def order(key):
-        rows = agent.rollout_length * settings.num_envs
-        return reuse.shuffled(key, rows, agent.epochs, agent.minibatches)
+        length, num_envs = agent.rollout_length, settings.num_envs
+        together = 1 if agent.core == "none" else length
+        shuffled = reuse.shuffled(
+            key, length * num_envs // together, agent.epochs, agent.minibatches
+        )
+        if together == 1:
+            return shuffled
+        # Environments [U, b], with all their steps, in place of single rows.
+        return jnp.arange(length)[:, None] * num_envs + shuffled[:, None]
 
     judging, policy_alone = actor_critic.judging(settings), actor_critic.policy_alone(settings)
     return base._replace(

@@ -19,7 +19,8 @@ import optax
 
 from selftuning.agents import contexts, normalization, parts, reuse, window
 from selftuning.agents.algorithm import Algorithm
-from selftuning.agents.trajectory import Experience, Scales, empty_trajectory, seen
+from selftuning.agents.memory import NONE, memory_of
+from selftuning.agents.trajectory import Experience, Scales, Trajectory, empty_trajectory, seen
 from selftuning.agents.window import Window
 from selftuning.configs.settings import RunSettings
 from selftuning.metagrad import core
@@ -71,8 +72,13 @@ class SelfTuningAgent(NamedTuple):
       act: (actor, observation [B, *obs], key) -> (action [B, *action], log-probability [B]); the
         observation is the environment's own, here and below.
       mode: (actor, observation [B, *obs]) -> greedy action, as the task expects it.
+      begin: observation -> what is acted on at the start of episodes: itself, or with a memory.
+        `act` and `mode` take it in place of the observation.
+      follow: (actor, what was acted on, observation that came next, ended [B]) -> what is acted on
+        next; all begin anew where an episode has ended.
       to_task: action of `act` -> as the task expects it.
       params: state -> actor.
+      empty: (length, num_envs) -> trajectory of zeros, for shapes.
       scales: state -> scales in which the agent sees what it meets now.
       hyperparameters: state -> values by name, scalars or a number for each head [H].
     """
@@ -84,8 +90,11 @@ class SelfTuningAgent(NamedTuple):
     meta_step: Callable[[AgentState, Sequence[Any]], tuple[AgentState, dict[str, jax.Array]]]
     act: Callable[[Actor, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     mode: Callable[[Actor, jax.Array], jax.Array]
+    begin: Callable[[Any], Any]
+    follow: Callable[[Actor, Any, Any, Any], Any]
     to_task: Callable[[Any], Any]
     params: Callable[[AgentState], Actor]
+    empty: Callable[[int, int], Trajectory]
     scales: Callable[[AgentState], Scales]
     hyperparameters: Callable[[AgentState], dict[str, jax.Array]]
 
@@ -108,12 +117,17 @@ def make(
     past = window.make(settings.tuning, tuned, algorithm.reuse is not None)
     updates = reuse.updates(engine, algorithm.reuse, settings.tuning.inner_steps)
 
+    def nothing(length, num_envs):
+        empty = empty_trajectory(*spaces, length, num_envs)
+        first = algorithm.memory.begin(empty.observation[0])
+        return empty._replace(memory=memory_of(first))
+
     def init(key, start_values=None):
         start = start_of(settings, start_values)
         learner = engine.init(algorithm.init(key), start, jax.random.fold_in(key, 1))
         knowledge, statistics = context.init(), scaling.init()
         size = settings.agent.rollout_length, settings.num_envs
-        empty = empty_trajectory(*spaces, *size)
+        empty = nothing(*size)
         experience = Experience(empty, context.features(knowledge), scaling.scales(statistics))
         params = learner.inner.params
         step = Step(learner.inner, learner.values.raw, params, experience, jnp.ones(()))
@@ -166,6 +180,10 @@ def make(
     def mode(actor, observation):
         return algorithm.mode(actor.behaviour, seen(actor.scales, observation))
 
+    def follow(actor, acted_on, observation, ended):
+        acted_on = seen(actor.scales, acted_on)
+        return algorithm.memory.follow(actor.behaviour, acted_on, observation, ended)
+
     return SelfTuningAgent(
         algorithm,
         past,
@@ -174,10 +192,23 @@ def make(
         meta_step,
         act,
         mode,
+        algorithm.memory.begin,
+        follow,
         algorithm.to_task,
         params,
+        nothing,
         scales,
         hyperparameters,
+    )
+
+
+def compiled(agent: SelfTuningAgent) -> SelfTuningAgent:
+    """The agent with what acts compiled. A `follow` that hands on observations stays as it is."""
+    remembers = agent.algorithm.memory is not NONE
+    return agent._replace(
+        act=jax.jit(agent.act),
+        mode=jax.jit(agent.mode),
+        follow=jax.jit(agent.follow) if remembers else agent.algorithm.memory.follow,
     )
 
 

@@ -8,6 +8,7 @@ import gymnasium as gym
 import jax
 import jax.numpy as jnp
 
+from selftuning.agents import memory
 from selftuning.envs.spaces import shape
 
 
@@ -23,6 +24,7 @@ class Trajectory(NamedTuple):
       truncated: [T, B] bool, whether a time limit ended the episode here.
       next_observation: [T, B, *obs], the true successor. At the end of an episode this is its
         final observation, not the first one of the next episode.
+      memory: before the first step, leaves [1, B, ...]; () for agents without one.
     """
 
     observation: jax.Array
@@ -32,6 +34,12 @@ class Trajectory(NamedTuple):
     discount: jax.Array
     truncated: jax.Array
     next_observation: jax.Array
+    memory: Any = ()
+
+    @property
+    def ended(self) -> jax.Array:
+        """Whether the episode ended at this step [T, B]."""
+        return (self.discount == 0) | self.truncated
 
 
 class Scales(NamedTuple):
@@ -64,14 +72,22 @@ class Experience(NamedTuple):
     scales: Scales = Scales()
 
     @property
-    def observation(self) -> jax.Array:
-        """Observations acted on, as networks see them [T, B, *obs]."""
-        return seen(self.scales, self.trajectory.observation)
+    def observation(self) -> Any:
+        """Observations acted on, as networks see them [T, B, *obs], or a `memory.Sequence`."""
+        made = self.trajectory
+        observation = seen(self.scales, made.observation)
+        if made.memory == ():
+            return observation
+        start = jax.tree.map(lambda x: x[0], made.memory)
+        return memory.Sequence(observation, start, made.ended)
 
     @property
-    def next_observation(self) -> jax.Array:
-        """Successor observations, as networks see them [T, B, *obs]."""
-        return seen(self.scales, self.trajectory.next_observation)
+    def next_observation(self) -> Any:
+        """Successor observations, as networks see them [T, B, *obs], or `memory.Successors`."""
+        observation = seen(self.scales, self.trajectory.next_observation)
+        if self.trajectory.memory == ():
+            return observation
+        return memory.Successors(observation, self.observation)
 
     @property
     def reward(self) -> jax.Array:
@@ -83,12 +99,16 @@ class Experience(NamedTuple):
 _LARGEST = 10.0
 
 
-def seen(scales: Scales, observation: jax.Array) -> jax.Array:
-    """Observations [..., *obs] as networks see them."""
+def seen(scales: Scales, observation: Any) -> Any:
+    """Observations [..., *obs] as networks see them, alone or in a `memory.Moment`."""
     if isinstance(scales.factor, tuple):
         return observation
+
     # Subtracted first: a large offset is gone before anything is rounded.
-    return jnp.clip((observation - scales.shift) * scales.factor, -_LARGEST, _LARGEST)
+    def shifted(x):
+        return jnp.clip((x - scales.shift) * scales.factor, -_LARGEST, _LARGEST)
+
+    return memory.changed(shifted, observation)
 
 
 def scaled(scales: Scales, reward: jax.Array) -> jax.Array:

@@ -43,6 +43,9 @@ class AgentSettings:
       action_bounds: what keeps continuous actions within bounds. "clip" draws them from a Gaussian
         in units of half their range, and those outside become the bound; "squash" sends the
         Gaussian through tanh. Where an action has no bound, or one, both are the same.
+      core: "gru" is a recurrent agent, which remembers what it saw in an episode: policy and value
+        network have a gated recurrent unit behind their torso each, as wide as the last hidden
+        layer.
       rollout_length: T, steps of each environment between two updates.
       epochs: how often ppo learns from each rollout.
       minibatches: parts into which ppo shuffles a rollout in each epoch, one update each.
@@ -71,6 +74,7 @@ class AgentSettings:
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
     action_bounds: Literal["clip", "squash"] = "clip"
+    core: Literal["none", "gru"] = "none"
     rollout_length: int = 16
     epochs: int = 4
     minibatches: int = 4

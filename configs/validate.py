@@ -121,8 +121,10 @@ def _check_agent(settings: RunSettings) -> None:
         ):
             require(value == only, f"agent.{name}", value, f"{only} for {agent.algorithm}")
     if agent.algorithm == "ppo":
-        steps = agent.rollout_length * settings.num_envs
-        allowed = f"a divisor of {steps}, rollout_length * num_envs"
+        steps, what = agent.rollout_length * settings.num_envs, "rollout_length * num_envs"
+        if agent.core != "none":
+            steps, what = settings.num_envs, f"num_envs, whose sequences {agent.core} needs whole"
+        allowed = f"a divisor of {steps}, {what}"
         divides = steps % agent.minibatches == 0
         require(divides, "agent.minibatches", agent.minibatches, allowed)
     else:
@@ -130,6 +132,8 @@ def _check_agent(settings: RunSettings) -> None:
             value = getattr(agent, name)
             allowed = f"left out for {agent.algorithm}: only ppo learns from a rollout again"
             require(value == getattr(AgentSettings, name), f"agent.{name}", value, allowed)
+    if agent.algorithm == "q_lambda":
+        require(agent.core == "none", "agent.core", agent.core, "none for q_lambda")
     if agent.heads > 1:
         require(
             agent.correction == "vtrace",

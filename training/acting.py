@@ -6,14 +6,14 @@ import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import jax
 import numpy as np
 from gymnasium import spaces
 
-from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.agents.self_tuning import SelfTuningAgent, compiled
 from selftuning.configs.errors import not_allowed, require
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
@@ -22,7 +22,17 @@ from selftuning.envs.spaces import agent_spaces, to_agent, to_env
 from selftuning.envs.task import Task
 from selftuning.training import evaluation
 
-State = Any
+
+class State(NamedTuple):
+    """What one call of `Agent.act` leaves for the next.
+
+    Attributes:
+      key: of the actions that are drawn.
+      seen: what was acted on last, with what is remembered; None at the start of an episode.
+    """
+
+    key: jax.Array
+    seen: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +75,7 @@ class Agent:
         Args:
           seed: of the actions that are drawn.
         """
-        return jax.random.PRNGKey(seed)
+        return State(jax.random.PRNGKey(seed))
 
     def act(
         self,
@@ -80,7 +90,7 @@ class Agent:
         Args:
           observation: of the environment's own observation space, or a batch of them as
             `gymnasium.vector` has it: arrays with one more axis in front.
-          state: that the call before this one returned; None at the beginning.
+          state: that the call before this one returned; None at the start of an episode.
           greedy: the most probable action, or one that is drawn from the policy.
           action_mask: `info["action_mask"]` of the environment, where it has such masks and
             `observation` has none.
@@ -99,15 +109,21 @@ class Agent:
             if action_mask is None:
                 raise not_allowed("action_mask", None, 'info["action_mask"] of the environment')
             observation = {MASK: action_mask, OBSERVATION: observation}
-        seen, single = self._seen(observation)
-        if greedy:
-            actions = self._mode(self.params, seen)
+        observed, single = self._seen(observation)
+        agent, key = self._compiled, state.key
+        if state.seen is None:
+            seen = agent.begin(observed)
         else:
-            key, state = jax.random.split(state)
-            drawn, _ = self._sample(self.params, seen, key)
+            same = np.zeros(len(observed), bool)  # episode as before
+            seen = agent.follow(self.params, state.seen, observed, same)
+        if greedy:
+            actions = agent.mode(self.params, seen)
+        else:
+            used, key = jax.random.split(key)
+            drawn, _ = agent.act(self.params, seen, used)
             actions = self.functions.to_task(np.asarray(drawn))
         chosen = [self._to_env(action) for action in np.asarray(actions)]
-        return (chosen[0] if single else np.stack(chosen)), state
+        return (chosen[0] if single else np.stack(chosen)), State(key, seen)
 
     def evaluate(
         self, episodes: int | None = None, *, seed: int | None = None
@@ -169,12 +185,8 @@ class Agent:
         return to_env(self.action_space)
 
     @cached_property
-    def _mode(self):
-        return jax.jit(self.functions.mode)
-
-    @cached_property
-    def _sample(self):
-        return jax.jit(self.functions.act)
+    def _compiled(self):
+        return compiled(self.functions)
 
 
 @dataclass(frozen=True)

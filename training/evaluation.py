@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from scipy import special
 
-from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.agents.self_tuning import SelfTuningAgent, compiled
 from selftuning.configs.settings import EnvSettings
 from selftuning.envs import registry
 from selftuning.envs.task import GraphTask, HostTask, Task, TaskSpec
@@ -136,8 +136,8 @@ def on_task(
         run = jax.jit(episodes_in_graph(task, agent))
         rows = [run(params, jax.random.PRNGKey(seed)) for seed in seeds[:batches]]
     else:
-        mode = jax.jit(agent.mode)
-        rows = [_on_host(task, mode, params, int(seed)) for seed in seeds[:batches]]
+        agent = compiled(agent)
+        rows = [_on_host(task, agent, params, int(seed)) for seed in seeds[:batches]]
     rewards, steps, ended = (
         np.concatenate(column)[:episodes] for column in zip(*rows, strict=True)
     )
@@ -176,19 +176,21 @@ def record(
       seed: of the episode.
       limit: steps after which it is cut off; `IMAGES` shows each of them.
     """
-    mode = jax.jit(agent.mode)
+    agent = compiled(agent)
     frames: list[np.ndarray] = []
     stride, total, ended, step = 1, 0.0, False, 0
     observation, _ = env.reset(seed=seed)
+    seen = agent.begin(np.asarray(observation)[None])
     while not ended and step < limit:
         if step % stride == 0:
             frames.append(np.asarray(env.render()))
         if len(frames) > IMAGES:
             frames, stride = frames[::2], 2 * stride
-        action = np.asarray(mode(params, np.asarray(observation)[None]))[0]
+        action = np.asarray(agent.mode(params, seen))[0]
         observation, reward, terminated, truncated, _ = env.step(action)
         total += float(reward)
         ended = terminated or truncated
+        seen = agent.follow(params, seen, np.asarray(observation)[None], np.asarray([ended]))
         step += 1
     frames.append(np.asarray(env.render()))
     fps = env.metadata.get("render_fps") or 30
@@ -226,35 +228,39 @@ def episodes_in_graph(task: GraphTask, agent: SelfTuningAgent):
             return (step < jnp.where(done.any(), limit, horizon)) & ~done.all()
 
         def advance(carry):
-            step, state, observation, (total, steps, done) = carry
-            state, timestep = task.step(state, agent.mode(params, observation))
+            step, state, seen, (total, steps, done) = carry
+            state, timestep = task.step(state, agent.mode(params, seen))
+            seen = agent.follow(params, seen, timestep.observation, timestep.episode_end)
             total = jnp.where(done, total, timestep.episode_return)
             steps = jnp.where(done, steps, timestep.episode_length)
             results = total, steps, done | timestep.episode_end
-            return step + 1, state, timestep.observation, results
+            return step + 1, state, seen, results
 
         state, observation = task.init(key)
         zeros = jnp.zeros(task.num_envs)
         results = zeros, zeros.astype(jnp.int32), zeros.astype(bool)
-        return jax.lax.while_loop(running, advance, (0, state, observation, results))[3]
+        return jax.lax.while_loop(running, advance, (0, state, agent.begin(observation), results))[
+            3
+        ]
 
     return episodes
 
 
 def _on_host(
-    task: HostTask, mode: Any, params: Any, seed: int
+    task: HostTask, agent: SelfTuningAgent, params: Any, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One episode of each environment: (rewards, steps, ended), each [B]."""
     limit, horizon = _limits(task.spec)
-    observation = task.reset(seed)
+    seen = agent.begin(task.reset(seed))
     total, steps = np.zeros(task.num_envs), np.zeros(task.num_envs, np.int32)
     done, step = np.zeros(task.num_envs, bool), 0
     while step < (limit if done.any() else horizon) and not done.all():
-        timestep = task.step(np.asarray(mode(params, observation)))
+        timestep = task.step(np.asarray(agent.mode(params, seen)))
         total = np.where(done, total, timestep.episode_return)
         steps = np.where(done, steps, timestep.episode_length)
         done = done | np.asarray(timestep.episode_end)
-        observation = np.asarray(timestep.observation)
+        following = np.asarray(timestep.observation)
+        seen = agent.follow(params, seen, following, timestep.episode_end)
         step += 1
     return total, steps, done
 

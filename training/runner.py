@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selftuning.agents.self_tuning import AgentState, SelfTuningAgent
-from selftuning.agents.trajectory import empty_trajectory
+from selftuning.agents.memory import observation_of
+from selftuning.agents.self_tuning import AgentState, SelfTuningAgent, compiled
 from selftuning.agents.window import kept
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import GraphTask, HostTask, Task, Timestep
@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
     Attributes:
       agent: the agent's state.
       env: state of the in-graph environments; () on the host, where they keep their own.
-      observation: what is acted on next [B, ...].
+      observation: what is acted on next [B, ...], with what is remembered (`agents.memory`).
       key: uint32 [2].
     """
 
@@ -140,7 +140,8 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
     def init(key, start_values=None):
         key, key_agent, key_env = jax.random.split(key, 3)
         env_state, observation = task.init(key_env)
-        return TrainState(agent.init(key_agent, start_values), env_state, observation, key)
+        seen = agent.begin(observation)
+        return TrainState(agent.init(key_agent, start_values), env_state, seen, key)
 
     def rollout_and_step(keep, state: TrainState, _):
         key, key_rollout = jax.random.split(state.key)
@@ -186,8 +187,8 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
 
 
 def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: parallel.Placement):
-    act = jax.jit(agent.act)
-    collect = collect_on_host(task, agent._replace(act=act), settings.agent.rollout_length)
+    agent = compiled(agent)
+    collect = collect_on_host(task, agent, settings.agent.rollout_length)
     inner_step = jax.jit(agent.inner_step)
     meta_step = jax.jit(agent.meta_step)
     hyperparameters = jax.jit(agent.hyperparameters)
@@ -197,7 +198,8 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         key_env = parallel.process_key(key_env)
         observation = task.reset(int(jax.random.randint(key_env, (), 0, np.iinfo(np.int32).max)))
         init_agent = jax.jit(agent.init, out_shardings=where.everywhere)
-        return TrainState(init_agent(key_agent, start_values), (), observation, key)
+        seen = agent.begin(observation)
+        return TrainState(init_agent(key_agent, start_values), (), seen, key)
 
     def cycle(state):
         agent_state, observation, key = state.agent, state.observation, state.key
@@ -219,9 +221,11 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
 
     def compile_cycles(state, num_cycles):
         # Compiled by one use on an empty trajectory: no environment is stepped for it.
-        spaces = task.spec.observation_space, task.spec.action_space
-        empty = empty_trajectory(*spaces, settings.agent.rollout_length, task.num_envs)
-        act(parallel.here(agent.params(state.agent)), state.observation, state.key)
+        empty = agent.empty(settings.agent.rollout_length, task.num_envs)
+        actor, seen = parallel.here(agent.params(state.agent)), state.observation
+        agent.act(actor, seen, state.key)
+        ended = np.zeros(task.num_envs, bool)
+        agent.follow(actor, seen, observation_of(seen), ended)
         agent_state, record = inner_step(state.agent, where.divide(empty), state.key)
         records = [record] * settings.tuning.period
         hyperparameters(meta_step(agent_state, kept(agent.window, records))[0])

@@ -35,12 +35,14 @@ def _ends(task: GraphTask, agent: SelfTuningAgent):
             return (step < HORIZON) & ~ended
 
         def advance(carry):
-            step, state, observation, _ = carry
-            action, _ = agent.act(params, observation, jax.random.fold_in(key, step))
+            step, state, seen, _ = carry
+            action, _ = agent.act(params, seen, jax.random.fold_in(key, step))
             state, timestep = task.step(state, agent.to_task(action))
-            return step + 1, state, timestep.observation, timestep.episode_end.any()
+            ended = timestep.episode_end
+            seen = agent.follow(params, seen, timestep.observation, ended)
+            return step + 1, state, seen, ended.any()
 
-        carry = 0, state, observation, jnp.asarray(False)
+        carry = 0, state, agent.begin(observation), jnp.asarray(False)
         return jax.lax.while_loop(waiting, advance, carry)[3]
 
     return ends
