@@ -22,6 +22,7 @@ import gymnasium as gym
 import jax
 import jax.numpy as jnp
 
+from selftuning.agents import torsos
 from selftuning.agents.trajectory import Scales, Trajectory
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
@@ -85,7 +86,8 @@ def make(
       num_envs: B.
       gamma: discount of the outer objective.
     """
-    sees = settings.normalize_observations and has_moments(observation_space)
+    elements = torsos.measured(observation_space, settings.torso)
+    sees = settings.normalize_observations and elements is not None
     memory = min(settings.normalization_memory, _LONGEST_MEMORY)
 
     def init():
@@ -107,7 +109,9 @@ def make(
         observation, reward, _ = statistics
         result = Scales()
         if sees:
-            result = result._replace(shift=observation.mean, factor=_inverse_deviation(observation))
+            factor = jnp.where(elements, _inverse_deviation(observation), 1.0)
+            shift = jnp.where(elements, observation.mean, 0.0)
+            result = result._replace(shift=shift, factor=factor)
         if settings.normalize_rewards:
             square = reward.variance + jnp.square(reward.mean)
             seen = square > 0  # until there was a reward they are what they are
@@ -116,11 +120,6 @@ def make(
         return result
 
     return Normalization(init, update, scales)
-
-
-def has_moments(space: gym.Space) -> bool:
-    """Whether elements of a space are numbers of any size, rather than an image or a choice."""
-    return isinstance(space, gym.spaces.Box) and len(shape(space)) != 3
 
 
 def nothing(of_shape: tuple[int, ...]) -> Moments:

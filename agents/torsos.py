@@ -140,14 +140,15 @@ def _parts(space: gym.Space) -> list[tuple[gym.Space, slice | None]]:
     return [(part, at) for part, at in each if (at.start, at.stop) != space.mask]
 
 
-def measured(space: gym.Space) -> np.ndarray | None:
+def measured(space: gym.Space, torso: str = "auto") -> np.ndarray | None:
     """Which elements of observations are numbers of any size, bool [*obs]; None if none are.
 
     The others are pixels, whose bounds say what is bright, or choices, bits and masks.
     """
     found = np.zeros(shape(space), bool)
     for part, where in _parts(space):
-        if isinstance(part, gym.spaces.Box) and picture(part) is None:
+        is_picture = picture(part) or picture(part, torso)
+        if isinstance(part, gym.spaces.Box) and not is_picture:
             found[... if where is None else where] = True
     return found if found.any() else None
 

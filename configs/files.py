@@ -74,7 +74,7 @@ def load(path: Path, extensions: Sequence[Any] = (), *, trained: bool = False) -
 
 
 def _with_scales(data: dict[str, Any], where: str, trained: bool) -> dict[str, Any]:
-    """Settings from before rewards and observations had running scales, which they then lack."""
+    """Settings of versions 0.1 and 0.2, in which rewards and observations had no running scales."""
     agent = data.get("agent")
     if not isinstance(agent, Mapping) or "value_scale" not in agent:
         return data
@@ -87,6 +87,7 @@ def _with_scales(data: dict[str, Any], where: str, trained: bool) -> dict[str, A
         )
     # What values were multiplied by has no influence on what a trained agent does.
     as_it_was = {"normalize_observations": False, "normalize_rewards": False}
+    as_it_was |= {"torso": "nature", "action_bounds": "clip"}
     return data | {"agent": as_it_was | rest}
 
 

@@ -20,7 +20,7 @@ STEP = 2e-5  # of a raw value, to either side
 AGENTS = {
     "one head": {"correction": "vtrace", "inner_optimizer": "accelerated"},
     "on policy": {"inner_optimizer": "rms", "max_grad_norm": 0.05},  # always clipped
-    "gaussian": {"correction": "vtrace", "inner_optimizer": "rms"},
+    "gaussian": {"correction": "vtrace", "inner_optimizer": "rms", "action_bounds": "clip"},
     "outer critic": {"correction": "vtrace", "inner_optimizer": "rms", "outer_critic": True},
     "three heads": {"correction": "vtrace", "inner_optimizer": "accelerated", "heads": 3},
     "sgd": {

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from selftuning.agents import torsos
+from selftuning.agents import normalization, torsos
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import AgentSettings
-from selftuning.envs.spaces import agent_spaces
+from selftuning.envs.spaces import SpacesOnly, agent_spaces
 
 
 def box(*axes, low=0, high=255, dtype=np.uint8):
@@ -158,3 +158,20 @@ def test_observations_from_gymnasium_are_what_the_parts_say():
     space = spaces.Dict({"b": floats(2), "a": box(3, 3, 1)})
     assert [part.shape for part in view(space).parts] == [(3, 3, 1), (2,)]
     assert isinstance(gym.vector.utils.batch_space(view(space), 3), spaces.Box)
+
+
+def test_running_statistics_are_those_of_numbers_alone():
+    """A mask, a choice or a pixel that was shifted would be another one."""
+    parts = {"action_mask": spaces.MultiBinary(2), "camera": box(3, 3, 1), "speed": floats(2)}
+    space = agent_spaces("Mine-v0", SpacesOnly(spaces.Dict(parts), spaces.Discrete(2)))[0]
+    np.testing.assert_array_equal(torsos.measured(space), [False] * 11 + [True] * 2)
+    assert torsos.measured(floats(3)).all()
+    for other in (box(84, 84), box(7, 7, 3), spaces.Discrete(3)):
+        assert torsos.measured(other) is None
+    made = normalization.make(space, AgentSettings(), 2, 0.99)
+    settled = made.init()._replace(
+        observation=normalization.Moments(jnp.array(9.0), jnp.full(13, 5.0), jnp.full(13, 4.0))
+    )
+    scales = made.scales(settled)
+    np.testing.assert_array_equal(scales.shift, [0] * 11 + [5] * 2)
+    np.testing.assert_allclose(scales.factor, [1] * 11 + [0.5] * 2, rtol=1e-3)
