@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import EnvSettings
+from selftuning.envs import masks
 
 
 class Made(NamedTuple):
@@ -34,7 +35,8 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     """An environment in its wrappers, which do not change what `OwnReturn` in it counts.
 
     From the inside out: the environment with its time limit, `OwnReturn`, sticky actions, the
-    user's wrappers, the view that an environment of MiniGrid needs, and stacked frames.
+    user's wrappers, the view that an environment of MiniGrid needs, stacked frames, and the mask of
+    actions that `info` has.
 
     Args:
       spec: from `specification`.
@@ -63,7 +65,7 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
         env = _one_hot_view(env)
     if options.frame_stack > 1:
         env = _stacked(env, options.frame_stack)
-    return Made(env, own)
+    return Made(masks.offered(env), own)
 
 
 class OwnReturn(gym.Wrapper):

@@ -20,7 +20,7 @@ import numpy as np
 from gymnasium import spaces
 
 from selftuning.configs.errors import ConfigError
-from selftuning.envs.masks import MASK, has_mask, offered
+from selftuning.envs.masks import MASK, has_mask
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 GRAPH_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary"
@@ -252,7 +252,7 @@ class AgentView(gym.Wrapper):
 
     def __init__(self, env: gym.Env):
         """Wraps `env`, which has to have supported spaces."""
-        super().__init__(env := offered(env))
+        super().__init__(env)
         env_id = env.spec.id if env.spec else type(env.unwrapped).__name__
         try:
             self.observation_space, self.action_space = agent_spaces(env_id, env)

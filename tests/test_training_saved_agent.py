@@ -74,7 +74,7 @@ def test_a_run_of_version_0_1_acts_as_it_did(run_v1):
 
 @pytest.mark.parametrize("run_v1", NAMES, indirect=True)
 def test_a_run_of_version_0_1_is_evaluated_as_it_was(run_v1):
-    settings = files.load(run_v1 / files.NAME)
+    settings = files.load(run_v1 / files.NAME, trained=True)
     written = evaluate_run(run_v1, settings, False, Console(quiet=True))
     before = json.loads((run_v1 / "eval-1.json").read_text())
     now = json.loads(written.read_text())
