@@ -87,7 +87,7 @@ def make(
       gamma: discount of the outer objective.
     """
     elements = torsos.measured(observation_space, settings.torso)
-    sees = settings.normalize_observations and elements is not None
+    sees = settings.normalize_observations and bool(elements.any())
     memory = min(settings.normalization_memory, _LONGEST_MEMORY)
 
     def init():

@@ -140,8 +140,8 @@ def _parts(space: gym.Space) -> list[tuple[gym.Space, slice | None]]:
     return [(part, at) for part, at in each if (at.start, at.stop) != space.mask]
 
 
-def measured(space: gym.Space, torso: str = "auto") -> np.ndarray | None:
-    """Which elements of observations are numbers of any size, bool [*obs]; None if none are.
+def measured(space: gym.Space, torso: str = "auto") -> np.ndarray:
+    """Which elements of observations are numbers of any size, bool [*obs].
 
     The others are pixels, whose bounds say what is bright, or choices, bits and masks.
     """
@@ -150,7 +150,7 @@ def measured(space: gym.Space, torso: str = "auto") -> np.ndarray | None:
         is_picture = picture(part) or picture(part, torso)
         if isinstance(part, gym.spaces.Box) and not is_picture:
             found[... if where is None else where] = True
-    return found if found.any() else None
+    return found
 
 
 def _shaped(x: jax.Array, last: tuple[int, ...]) -> jax.Array:

@@ -86,7 +86,7 @@ def _with_scales(data: dict[str, Any], where: str, trained: bool) -> dict[str, A
             "left out: rewards are scaled by themselves now (normalize_rewards)",
         )
     # What values were multiplied by has no influence on what a trained agent does.
-    as_it_was = {"normalize_observations": False, "normalize_rewards": False}
+    as_it_was: dict[str, Any] = {"normalize_observations": False, "normalize_rewards": False}
     as_it_was |= {"torso": "nature", "action_bounds": "clip"}
     return data | {"agent": as_it_was | rest}
 
