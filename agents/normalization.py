@@ -123,7 +123,7 @@ def make(
 
 
 def nothing(of_shape: tuple[int, ...]) -> Moments:
-    """Moments of no samples: with them numbers are as they are."""
+    """Moments of no samples."""
     return Moments(jnp.zeros(()), jnp.zeros(of_shape), jnp.ones(of_shape))
 
 
@@ -152,7 +152,9 @@ def _inverse_deviation(moments: Moments) -> jax.Array:
     # An element that has been constant differs from its mean by rounding, if at all.
     rounding = jnp.square(1e-6 * moments.mean) + jnp.finfo(moments.mean.dtype).tiny
     known = moments.variance > rounding
-    return jnp.where(known, jax.lax.rsqrt(jnp.where(known, moments.variance, 1.0)), 1.0)
+    inverse = jnp.where(known, jax.lax.rsqrt(jnp.where(known, moments.variance, 1.0)), 1.0)
+    # Before the first rollout nothing is known of units: every observation is the mean.
+    return jnp.where(moments.number > 0, inverse, 0.0)
 
 
 def _discounted(

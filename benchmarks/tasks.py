@@ -1,0 +1,154 @@
+"""One configuration on many tasks: `python -m selftuning.benchmarks.tasks DIR [TASK ...]`.
+
+Every run of a task is a file in DIR, and a run that has its file is not made again: stop it when
+you like. What is there is kept in benchmarks/results/tasks.json, and the table of docs/tasks.md is made
+of it. A score is the mean return of 20 greedy episodes after the last step of training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import selftuning as st
+from selftuning.benchmarks.record import DOCS, RESULTS
+from selftuning.training.evaluation import summarise
+
+PAGE, RESULT = DOCS / "tasks.md", RESULTS / "tasks.json"
+_TABLE = re.compile(r"(<!-- tasks -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+class Row(NamedTuple):
+    """A task: environment steps of training, the score to reach, and that of the zoo's PPO.
+
+    The zoo's agents have hyperparameters that were tuned for each task (rl-baselines3-zoo,
+    benchmark.md, one run each; with other numbers of steps where the text says so).
+    """
+
+    steps: int
+    goal: float
+    zoo: str = ""
+
+
+ROWS: dict[str, Row] = {
+    "CartPole-v1": Row(100_000, 475, "500"),
+    "Acrobot-v1": Row(500_000, -85, "-74 (1M)"),
+    "Pendulum-v1": Row(100_000, -200, "-172"),
+    "FrozenLake8x8-v1": Row(300_000, 0.6),
+    "MountainCarContinuous-v0": Row(100_000, 85, "88 (20k)"),
+    "InvertedPendulum-v5": Row(1_000_000, 1000),
+    "Taxi-v3": Row(500_000, 7),
+    "MiniGrid-Empty-8x8-v0": Row(300_000, 0.95),
+    "MiniGrid-DoorKey-6x6-v0": Row(300_000, 0.9),
+    "MountainCar-v0": Row(1_000_000, -120, "-110"),
+    "LunarLander-v3": Row(1_000_000, 230, "242"),
+    "LunarLanderContinuous-v3": Row(1_000_000, 250, "271"),
+    "Hopper-v5": Row(1_000_000, 2400, "2410"),
+    "Walker2d-v5": Row(1_000_000, 3000, "3479"),
+    "HalfCheetah-v5": Row(1_000_000, 4000, "5819"),
+    "Swimmer-v5": Row(1_000_000, 250, "282"),
+    "BipedalWalker-v3": Row(2_000_000, 200, "213 (5M)"),
+}
+
+# The first is what a user gets who says nothing but the name of the task.
+AGENTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "untuned": {"meta": "none"},
+    "ppo": {"algorithm": "ppo", "rollout_length": 64, "epochs": 8},
+}
+
+
+def measure(directory: Path, task: str, agent: str, seed: int, steps: int) -> None:
+    """Trains and evaluates once, unless that has been done."""
+    file = directory / f"{task}-{agent}-{steps}-{seed}.json"
+    if file.exists():
+        return
+    run = st.train(task, seed=seed, steps=steps, **AGENTS[agent])
+    evaluated = run.evaluate(20)
+    result = {
+        "task": task,
+        "agent": agent,
+        "seed": seed,
+        "steps": run.summary["env_steps"],
+        "score": evaluated.mean,
+        "last_100": run.summary["last_100_return"],
+        "solved_at": run.summary["solved_at_env_steps"],
+        "wall_seconds": run.summary["wall_seconds"],
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(result), encoding="utf-8")
+    part.replace(file)
+    print(json.dumps(result), flush=True)
+
+
+def kept(directory: Path) -> list[dict[str, Any]]:
+    """All results in a directory, in the order of the table."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json")]
+    tasks, agents = list(ROWS), list(AGENTS)
+    return sorted(
+        found, key=lambda x: (tasks.index(x["task"]), agents.index(x["agent"]), x["seed"])
+    )
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Tasks down, agents across: mean score over seeds with Student's 95% interval."""
+    head = ("task", "steps", *AGENTS, "seeds", "goal", "zoo's PPO, tuned per task")
+    lines = [head, ("---",) * len(head), *_lines(results)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _lines(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for task, row in ROWS.items():
+        scores = {
+            agent: [x["score"] for x in results if (x["task"], x["agent"]) == (task, agent)]
+            for agent in AGENTS
+        }
+        if not scores["default"]:
+            continue
+        seeds = "/".join(str(len(x)) for x in scores.values())
+        cells = (_interval(x) for x in scores.values())
+        yield task, f"{row.steps / 1e3:.0f}k", *cells, seeds, f"{row.goal:g}", row.zoo
+
+
+def _interval(scores: list[float]) -> str:
+    if not scores:
+        return ""
+    found = summarise(np.array(scores))
+    digits = 2 if max(map(abs, scores)) < 2 else 0
+    value = f"{found.mean:.{digits}f}"
+    return (
+        value if len(scores) < 2 else f"{value} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    )
+
+
+def render(text: str, results: list[dict[str, Any]]) -> str:
+    """The text of a page with the table of some results."""
+    return _TABLE.sub(lambda match: f"{match[1]}\n{table(results)}\n{match[2]}", text)
+
+
+def main() -> None:
+    """Measures what is missing, row by row, and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("tasks", nargs="*", default=list(ROWS), choices=[[], *ROWS])
+    parser.add_argument("--agents", nargs="+", default=list(AGENTS), choices=AGENTS)
+    parser.add_argument("--seeds", type=int, default=5)
+    asked = parser.parse_args()
+    for task in asked.tasks or ROWS:
+        for agent in asked.agents:
+            for seed in range(asked.seeds):
+                measure(asked.directory, task, agent, seed, ROWS[task].steps)
+    results = kept(asked.directory)
+    RESULT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Running scales: right moments, and learning that does not depend on the units of a task."""
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from selftuning.agents import normalization, self_tuning
+from selftuning.agents.trajectory import Scales, scaled, seen
+from selftuning.agents.window import kept
+from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
+from tests.quick_jit import quick_jit
+from tests.test_agents_self_tuning import B, T, trajectory
+
+SPACE, ACTIONS = gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Discrete(2)
+
+
+def test_moments_are_those_of_all_samples():
+    samples = np.random.default_rng(0).normal(5.0, 3.0, (200, 3))
+    moments = normalization.nothing((3,))
+    for part in np.split(jnp.asarray(samples), [10, 11, 75]):
+        moments = normalization.with_samples(moments, part)
+    np.testing.assert_allclose(moments.mean, samples.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(moments.variance, samples.var(0), rtol=1e-5)
+
+
+def test_a_finite_memory_is_the_plain_mean_until_it_is_full_and_then_forgets():
+    rng = np.random.default_rng(0)
+    plain = finite = normalization.nothing(())
+    for _ in range(10):
+        rows = jnp.asarray(rng.normal(0.0, 1.0, 100))
+        plain = normalization.with_samples(plain, rows)
+        finite = normalization.with_samples(finite, rows, 1000)
+    np.testing.assert_allclose(finite.variance, plain.variance, rtol=1e-6)
+    for _ in range(50):
+        finite = normalization.with_samples(finite, jnp.asarray(rng.normal(64.0, 2.0, 100)), 1000)
+    np.testing.assert_allclose(finite.mean, 64.0, atol=0.7)
+    assert 3 < finite.variance < 30
+
+
+def test_moments_stay_right_after_a_billion_samples():
+    old = normalization.Moments(jnp.asarray(1e9), jnp.asarray(1e4), jnp.asarray(4.0))
+    rows = jnp.asarray(np.random.default_rng(0).normal(1e4, 2.0, 64))
+    add = jax.jit(lambda m, _: (normalization.with_samples(m, rows, 1e8), None))
+    moments, _ = jax.lax.scan(add, old, None, 10_000)
+    np.testing.assert_allclose([moments.mean, moments.variance], [1e4, 4.0], rtol=0.05)
+
+
+def test_constant_elements_and_silent_rewards_stay_as_they_are():
+    settings = AgentSettings()
+    scaling = normalization.make(SPACE, settings, 3, 0.9)
+    batch = trajectory(0, ACTIONS)
+    batch = batch._replace(
+        observation=jnp.full((*batch.reward.shape, 3), 7.0), reward=0.0 * batch.reward
+    )
+    state = scaling.init()._replace(discounted=jnp.zeros(batch.reward.shape[1]))
+    scales = scaling.scales(scaling.update(state, batch))
+    np.testing.assert_array_equal(seen(scales, batch.observation), 0.0)
+    np.testing.assert_array_equal(scaled(scales, batch.reward), 0.0)
+
+
+def test_images_and_choices_have_no_moments():
+    assert not normalization.has_moments(gym.spaces.Box(0, 255, (8, 8, 3), np.uint8))
+    assert not normalization.has_moments(gym.spaces.Discrete(4))
+    assert seen(Scales(), jnp.arange(3.0)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("algorithm", ["actor_critic", "ppo"])
+def test_learning_is_the_same_in_other_units(algorithm):
+    """Parameters and hyperparameters after some rollouts, in units of 1e4 and 1e-3."""
+    agent = {"hidden": (5,), "rollout_length": T, "epochs": 1, "minibatches": 2}
+    settings = RunSettings(
+        num_envs=B,
+        agent=AgentSettings(algorithm=algorithm, **agent),
+        tuning=TuningSettings(period=2),
+    )
+    functions = self_tuning.make(SPACE, ACTIONS, settings)
+
+    def learned(shift, factor, unit):
+        def cycle(state):
+            records = []
+            for number in range(4):
+                made = trajectory(number, ACTIONS)
+                made = made._replace(
+                    observation=shift + factor * made.observation,
+                    next_observation=shift + factor * made.next_observation,
+                    reward=unit * made.reward,
+                )
+                state, record = functions.inner_step(state, made, jax.random.PRNGKey(number))
+                records.append(record)
+                if len(records) == 2:
+                    state, _ = functions.meta_step(state, kept(functions.window, records))
+                    records = []
+            return state
+
+        state = quick_jit(cycle)(functions.init(jax.random.PRNGKey(0)))
+        return state.learner.inner.params, state.learner.values.raw, functions.scales(state)
+
+    params, raw, scales = learned(0.0, 1.0, 1.0)
+    for shift, factor, unit in ((0.0, 1e4, 1e4), (3e3, 1e4, 1e-3)):
+        others, others_raw, others_scales = learned(shift, factor, unit)
+        np.testing.assert_allclose(others_scales.factor * factor, scales.factor, rtol=1e-3)
+        np.testing.assert_allclose(others_scales.reward * unit, scales.reward, rtol=1e-4)
+        np.testing.assert_allclose(others, params, atol=2e-4)
+        for name, x in raw.items():
+            np.testing.assert_allclose(others_raw[name], x, rtol=1e-2, err_msg=name)
+
+
+def test_what_acted_is_what_learns():
+    """The log-probability of an action is the same when it is learned from: the ratio is 1."""
+    settings = RunSettings(num_envs=B, agent=AgentSettings(hidden=(5,), rollout_length=T))
+    functions = self_tuning.make(SPACE, ACTIONS, settings)
+    state = functions.init(jax.random.PRNGKey(0))
+    step = quick_jit(functions.inner_step)
+    for number in range(2):
+        state, _ = step(state, trajectory(number, ACTIONS))
+    made = trajectory(7, ACTIONS)
+    actor = functions.params(state)
+    action, log_prob = functions.act(actor, made.observation[0], jax.random.PRNGKey(1))
+    _, record = step(state, made)
+    assert np.all(record.batch.scales.factor == actor.scales.factor)
+    policy = functions.algorithm.act(
+        actor.behaviour, record.batch.observation[0], jax.random.PRNGKey(1)
+    )
+    np.testing.assert_array_equal(policy[0], action)
+    np.testing.assert_allclose(policy[1], log_prob, rtol=1e-6)
