@@ -142,8 +142,8 @@ def with_samples(moments: Moments, samples: jax.Array, memory: float = math.inf)
     return Moments(
         number,
         moments.mean + weight * difference,
-        moments.variance
-        + weight * (variance - moments.variance)
+        (1 - weight) * moments.variance
+        + weight * variance
         + weight * (1 - weight) * jnp.square(difference),
     )
 

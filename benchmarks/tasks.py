@@ -1,8 +1,8 @@
 """One configuration on many tasks: `python -m selftuning.benchmarks.tasks DIR [TASK ...]`.
 
 Every run of a task is a file in DIR, and a run that has its file is not made again: stop it when
-you like. What is there is kept in benchmarks/results/tasks.json, and the table of docs/tasks.md is made
-of it. A score is the mean return of 20 greedy episodes after the last step of training.
+you like. What is there is kept in benchmarks/results/tasks.json, and the table of docs/tasks.md is
+made of it. A score is the mean return of 20 greedy episodes after the last step of training.
 """
 
 from __future__ import annotations
