@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from selftuning.envs.spaces import (
 )
 from selftuning.envs.task import GraphTask, TaskSpec, Timestep
 
+_DRAWS = 16  # of start states, that wait where resets may take long
+
 
 class GraphState(NamedTuple):
     """State of B environments between two steps."""
@@ -26,7 +29,9 @@ class GraphState(NamedTuple):
     env: Any  # states of the functional environment, each leaf [B, ...]
     key: jax.Array  # one PRNG key for all that is still to be drawn
     episode_return: jax.Array  # [B] float32: of the running episode
+    rounding: jax.Array  # [B] float32: what its sum has lost so far (Kahan 1965)
     episode_length: jax.Array  # [B] int32: of the running episode
+    pool: Any = ()  # of start states, where those are not all drawn at every step
 
 
 def graph_task(
@@ -44,8 +49,17 @@ def graph_task(
     states from one key; otherwise `initial` is called with as many keys. It may have a
     method `action_mask(state)`, a number for each action, above 0 where it is allowed.
 
+    What an environment remembers beyond the end of an episode, such as a clock of all its steps,
+    it hands on with `carry_over(start, ended)`, which returns the start state with that part of
+    the state in which the episode ended.
+
+    An environment with `reset(key) -> (state, observation)` and `step(key, state, action) ->
+    (state, observation, reward, terminated, truncated)` is stepped by these (`envs.foreign`). As
+    its resets may take long, a sixteenth as many start states as there are environments are drawn
+    at each step, and wait in a pool. Each environment takes another one of these at each step.
+
     Args:
-      env: the functional environment; observations are one array each.
+      env: the functional environment.
       num_envs: B.
       env_id: name in `spec`; the name of the class if empty.
       max_episode_steps: steps after which an episode is truncated; None for never.
@@ -62,7 +76,7 @@ def graph_task(
     check_positive("num_envs", num_envs)
     if max_episode_steps is not None:
         check_positive("max_episode_steps", max_episode_steps)
-    observation_space, action_space = agent_spaces(env_id, env, composite=False)
+    observation_space, action_space = agent_spaces(env_id, env)
     own_spaces = env.observation_space, env.action_space
     if hasattr(env, "action_mask"):
         own_spaces = with_mask(*own_spaces), env.action_space
@@ -72,23 +86,25 @@ def graph_task(
         key, start_key = jax.random.split(key)
         env_state, observation = _start(env, start_key, num_envs)
         zero = jnp.zeros(num_envs, jnp.float32)
-        return GraphState(env_state, key, zero, zero.astype(jnp.int32)), observation
+        pool = _pool(env, jax.random.fold_in(key, 1), num_envs)
+        return GraphState(env_state, key, zero, zero, zero.astype(jnp.int32), pool), observation
 
     def step(state: GraphState, action: jax.Array) -> tuple[GraphState, Timestep]:
         key, step_key, start_key = jax.random.split(state.key, 3)
-        successor, observation, reward, terminated = jax.vmap(_transition, (None, 0, 0, 0))(
-            env, jax.random.split(step_key, num_envs), state.env, action
+        keys = jax.random.split(step_key, num_envs)
+        transition = jax.vmap(_transition, (None, 0, 0, 0))
+        successor, observation, reward, terminated, at_limit = transition(
+            env, keys, state.env, action
         )
-        episode_return = state.episode_return + reward
+        added = reward - state.rounding
+        episode_return = state.episode_return + added
+        rounding = (episode_return - state.episode_return) - added
         episode_length = state.episode_length + 1
-        at_limit = jnp.zeros_like(terminated)
         if max_episode_steps is not None:
-            at_limit = episode_length >= max_episode_steps
+            at_limit = at_limit | (episode_length >= max_episode_steps)
         end = terminated | at_limit
 
-        # Drawing start states at every step costs less than a branch, and `vmap` would
-        # turn a branch into just this.
-        start, start_observation = _start(env, start_key, num_envs)
+        pool, (start, start_observation) = _next_starts(env, start_key, num_envs, state, successor)
         timestep = Timestep(
             observation=_where(end, start_observation, observation),
             next_observation=observation,
@@ -103,7 +119,9 @@ def graph_task(
             env=jax.tree.map(lambda new, old: _where(end, new, old), start, successor),
             key=key,
             episode_return=jnp.where(end, 0.0, episode_return),
+            rounding=jnp.where(end, 0.0, rounding),
             episode_length=jnp.where(end, 0, episode_length),
+            pool=pool,
         )
         return state, timestep
 
@@ -125,37 +143,100 @@ def check_positive(field: str, value: Any) -> None:
     require(counts, field, repr(value), "a whole number of at least 1")
 
 
-def _start(env: FuncEnv, key: jax.Array, num_envs: int) -> tuple[Any, jax.Array]:
-    """Start states, each leaf [B, ...], and their observations [B, ...]."""
+def steps_at_once(env: FuncEnv) -> TypeGuard[Any]:
+    """Whether an environment has `reset` and `step` in place of a function for each result."""
+    return hasattr(env, "reset") and hasattr(env, "step")
+
+
+class _Pool(NamedTuple):
+    """Start states that wait: 16 draws of N = ceil(B / 16), of which the oldest is next to go."""
+
+    starts: Any  # states and observations, each leaf [16 N, ...]
+    next: jax.Array  # [] int32: first row of the oldest draw
+
+
+def _pool(env: FuncEnv, key: jax.Array, num_envs: int) -> Any:
+    if not steps_at_once(env):
+        return ()
+    rows = _DRAWS * math.ceil(num_envs / _DRAWS)
+    return _Pool(_start(env, key, rows), jnp.int32(0))
+
+
+def _next_starts(
+    env: FuncEnv, key: jax.Array, num_envs: int, state: GraphState, ended: Any
+) -> tuple[Any, tuple[Any, jax.Array]]:
+    """The pool after this step, and a start state and its observation for each environment."""
+    if not steps_at_once(env):
+        # Drawing start states at every step costs less than a branch, and `vmap` would
+        # turn a branch into just this.
+        return (), _start(env, key, num_envs, ended)
+    waiting, at = state.pool
+    drawn = math.ceil(num_envs / _DRAWS)
+    new = _start(env, key, drawn)
+    waiting = jax.tree.map(
+        lambda rows, x: jax.lax.dynamic_update_slice_in_dim(rows, x, at, 0), waiting, new
+    )
+    rows = drawn * _DRAWS
+    taken = (at + drawn - 1 - jnp.arange(num_envs)) % rows  # the newest one for the first
+    starts = jax.tree.map(lambda x: x[taken], waiting)
+    return _Pool(waiting, (at + drawn) % rows), starts
+
+
+def _start(env: FuncEnv, key: jax.Array, num_envs: int, ended: Any = None) -> tuple[Any, jax.Array]:
+    """Start states, each leaf [B, ...], and their observations [B, ...].
+
+    Args:
+      env: the environment.
+      key: for all that is drawn.
+      num_envs: B.
+      ended: states [B, ...] that episodes ended in, if any did.
+    """
+    if steps_at_once(env):
+        states, found = jax.vmap(env.reset)(jax.random.split(key, num_envs))
+        states = jax.tree.map(lambda leaf: _as_type_of(leaf, leaf), states)
+        return states, jax.vmap(lambda state, x: _masked(env, state, x))(states, found)
     state_key, observation_key = jax.random.split(key)
     if hasattr(env, "initial_batch"):
         states = env.initial_batch(state_key, num_envs)
     else:
         states = jax.vmap(env.initial)(jax.random.split(state_key, num_envs))
     states = jax.tree.map(lambda leaf: _as_type_of(leaf, leaf), states)
+    if ended is not None and hasattr(env, "carry_over"):
+        states = jax.tree.map(_as_type_of, jax.vmap(env.carry_over)(states, ended), states)
 
     def observe(state: Any, key: jax.Array) -> jax.Array:
-        return _observed(env, state, key)
+        return _masked(env, state, env.observation(state, key))
 
     return states, jax.vmap(observe)(states, jax.random.split(observation_key, num_envs))
 
 
 def _transition(
     env: FuncEnv, key: jax.Array, state: Any, action: jax.Array
-) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
-    """One step of one environment: successor, its observation, reward [], terminated []."""
+) -> tuple[Any, jax.Array, jax.Array, jax.Array, jax.Array]:
+    """One step of one environment.
+
+    Returns:
+      Successor, what is seen of it, reward [], terminated [], truncated [].
+    """
     action = graph_action(env.action_space, action)
-    successor = env.transition(state, action, key)
-    observation = _observed(env, successor, key)
-    reward = jnp.asarray(env.reward(state, action, successor, key), jnp.float32).reshape(())
-    terminated = jnp.asarray(env.terminal(successor, key), bool).reshape(())
+    truncated: Any = False
+    if steps_at_once(env):
+        successor, found, reward, terminated, truncated = env.step(key, state, action)
+    else:
+        successor = env.transition(state, action, key)
+        found = env.observation(successor, key)
+        reward = env.reward(state, action, successor, key)
+        terminated = env.terminal(successor, key)
+    observation = _masked(env, successor, found)
+    terminated, truncated = (jnp.asarray(x, bool).reshape(()) for x in (terminated, truncated))
     successor = jax.tree.map(_as_type_of, successor, state)
-    return successor, observation, reward, terminated
+    reward = jnp.asarray(reward, jnp.float32).reshape(())
+    return successor, observation, reward, terminated, truncated
 
 
-def _observed(env: FuncEnv, state: Any, key: jax.Array) -> jax.Array:
+def _masked(env: FuncEnv, state: Any, observation: Any) -> jax.Array:
     """What agents see of a state: the observation, and which actions are allowed if it is said."""
-    observation = graph_observation(env.observation_space, env.observation(state, key))
+    observation = graph_observation(env.observation_space, observation)
     if not hasattr(env, "action_mask"):
         return observation
     mask = jnp.asarray(env.action_mask(state)).reshape(-1) > 0
@@ -164,10 +245,10 @@ def _observed(env: FuncEnv, state: Any, key: jax.Array) -> jax.Array:
 
 
 def _as_type_of(new: Any, old: jax.Array) -> jax.Array:
-    """`new` with the type of `old`, and not weakly: the state of a scan must keep its types."""
+    """`new` with type and shape of `old`, and not weakly: the state of a scan must keep these."""
     if jax.dtypes.issubdtype(old.dtype, jax.dtypes.extended):  # a typed PRNG key
         return new
-    return jnp.asarray(new, old.dtype)
+    return jnp.asarray(new, old.dtype).reshape(old.shape)
 
 
 def _where(condition: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:

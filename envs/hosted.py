@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import jax
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.experimental.functional import FuncEnv
 
+from selftuning.envs.functional import steps_at_once
 from selftuning.envs.masks import MASK
 from selftuning.envs.switching_mdp import SwitchingMDP
 from selftuning.envs.two_colors import TwoColors
@@ -52,14 +53,16 @@ class HostedEnv(gym.Env):
         super().reset(seed=seed)
         if seed is not None or self._key is None:
             self._key = jax.random.key(int(self.np_random.integers(2**32, dtype=np.uint32)))
-        self._key, self.state, observation = _reset(self.env, self._key)
-        return np.array(observation), self._info()
+        before = None if seed is not None else self.state
+        self._key, self.state, observation = _reset(self.env, self._key, before)
+        return jax.tree.map(np.array, observation), self._info()
 
     def step(self, action: Any):
         """As `gymnasium.Env.step`; a time limit is the wrapper's."""
         self._key, self.state, *results = _step(self.env, self._key, self.state, action)
-        observation, reward, terminated = results
-        return np.array(observation), float(reward), bool(terminated), False, self._info()
+        observation, reward, terminated, truncated = results
+        seen = jax.tree.map(np.array, observation)
+        return seen, float(reward), bool(terminated), bool(truncated), self._info()
 
     def _info(self) -> dict[str, Any]:
         return {MASK: self.action_masks()} if hasattr(self.env, "action_mask") else {}
@@ -69,6 +72,9 @@ class HostedEnv(gym.Env):
         if self.render_mode != "rgb_array":
             return None
         return self.env.render_image(self.state, None)[1]
+
+
+_OF_GYMNASIUM = ("gymnasium.envs.phys2d.", "gymnasium.envs.tabular.")
 
 
 class TwoColorsEnv(HostedEnv):
@@ -90,6 +96,10 @@ def functional_env(spec: EnvSpec) -> Callable[[], FuncEnv] | None:
     module has been imported: who registers it has done so.
     """
     hosted: Any = spec.entry_point
+    if isinstance(hosted, str) and hosted.startswith(_OF_GYMNASIUM):
+        # Functional environments of Gymnasium's own, behind a class of its own.
+        make: Any = load_env_creator(hosted)
+        return lambda: make(**spec.kwargs).func_env
     if isinstance(hosted, str):
         module, _, name = hosted.partition(":")
         hosted = getattr(sys.modules.get(module), name, None)
@@ -105,16 +115,22 @@ def _shared(functional: Callable[..., FuncEnv], **settings: Any) -> FuncEnv:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _reset(env: FuncEnv, key: jax.Array) -> tuple[jax.Array, Any, jax.Array]:
+def _reset(env: FuncEnv, key: jax.Array, before: Any) -> tuple[jax.Array, Any, jax.Array]:
     key, start_key = jax.random.split(key)
+    if steps_at_once(env):
+        return key, *env.reset(start_key)
     state = env.initial(start_key)
+    if before is not None and hasattr(env, "carry_over"):
+        state = env.carry_over(state, before)
     return key, state, env.observation(state, start_key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _step(env: FuncEnv, key: jax.Array, state: Any, action: Any) -> tuple[Any, ...]:
     key, step_key = jax.random.split(key)
+    if steps_at_once(env):
+        return key, *env.step(step_key, state, action)
     successor = env.transition(state, action, step_key)
     observation = env.observation(successor, step_key)
     reward = env.reward(state, action, successor, step_key)
-    return key, successor, observation, reward, env.terminal(successor, step_key)
+    return key, successor, observation, reward, env.terminal(successor, step_key), False

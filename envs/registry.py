@@ -17,7 +17,7 @@ from gymnasium.experimental.functional import FuncEnv
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs import single
+from selftuning.envs import foreign, single
 from selftuning.envs.acrobot import Acrobot
 from selftuning.envs.cartpole import CartPole
 from selftuning.envs.functional import check_positive, graph_task
@@ -55,11 +55,15 @@ def resolve(name: str) -> str:
     """The registered id that `name` means; its version may be left out.
 
     `module:Env-v0` imports the module, which registers the environment, and keeps the
-    prefix, so that the answer resolves again in another process.
+    prefix, so that the answer resolves again in another process. So do environments of the
+    libraries of `envs.foreign`, as `gymnax:Breakout-MinAtar`.
 
     Raises:
       ConfigError: no such id (with the closest ones), or a module that cannot be imported.
     """
+    if foreign.is_foreign(name):
+        foreign.register(name)
+        return name
     module, _, bare_name = name.rpartition(":")
     if module:
         modules.imported(module, "env")
@@ -170,7 +174,13 @@ def make_render_env(env_id: str, options: EnvSettings = _PLAIN) -> gym.Env:
 
 def _spec(env_id: str) -> EnvSpec:
     # By its specification an environment is made without Gymnasium's advice on versions.
-    return gym.registry[resolve(env_id).rpartition(":")[2]]
+    name = resolve(env_id)
+    return gym.registry[foreign.register(name) if foreign.is_foreign(name) else bare(name)]
+
+
+def bare(name: str) -> str:
+    """An id without the module that registers it."""
+    return name.rpartition(":")[2]
 
 
 def _functional(spec: EnvSpec, options: EnvSettings = _PLAIN) -> Callable[[], FuncEnv] | None:

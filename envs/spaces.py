@@ -24,7 +24,8 @@ from selftuning.envs.masks import MASK, has_mask
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 GRAPH_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary"
-ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box of floats"
+ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box of floats or of a few whole numbers"
+_MOST_VALUES = 1000  # of a whole number that is chosen as one of them
 
 
 class SpacesOnly(NamedTuple):
@@ -147,7 +148,14 @@ def _action_view(space: gym.Space) -> gym.Space | None:
             return spaces.MultiBinary(math.prod(space.shape))
         case spaces.Box() if np.issubdtype(space.dtype, np.floating):
             return spaces.flatten_space(_box(space, np.dtype(np.float32)))
+        case spaces.Box() if np.all(_values(space) <= _MOST_VALUES):
+            return spaces.MultiDiscrete(_values(space).reshape(-1), dtype=np.int32)
     return None
+
+
+def _values(space: spaces.Box) -> np.ndarray:
+    """How many whole numbers there are between the bounds of each part."""
+    return space.high.astype(np.int64) - space.low.astype(np.int64) + 1
 
 
 def _box(space: spaces.Box, dtype: np.dtype) -> spaces.Box:
@@ -189,6 +197,11 @@ def start_of(space: gym.Space) -> Any:
 
 def graph_observation(space: gym.Space, observation: Any) -> jnp.ndarray:
     """One observation of a functional environment as agents see it, with the space's shape."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        # Dicts have a part for each key, and tuples one for each number.
+        pairs = space.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        parts = [(part, observation[key]) for key, part in pairs]
+        return jnp.concatenate([graph_flat(part, graph_observation(part, x)) for part, x in parts])
     observation = jnp.asarray(observation)
     if np.any(start_of(space) != 0):
         observation = observation - start_of(space)
@@ -212,6 +225,8 @@ def graph_action(space: gym.Space, action: Any) -> jnp.ndarray:
     if isinstance(space, spaces.Discrete):
         return action + space.start if space.start != 0 else action
     action = jnp.reshape(action, space.shape)
+    if isinstance(space, spaces.Box) and space.dtype.kind in "iu":
+        return (action + space.low).astype(space.dtype)
     if isinstance(space, spaces.Box):
         return jnp.clip(action, space.low, space.high).astype(array_dtype(space))
     return (action + start_of(space)).astype(array_dtype(space))
@@ -231,6 +246,8 @@ def to_env(space: gym.Space) -> Callable[[Any], Any]:
     """Returns the function from an action of an agent to one that is in the space."""
     if isinstance(space, spaces.Discrete):
         return lambda action: space.dtype.type(int(action) + space.start)
+    if isinstance(space, spaces.Box) and space.dtype.kind in "iu":
+        return lambda action: (np.reshape(action, space.shape) + space.low).astype(space.dtype)
     if isinstance(space, spaces.Box):
         # The bounds are compared in the space's own type: float32 may round across them.
         return lambda action: np.clip(
