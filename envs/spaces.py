@@ -23,7 +23,6 @@ from selftuning.configs.errors import ConfigError
 from selftuning.envs.masks import MASK, has_mask
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
-GRAPH_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary"
 ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box of floats or of a few whole numbers"
 _MOST_VALUES = 1000  # of a whole number that is chosen as one of them
 
@@ -35,23 +34,21 @@ class SpacesOnly(NamedTuple):
     action_space: gym.Space
 
 
-def agent_spaces(env_id: str, env: Any, composite: bool = True) -> tuple[gym.Space, gym.Space]:
+def agent_spaces(env_id: str, env: Any) -> tuple[gym.Space, gym.Space]:
     """Observation and action space of `env` as agents see them.
 
     Args:
       env_id: name of the environment, for the error message.
       env: anything with an `observation_space` and an `action_space`.
-      composite: whether `Dict` and `Tuple` observations are allowed.
 
     Raises:
       ConfigError: a space is not supported.
     """
-    observation = _observation_view(env.observation_space, composite)
+    observation = _observation_view(env.observation_space, composite=True)
     if observation is None:
-        supported = OBSERVATIONS if composite else GRAPH_OBSERVATIONS
         raise ConfigError(
             f"env: {env_id!r} has the observation space {env.observation_space}, "
-            f"which is not supported; supported: {supported}{_hint(env.observation_space)}"
+            f"which is not supported; supported: {OBSERVATIONS}{_hint(env.observation_space)}"
         )
     action = _action_view(env.action_space)
     if action is None:

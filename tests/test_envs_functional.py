@@ -213,13 +213,6 @@ def test_bad_numbers(change, words):
     assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
 
 
-def test_composite_observations_are_refused():
-    env = CartPole()
-    env.observation_space = spaces.Dict({"a": spaces.Discrete(2)})
-    with pytest.raises(ConfigError, match=r"observation space Dict.* supported: Box, Discrete"):
-        graph_task(env, 1)
-
-
 def returns_to_go(steps: Timestep, bootstrap: np.ndarray, gamma: float) -> np.ndarray:
     """Discounted returns [T, B], with `bootstrap` [T, B] where the time limit cut."""
     returns, following = np.zeros(steps.reward.shape), np.zeros(steps.reward.shape[1])

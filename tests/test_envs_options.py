@@ -127,10 +127,9 @@ def test_what_no_file_can_hold_is_refused():
 
 
 def test_a_module_before_the_id_changes_no_preset():
-    for name in ("Pendulum-v1", "ALE/Pong-v5"):
+    for name in ("Pendulum-v1", "ALE/Pong-v5", "LunarLander-v3"):
         plain, named = presets.for_env(name), presets.for_env(f"some.module:{name}")
         assert plain.agent == named.agent and plain.steps == named.steps
-    assert presets.for_env("gymnasium:LunarLander-v3").steps == 2_000_000
 
 
 def test_arguments_reach_the_environment_and_take_it_to_the_host(odd):
@@ -220,6 +219,7 @@ def test_agents_learn_from_clipped_rewards(backend):
     task = registry.make(env, 2, backend, options)
     act = lambda _, observation, key: (jnp.zeros((2, 1)), jnp.zeros(2))  # noqa: E731
     algorithm = SimpleNamespace(act=act, to_task=lambda action: action)
+    algorithm.follow = lambda _, seen, observation, end: observation
     if backend == "jax":
         algorithm.to_task = lambda action: action[:, 0].astype(int)
         state, observation = task.init(jax.random.key(0))
