@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from selftuning.agents import contexts
+from selftuning.agents.trajectory import Experience
 
 T, B = 5, 3
 
@@ -19,6 +20,7 @@ class Seen(NamedTuple):
     reward: jax.Array
     discount: jax.Array
     next_observation: jax.Array
+    memory: tuple[()] = ()
 
 
 def seen(seed, scale=1.0):
@@ -36,7 +38,9 @@ def follow(name, rollouts, gamma=0.9):
     """States after each rollout."""
     context = contexts.make(name, gamma)
     states = [context.init()]
-    update = jax.jit(lambda state, rollout: context.update(state, rollout, value))
+    update = jax.jit(
+        lambda state, rollout: context.update(state, Experience(rollout, jnp.zeros(0)), value)
+    )
     for rollout in rollouts:
         states.append(update(states[-1], rollout))
     return context, states

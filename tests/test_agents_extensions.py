@@ -125,8 +125,8 @@ def seen_by(kind, made, params, frozen):
     one = head.make(nets.distribution, settings, {"probe": spec})
     hyper = {"gamma": 0.9, "lambda": 0.8, "policy": 1.0, "critic": 1.0, "entropy": 0.0}
     hyper = {n: jnp.asarray(x) for n, x in (hyper | {"probe": 0.5}).items()}
-    judged = one.judged(lambda *x: nets.outputs(*x)[0], nets.value, params, frozen, made)
-    one.loss(judged, hyper, made)
+    judged = one.judged(lambda *x: nets.outputs(*x)[0], nets.value, params, frozen, packed(made))
+    one.loss(judged, hyper, packed(made))
     return given[0], hyper
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from selftuning.agents import networks, self_tuning
+from selftuning.agents.trajectory import seen
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.envs import registry
 from selftuning.training.rollout import collect_in_graph, collect_on_host
@@ -155,7 +156,8 @@ def compiled_act(algorithm):
 
 def agent_log_prob(task, params, trajectory):
     nets = networks.make(task.spec.observation_space, task.spec.action_space, SETTINGS.agent)
-    return nets.policy(params, trajectory.observation).log_prob(trajectory.action)
+    observation = seen(params.scales, trajectory.observation)
+    return nets.policy(params.behaviour, observation).log_prob(trajectory.action)
 
 
 def test_truncation_reaches_the_trajectory():
@@ -163,13 +165,14 @@ def test_truncation_reaches_the_trajectory():
     settings = replace(SETTINGS, agent=replace(SETTINGS.agent, rollout_length=501))
     task, agent, _ = make(settings=settings)
 
-    def balance(params, observation, key):
+    def balance(actor, observation, key):
         push = observation[:, 2] + 0.3 * observation[:, 3] + 0.03 * observation[:, 1]
         return (push > 0).astype(jnp.int32), jnp.zeros(len(push))
 
     env_state, observation = task.init(jax.random.PRNGKey(0))
     collect = jax.jit(collect_in_graph(task, agent._replace(act=balance), 501))
-    _, _, trajectory, timesteps = collect(None, env_state, observation, jax.random.PRNGKey(1))
+    actor = agent.params(agent.init(jax.random.PRNGKey(0)))
+    _, _, trajectory, timesteps = collect(actor, env_state, observation, jax.random.PRNGKey(1))
     np.testing.assert_array_equal(timesteps.episode_length[499], 500)
     np.testing.assert_array_equal(trajectory.truncated[499], True)
     np.testing.assert_array_equal(trajectory.discount[499], 1.0)

@@ -12,7 +12,7 @@ import safetensors.numpy
 from gymnasium import spaces
 from rich.console import Console
 
-from selftuning.agents import self_tuning
+from selftuning.agents import normalization, self_tuning
 from selftuning.configs import files
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -144,6 +144,11 @@ def test_the_whole_state_is_read_back_bit_for_bit(settings, tmp_path):
 
 def test_other_tools_read_parameters_and_hyperparameters_by_their_names(tmp_path):
     functions, state = saved(tmp_path)
+    moments = normalization.with_samples(
+        normalization.nothing((3,)), np.random.default_rng(0).normal(0.5, 2.0, (50, 3))
+    )
+    state = state._replace(statistics=state.statistics._replace(observation=moments))
+    saved_agent.save(tmp_path, functions, state, SPEC, 1234)
     arrays = safetensors.numpy.load_file(checkpoints.path_in(tmp_path))
     assert {name for name in arrays if name.startswith("parameters/")} == {
         f"parameters/{net}/{layer}/{array}"
@@ -152,7 +157,7 @@ def test_other_tools_read_parameters_and_hyperparameters_by_their_names(tmp_path
         for array in ("w", "b")
     }
     assert arrays["hyperparameters/gamma"] == np.float32(0.7)
-    x = np.ones(3, np.float32)
+    x = (np.ones(3, np.float32) - arrays["scales/shift"]) * arrays["scales/factor"]
     for layer, f in (("mlp/~/linear_0", np.tanh), ("linear", lambda x: x)):
         w, b = (arrays[f"parameters/policy/{layer}/{array}"] for array in ("w", "b"))
         x = f(x @ w + b)
