@@ -167,6 +167,6 @@ def _discounted(
         carry = reward + gamma * carry
         return jnp.where(ended, 0.0, carry), carry
 
-    ended = (trajectory.discount == 0) | trajectory.truncated
-    after, returns = jax.lax.scan(step, before, (trajectory.reward, ended))
+    # A time limit does not end what values are of: they are bootstrapped there.
+    after, returns = jax.lax.scan(step, before, (trajectory.reward, trajectory.discount == 0))
     return returns, after

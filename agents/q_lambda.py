@@ -62,7 +62,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
 
     def act(actor, observation, key):
         params, epsilon = actor
-        behaviour = distrax.EpsilonGreedy(net.apply(params, observation), epsilon)
+        behaviour = epsilon_greedy(net.apply(params, observation), epsilon)
         return behaviour.sample_and_log_prob(seed=key)
 
     def mode(actor, observation):
@@ -93,9 +93,9 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         q_target, q_student = (
             jax.lax.stop_gradient(net.apply(unpack(p), batch.observation)) for p in (target, params)
         )
-        greedy = distrax.Greedy(q_target)
-        behaviour = distrax.EpsilonGreedy(q_student, hyperparams["epsilon"])
-        return jnp.mean(greedy.kl_divergence(behaviour))
+        # The KL of one certain action is minus its log-probability.
+        behaviour = epsilon_greedy(q_student, hyperparams["epsilon"])
+        return -jnp.mean(behaviour.log_prob(jnp.argmax(q_target, -1)))
 
     return Algorithm(
         init=lambda key: packing.pack(init(key)),
@@ -106,3 +106,14 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         value=value,
         problem=Problem(inner_loss, outer_loss, match),
     )
+
+
+def epsilon_greedy(q: jax.Array, epsilon: jax.Array) -> distrax.Categorical:
+    """The first best action [...] of values [..., A], or with probability epsilon any.
+
+    `distrax.EpsilonGreedy` compares values with their maximum. Where a compiler computes the two
+    differently in the last bit, no action is the best one, and all probabilities are NaN.
+    """
+    num_actions = q.shape[-1]
+    best = jax.nn.one_hot(jnp.argmax(q, -1), num_actions)
+    return distrax.Categorical(probs=(1 - epsilon) * best + epsilon / num_actions)

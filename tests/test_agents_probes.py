@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from selftuning.agents import networks, self_tuning
+from selftuning.agents.trajectory import seen
 from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.training.runner import make_runner
@@ -17,7 +18,7 @@ GAMMA = 0.9
 
 
 def train(probe, method="none", cycles=1000, num_envs=16):
-    """Trains on a probe; returns its networks and the parameters."""
+    """Trains on a probe; returns its networks, and what the agent acts by."""
     hyperparameters = default_hyperparameters()
     hyperparameters["gamma"] = replace(hyperparameters["gamma"], start=GAMMA, outer=GAMMA)
     hyperparameters["learning_rate"] = replace(hyperparameters["learning_rate"], start=1e-3)
@@ -38,11 +39,13 @@ def train(probe, method="none", cycles=1000, num_envs=16):
 
 @pytest.mark.parametrize("probe", probes.PROBES, ids=lambda probe: probe.name)
 def test_learns_the_values_and_actions_of_a_probe(probe):
-    nets, params = train(probe)
-    observations = jnp.asarray(probe.observations)
+    nets, (params, scales) = train(probe)
+    observations = seen(scales, jnp.asarray(probe.observations))
     expected = probe.values(GAMMA)
     tolerance = 0.1 * max(1.0, float(np.max(np.abs(expected))))
-    np.testing.assert_allclose(nets.value(params, observations), expected, atol=tolerance)
+    np.testing.assert_allclose(
+        nets.value(params, observations) / scales.reward, expected, atol=tolerance
+    )
     if probe.actions is not None:
         np.testing.assert_array_equal(nets.policy(params, observations).mode(), probe.actions)
         probability = jnp.exp(nets.policy(params, observations).log_prob(probe.actions))
@@ -52,7 +55,7 @@ def test_learns_the_values_and_actions_of_a_probe(probe):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["mg", "bmg"])
 def test_learns_with_tuning_on(method):
-    nets, params = train(probes.MATCHING_REWARD, method)
-    observations = jnp.asarray(probes.MATCHING_REWARD.observations)
+    nets, (params, scales) = train(probes.MATCHING_REWARD, method)
+    observations = seen(scales, jnp.asarray(probes.MATCHING_REWARD.observations))
     actions = nets.policy(params, observations).mode()
     np.testing.assert_array_equal(actions, probes.MATCHING_REWARD.actions)

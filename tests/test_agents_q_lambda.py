@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selftuning.agents import parts, q_lambda, self_tuning, window
-from selftuning.agents.trajectory import Experience
+from selftuning.agents.trajectory import Experience, seen
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -71,7 +71,9 @@ def test_learns_the_values_and_actions_of_a_probe(probe):
     agent, state, *_ = train(probe, 1200, method="none")
     observations = jnp.asarray(probe.observations)
     expected = probe.values(GAMMA)
-    found = agent.algorithm.value(state.learner.inner.params, observations)
+    scales = agent.scales(state)
+    found = agent.algorithm.value(state.learner.inner.params, seen(scales, observations))
+    found = found / scales.reward
     np.testing.assert_allclose(found, expected, atol=0.1 * max(1, np.max(np.abs(expected))))
     if probe.actions is not None:
         np.testing.assert_array_equal(agent.mode(agent.params(state), observations), probe.actions)
@@ -234,5 +236,5 @@ def test_epsilon_can_be_made_from_a_context():
         state, _ = meta_step(state, window.kept(agent.window, [step]))
         epsilons.append(agent.hyperparameters(state)["epsilon"])
     assert len({float(x) for x in epsilons}) == 6
-    acting = agent.params(state)
+    acting = agent.params(state).behaviour
     np.testing.assert_array_equal(acting[1], epsilons[-1])  # behaviour reads it
