@@ -1,8 +1,8 @@
 """How a run is divided into chunks, and greedy evaluation."""
 
 from contextlib import closing
-from types import SimpleNamespace
 
+import gymnasium as gym
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from selftuning.agents import self_tuning
+from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
 from selftuning.training import evaluation, loop, report
 
@@ -65,8 +67,10 @@ def test_a_run_that_is_stopped_keeps_what_it_has():
 
 
 def acting(mode):
-    """All of an agent that an evaluation needs: its greedy policy."""
-    return SimpleNamespace(algorithm=SimpleNamespace(mode=mode))
+    """An agent with a greedy policy of its own, a function of threshold and observations."""
+    spaces = gym.spaces.Box(-9.0, 9.0, (4,)), gym.spaces.Discrete(2)
+    agent = self_tuning.make(*spaces, RunSettings())
+    return agent._replace(mode=mode, follow=lambda _, seen, observation, ended: observation)
 
 
 # Without parameters, but for the threshold; it keeps CartPole up for a while.
