@@ -98,7 +98,10 @@ def functional_env(spec: EnvSpec) -> Callable[[], FuncEnv] | None:
     hosted: Any = spec.entry_point
     if isinstance(hosted, str) and hosted.startswith(_OF_GYMNASIUM):
         # Functional environments of Gymnasium's own, behind a class of its own.
-        make: Any = load_env_creator(hosted)
+        try:
+            make: Any = load_env_creator(hosted)
+        except ImportError:  # some need flax; the host says so when it makes one
+            return None
         return lambda: make(**spec.kwargs).func_env
     if isinstance(hosted, str):
         module, _, name = hosted.partition(":")
