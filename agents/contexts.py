@@ -12,18 +12,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from selftuning.agents.moments import Moments, nothing, with_samples
 from selftuning.agents.trajectory import Experience
 
 REWARDS = 10  # rollouts whose mean rewards are remembered
 _SMALLEST_DEVIATION = 1e-6
-
-
-class Moments(NamedTuple):
-    """Of all numbers seen so far: how many, their mean and sum of squared deviations, [size]."""
-
-    number: jax.Array
-    mean: jax.Array
-    squares: jax.Array
 
 
 class ContextState(NamedTuple):
@@ -60,25 +53,21 @@ def make(name: Literal["none", "reward", "rich"], gamma: float) -> Context:
       gamma: discount of the TD errors.
     """
     if name == "none":
-        nothing = ContextState(jnp.zeros(0), _no_moments(0))
-        return Context(0, lambda: nothing, lambda state, *_: state, lambda state: state.measured)
+        empty = ContextState(jnp.zeros(0), nothing((0,)))
+        return Context(0, lambda: empty, lambda state, *_: state, lambda state: state.measured)
     if name == "reward":
         return Context(REWARDS, _init(REWARDS, 1), _add_reward, _features)
     return Context(6, _init(6, 6), lambda *seen: _add_rich(gamma, *seen), _features)
 
 
 def _init(size: int, moments: int) -> Callable[[], ContextState]:
-    return lambda: ContextState(jnp.full(size, jnp.nan), _no_moments(moments))
-
-
-def _no_moments(size: int) -> Moments:
-    return Moments(jnp.zeros(()), jnp.zeros(size), jnp.zeros(size))
+    return lambda: ContextState(jnp.full(size, jnp.nan), nothing((moments,)))
 
 
 def _add_reward(state: ContextState, batch: Experience, value: Any) -> ContextState:
     mean = jnp.mean(batch.trajectory.reward)[None]
     measured = jnp.concatenate([mean, state.measured[:-1]])
-    return ContextState(measured, _seen(state.moments, mean))
+    return ContextState(measured, with_samples(state.moments, mean[None]))
 
 
 def _add_rich(gamma: float, state: ContextState, batch: Experience, value: Any):
@@ -86,19 +75,12 @@ def _add_rich(gamma: float, state: ContextState, batch: Experience, value: Any):
     error = batch.reward + gamma * batch.trajectory.discount * v_t - v_tm1
     parts = (batch.reward, v_tm1, error)
     measured = jnp.stack([f(x) for x in parts for f in (jnp.mean, jnp.std)])
-    return ContextState(measured, _seen(state.moments, measured))
-
-
-def _seen(moments: Moments, x: jax.Array) -> Moments:
-    """Moments with one more number (Welford 1962)."""
-    number = moments.number + 1.0
-    mean = moments.mean + (x - moments.mean) / number
-    return Moments(number, mean, moments.squares + (x - moments.mean) * (x - mean))
+    return ContextState(measured, with_samples(state.moments, measured[None]))
 
 
 def _features(state: ContextState) -> jax.Array:
     moments = state.moments
-    deviation = jnp.sqrt(moments.squares / jnp.maximum(moments.number, 1.0))
+    deviation = jnp.sqrt(moments.variance)
     scaled = (state.measured - moments.mean) / jnp.maximum(deviation, _SMALLEST_DEVIATION)
     # What was not measured yet is as if it were the mean.
     return jnp.tanh(jnp.where(jnp.isnan(scaled), 0.0, scaled))

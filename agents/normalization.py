@@ -14,7 +14,6 @@ d scale / d gamma.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from selftuning.agents import torsos
+from selftuning.agents.moments import Moments, nothing, with_samples
 from selftuning.agents.trajectory import Scales, Trajectory
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
@@ -30,20 +30,6 @@ from selftuning.envs.spaces import shape
 # A float32 counts this far in steps of a few dozen, and averages over so many lose nothing to
 # rounding that matters. What is older fades.
 _LONGEST_MEMORY = 1e8
-
-
-class Moments(NamedTuple):
-    """Mean and variance of samples so far.
-
-    Attributes:
-      number: of the samples, up to the length of the memory, a scalar.
-      mean: of each element, [*shape].
-      variance: likewise.
-    """
-
-    number: jax.Array
-    mean: jax.Array
-    variance: jax.Array
 
 
 class Statistics(NamedTuple):
@@ -120,32 +106,6 @@ def make(
         return result
 
     return Normalization(init, update, scales)
-
-
-def nothing(of_shape: tuple[int, ...]) -> Moments:
-    """Moments of no samples."""
-    return Moments(jnp.zeros(()), jnp.zeros(of_shape), jnp.ones(of_shape))
-
-
-def with_samples(moments: Moments, samples: jax.Array, memory: float = math.inf) -> Moments:
-    """Moments with samples [N, *shape] (Chan et al. 1979).
-
-    Each sample counts alike until there are `memory` of them. From then on the past fades, as in
-    an exponential average over so many. A finite memory costs nothing at first, for that reason.
-    """
-    added = float(samples.shape[0])
-    mean = jnp.mean(samples, 0)
-    variance = jnp.mean(jnp.square(samples - mean), 0)
-    number = jnp.minimum(moments.number + added, max(memory, added))
-    weight = added / number
-    difference = mean - moments.mean
-    return Moments(
-        number,
-        moments.mean + weight * difference,
-        (1 - weight) * moments.variance
-        + weight * variance
-        + weight * (1 - weight) * jnp.square(difference),
-    )
 
 
 def _inverse_deviation(moments: Moments) -> jax.Array:

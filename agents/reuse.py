@@ -79,7 +79,8 @@ def updates(engine: MetaLearner, reuse: Reuse | None, keep: int) -> Updates:
 
     def learn(learner, experience, key):
         whole = reuse.prepare(learner.inner.params, experience)
-        rows = reuse.order(key)
+        # Not the key itself: what is drawn from it has chosen actions.
+        rows = reuse.order(jax.random.fold_in(key, 1))
 
         def update(learner, rows):
             return engine.inner_step(learner, reuse.take(whole, rows))

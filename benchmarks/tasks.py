@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import selftuning as st
-from selftuning.benchmarks.record import DOCS, RESULTS
+from selftuning.benchmarks.record import DOCS, write
 from selftuning.training.evaluation import summarise
 
-PAGE, RESULT = DOCS / "tasks.md", RESULTS / "tasks.json"
+PAGE = DOCS / "tasks.md"
 _TABLE = re.compile(r"(<!-- tasks -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -43,7 +43,7 @@ ROWS: dict[str, Row] = {
     "FrozenLake8x8-v1": Row(300_000, 0.6),
     "MountainCarContinuous-v0": Row(100_000, 85, "88 (20k)"),
     "InvertedPendulum-v5": Row(1_000_000, 1000),
-    "Taxi-v3": Row(500_000, 7),
+    "Taxi-v4": Row(500_000, 7),
     "MiniGrid-Empty-8x8-v0": Row(300_000, 0.95),
     "MiniGrid-DoorKey-6x6-v0": Row(300_000, 0.9),
     "MountainCar-v0": Row(1_000_000, -120, "-110"),
@@ -54,6 +54,10 @@ ROWS: dict[str, Row] = {
     "HalfCheetah-v5": Row(1_000_000, 4000, "5819"),
     "Swimmer-v5": Row(1_000_000, 250, "282"),
     "BipedalWalker-v3": Row(2_000_000, 200, "213 (5M)"),
+    "gymnax:Breakout-MinAtar": Row(10_000_000, 28),
+    "gymnax:Asterix-MinAtar": Row(10_000_000, 15),
+    "gymnax:Freeway-MinAtar": Row(10_000_000, 58),
+    "gymnax:SpaceInvaders-MinAtar": Row(10_000_000, 131),
 }
 
 # The first is what a user gets who says nothing but the name of the task.
@@ -110,8 +114,6 @@ def _lines(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
             agent: [x["score"] for x in results if (x["task"], x["agent"]) == (task, agent)]
             for agent in AGENTS
         }
-        if not scores["default"]:
-            continue
         seeds = "/".join(str(len(x)) for x in scores.values())
         cells = (_interval(x) for x in scores.values())
         yield task, f"{row.steps / 1e3:.0f}k", *cells, seeds, f"{row.goal:g}", row.zoo
@@ -119,7 +121,7 @@ def _lines(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
 
 def _interval(scores: list[float]) -> str:
     if not scores:
-        return ""
+        return "not measured"
     found = summarise(np.array(scores))
     digits = 2 if max(map(abs, scores)) < 2 else 0
     value = f"{found.mean:.{digits}f}"
@@ -146,7 +148,7 @@ def main() -> None:
             for seed in range(asked.seeds):
                 measure(asked.directory, task, agent, seed, ROWS[task].steps)
     results = kept(asked.directory)
-    RESULT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write("tasks", {"runs": results})
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selftuning.agents import normalization, self_tuning
+from selftuning.agents import moments, normalization, self_tuning
 from selftuning.agents.trajectory import Scales, scaled, seen
 from selftuning.agents.window import kept
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -18,33 +18,33 @@ SPACE, ACTIONS = gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Discrete(2)
 
 def test_moments_are_those_of_all_samples():
     samples = np.random.default_rng(0).normal(5.0, 3.0, (200, 3))
-    moments = normalization.nothing((3,))
+    found = moments.nothing((3,))
     for part in np.split(jnp.asarray(samples), [10, 11, 75]):
-        moments = normalization.with_samples(moments, part)
-    np.testing.assert_allclose(moments.mean, samples.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(moments.variance, samples.var(0), rtol=1e-5)
+        found = moments.with_samples(found, part)
+    np.testing.assert_allclose(found.mean, samples.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(found.variance, samples.var(0), rtol=1e-5)
 
 
 def test_a_finite_memory_is_the_plain_mean_until_it_is_full_and_then_forgets():
     rng = np.random.default_rng(0)
-    plain = finite = normalization.nothing(())
+    plain = finite = moments.nothing(())
     for _ in range(10):
         rows = jnp.asarray(rng.normal(0.0, 1.0, 100))
-        plain = normalization.with_samples(plain, rows)
-        finite = normalization.with_samples(finite, rows, 1000)
+        plain = moments.with_samples(plain, rows)
+        finite = moments.with_samples(finite, rows, 1000)
     np.testing.assert_allclose(finite.variance, plain.variance, rtol=1e-6)
     for _ in range(50):
-        finite = normalization.with_samples(finite, jnp.asarray(rng.normal(64.0, 2.0, 100)), 1000)
+        finite = moments.with_samples(finite, jnp.asarray(rng.normal(64.0, 2.0, 100)), 1000)
     np.testing.assert_allclose(finite.mean, 64.0, atol=0.7)
     assert 3 < finite.variance < 30
 
 
 def test_moments_stay_right_after_a_billion_samples():
-    old = normalization.Moments(jnp.asarray(1e9), jnp.asarray(1e4), jnp.asarray(4.0))
+    old = moments.Moments(jnp.asarray(1e9), jnp.asarray(1e4), jnp.asarray(4.0))
     rows = jnp.asarray(np.random.default_rng(0).normal(1e4, 2.0, 64))
-    add = jax.jit(lambda m, _: (normalization.with_samples(m, rows, 1e8), None))
-    moments, _ = jax.lax.scan(add, old, None, 10_000)
-    np.testing.assert_allclose([moments.mean, moments.variance], [1e4, 4.0], rtol=0.05)
+    add = jax.jit(lambda m, _: (moments.with_samples(m, rows, 1e8), None))
+    found, _ = jax.lax.scan(add, old, None, 10_000)
+    np.testing.assert_allclose([found.mean, found.variance], [1e4, 4.0], rtol=0.05)
 
 
 def test_constant_elements_and_silent_rewards_stay_as_they_are():

@@ -12,7 +12,7 @@ import safetensors.numpy
 from gymnasium import spaces
 from rich.console import Console
 
-from selftuning.agents import normalization, self_tuning
+from selftuning.agents import moments, self_tuning
 from selftuning.configs import files
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
@@ -144,10 +144,10 @@ def test_the_whole_state_is_read_back_bit_for_bit(settings, tmp_path):
 
 def test_other_tools_read_parameters_and_hyperparameters_by_their_names(tmp_path):
     functions, state = saved(tmp_path)
-    moments = normalization.with_samples(
-        normalization.nothing((3,)), np.random.default_rng(0).normal(0.5, 2.0, (50, 3))
+    seen = moments.with_samples(
+        moments.nothing((3,)), np.random.default_rng(0).normal(0.5, 2.0, (50, 3))
     )
-    state = state._replace(statistics=state.statistics._replace(observation=moments))
+    state = state._replace(statistics=state.statistics._replace(observation=seen))
     saved_agent.save(tmp_path, functions, state, SPEC, 1234)
     arrays = safetensors.numpy.load_file(checkpoints.path_in(tmp_path))
     assert {name for name in arrays if name.startswith("parameters/")} == {
