@@ -74,7 +74,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
 
         def loss(params, frozen, batch):
             judged = first_head(unpack(params), unpack(frozen), batch)
-            return _scalar(objective, one.seen(judged, outer, batch))
+            return scalar(objective, one.seen(judged, outer, batch))
 
         return loss
 
@@ -142,7 +142,8 @@ def policy_alone(settings: RunSettings) -> dict[str, float]:
     return settings.outer | dict.fromkeys(("critic", "entropy", *others), 0.0)
 
 
-def _scalar(objective: Part, seen: terms.Seen) -> jax.Array:
+def scalar(objective: Part, seen: terms.Seen) -> jax.Array:
+    """What a user's own outer objective says; raises ConfigError if that is no scalar."""
     value = jnp.asarray(objective(seen))
     if value.shape != ():
         name = f"extensions: outer_objective {objective.name}"

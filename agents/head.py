@@ -50,9 +50,9 @@ class Judged(NamedTuple):
     frozen: Said | None
 
 
-def constant(v_tm1: jax.Array, v_t: jax.Array) -> Judged:
-    """What value targets are made of [T, B] where nothing else is added or weighted."""
-    return Judged(v_tm1, v_tm1, v_tm1, None, v_tm1, v_t, None, None)
+def constant(v_tm1: jax.Array, v_t: jax.Array, said: Said | None = None) -> Judged:
+    """What value targets are made of [T, B] where nothing is weighted."""
+    return Judged(v_tm1, v_tm1, v_tm1, None, v_tm1, v_t, None, said)
 
 
 class Head(NamedTuple):
@@ -69,6 +69,8 @@ class Head(NamedTuple):
       critic_loss: (judged of one head, hyperparams, batch) -> scalar, the critic's part of
         the loss without its weight.
       value_distance: (values, targets) -> scalar, half the mean square of their difference.
+      put: (what networks say, batch, hyperparams, target, advantage, frozen) -> it as users'
+        functions are given it.
     """
 
     judged: Callable[[Network, Network, Params, Params, Experience], Judged]
@@ -77,6 +79,7 @@ class Head(NamedTuple):
     taught: Callable[[Judged, Hyperparams, Experience], tuple[jax.Array, jax.Array]]
     critic_loss: Callable[[Judged, Hyperparams, Experience], jax.Array]
     value_distance: Callable[[jax.Array, jax.Array], jax.Array]
+    put: Callable[..., terms.Seen]
 
 
 def make(
@@ -160,4 +163,4 @@ def make(
     def value_distance(value, target):
         return jnp.mean(rlax.l2_loss(value - target))
 
-    return Head(judged, loss, seen, taught, critic_loss, value_distance)
+    return Head(judged, loss, seen, taught, critic_loss, value_distance, put)

@@ -8,97 +8,123 @@ loss: a short scan over numbers, through which meta-gradients find gamma and lam
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium as gym
 import jax
 import jax.numpy as jnp
 
-from selftuning.agents import actor_critic, head, losses, networks, reuse
+from selftuning.agents import actor_critic, head, losses, networks, reuse, terms
 from selftuning.agents.algorithm import Algorithm
+from selftuning.agents.trajectory import Experience, Trajectory
 from selftuning.configs import extensions
 from selftuning.configs.settings import RunSettings
 
 
 class Minibatch(NamedTuple):
-    """Rows of a rollout, and of the whole of it what advantages are made of.
+    """Rows of a rollout, and of the whole of it what targets and advantages are made of.
 
     Attributes:
-      observation: [*rows, *obs].
-      action: [*rows, *action].
-      log_prob: [*rows], of the behaviour policy.
-      ended: [*rows] bool, whether the episode ended at this step.
-      memory: before the first step of the rows, leaves [1, B, ...]; () for agents without one.
-      row: [*rows] int32, t * B + b for step t of environment b.
-      reward: [T, B]; so are all that follow.
-      discount: 0 on termination, 1 elsewhere.
-      truncated: bool.
-      v_tm1: values of the observations acted on, at the parameters that the rollout starts from.
-      v_t: likewise, of the successor observations.
+      rows: steps of the rollout, leaves [*rows, ...]; of a recurrent agent sequences [T, b].
+      row: which they are, [*rows] int32: t * B + b for step t of environment b.
+      whole: the rollout [T, B]; () in place of what targets do not read.
+      start: of the rollout, at the parameters that it starts from.
     """
 
-    observation: jax.Array
-    action: jax.Array
-    log_prob: jax.Array
-    ended: jax.Array
-    memory: Any
+    rows: Trajectory
     row: jax.Array
-    reward: jax.Array
-    discount: jax.Array
-    truncated: jax.Array
-    v_tm1: jax.Array
-    v_t: jax.Array
+    whole: Trajectory
+    start: head.Judged
 
 
 def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSettings) -> Algorithm:
     """Builds PPO for the spaces of a task: networks, behaviour and match of the actor-critic.
 
-    The inner loss reads gamma, lambda, policy, critic, entropy and clip. The outer loss is the
-    same at outer values, on the whole of the rollout that follows the student: at the student
-    its gradient is that of the actor-critic, and further steps of a target are clipped.
+    The inner loss reads gamma, lambda, policy, critic, entropy and clip, and what extensions add.
+    The outer loss is the same at outer values, on the whole of the rollout that follows the
+    student: at the student its gradient is that of the actor-critic, and further steps of a target
+    are clipped. A user's own outer objective takes its place, in full.
     """
     spaces, agent, tuning = (observation_space, action_space), settings.agent, settings.tuning
+    added, own = extensions.load(settings.extensions), extensions.parts(settings.extensions)
+    own_objective = own.get("outer_objective")
+    in_full = bool(added) or own_objective is not None
     base = actor_critic.make(*spaces, settings)
-    torso = extensions.parts(settings.extensions).get("torso")
-    nets = networks.make(*spaces, agent, torso)
-    one = head.make(nets.distribution, agent, {})
+    nets = networks.make(*spaces, agent, own.get("torso"))
+    one = head.make(nets.distribution, agent, added, in_full)
     unpack = base.packing.unpack
 
+    def learned(hyperparams, batch):
+        """Targets and advantages of the rows, which are those of the rollout."""
+        made = batch.trajectory
+        whole = batch._replace(trajectory=made.whole)
+        return tuple(x.reshape(-1)[made.row] for x in one.taught(made.start, hyperparams, whole))
+
+    def said(params, batch):
+        """All that networks say of rows, for what users add."""
+        ends = batch.observation, batch.next_observation
+        outputs = (nets.outputs(params, x)[0] for x in ends)
+        return head.Said(*outputs, *(nets.value(params, x) for x in ends))
+
+    def seen(params, hyperparams, batch):
+        """What users' functions are given of rows."""
+        made, batch = batch.trajectory, _rows(batch)
+        constant = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[made.row], made.start.frozen)
+        frozen = one.put(constant, batch, hyperparams)
+        return lambda *taught: one.put(said(params, batch), batch, hyperparams, *taught, frozen)
+
     def loss(params, hyperparams, batch):
-        rows = batch.trajectory
-        targets, advantages = one.taught(head.constant(rows.v_tm1, rows.v_t), hyperparams, batch)
-        target, advantage = (x.reshape(-1)[rows.row] for x in (targets, advantages))
-        params = unpack(params)
-        policy = nets.policy(params, batch.observation)
-        ratio = jnp.exp(policy.log_prob(rows.action) - rows.log_prob)
+        params, rows = unpack(params), _rows(batch)
+        target, advantage = learned(hyperparams, batch)
+        policy = nets.policy(params, rows.observation)
+        made = rows.trajectory
+        ratio = jnp.exp(policy.log_prob(made.action) - made.log_prob)
         surrogate = losses.clipped_surrogate_loss(ratio, advantage, hyperparams["clip"])
-        value = nets.value(params, batch.observation)
-        return (
+        value = nets.value(params, rows.observation)
+        total = (
             hyperparams["policy"] * surrogate
             - hyperparams["entropy"] * jnp.mean(policy.entropy())
             + hyperparams["critic"] * one.value_distance(value, target)
         )
+        if not added:
+            return total
+        return total + terms.loss(added, seen(params, hyperparams, batch)(target, advantage))
 
     def at(values):
         return lambda params, frozen, batch: loss(params, values, batch)
 
+    def by(objective):
+        """What a user's own objective says."""
+
+        def loss(params, frozen, batch):
+            outer = settings.outer
+            given = seen(unpack(params), outer, batch)(*learned(outer, batch))
+            return actor_critic.scalar(objective, given)
+
+        return loss
+
     def prepare(params, experience):
         made, size = experience.trajectory, experience.trajectory.reward.shape
-        ends = made.reward, made.discount, made.truncated
         v_tm1 = base.value(params, experience.observation)
         v_t = base.value(params, experience.next_observation)
+        full = said(unpack(params), experience) if in_full else None
+        start = head.constant(v_tm1, v_t, full)
         row = jnp.arange(size[0] * size[1], dtype=jnp.int32).reshape(size)
-        acted = made.observation, made.action, made.log_prob, made.ended, made.memory
-        return experience._replace(trajectory=Minibatch(*acted, row, *ends, v_tm1, v_t))
+        rows = made if in_full else made._replace(next_observation=())
+        # What targets do not read is left out of every record.
+        kept = "reward", "discount", "truncated"
+        unread = {name: () for name in Trajectory._fields if name not in kept}
+        whole = made if added else made._replace(**unread)
+        return experience._replace(trajectory=Minibatch(rows, row, whole, start))
 
     def take(whole, row):
         made = whole.trajectory
-        each = "observation", "action", "log_prob", "ended"
-        rows = {name: getattr(made, name) for name in each}
-        rows = {name: x.reshape(-1, *x.shape[2:])[row] for name, x in rows.items()}
         # Only sequences have a memory: rows [T, b], with all steps of an environment.
-        memory = jax.tree.map(lambda x: x[:, row[0]], made.memory)
-        return whole._replace(trajectory=made._replace(**rows, memory=memory, row=row))
+        memory = jax.tree.map(lambda x: x[:, row[0]], made.rows.memory)
+        rows = made.rows._replace(memory=())
+        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[row], rows)
+        made = made._replace(rows=rows._replace(memory=memory), row=row)
+        return whole._replace(trajectory=made)
 
     def order(key):
         length, num_envs = agent.rollout_length, settings.num_envs
@@ -111,12 +137,24 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         # Environments [U, b], with all their steps, in place of single rows.
         return jnp.arange(length)[:, None] * num_envs + shuffled[:, None]
 
+    def change(before, after, batch):
+        assert base.change is not None
+        return base.change(before, after, _rows(batch))
+
     judging, policy_alone = actor_critic.judging(settings), actor_critic.policy_alone(settings)
     return base._replace(
         problem=base.problem._replace(
             inner_loss=lambda params, frozen, hyperparams, batch: loss(params, hyperparams, batch),
-            outer_loss=at(judging),
+            outer_loss=by(own_objective) if own_objective else at(judging),
+            match=lambda target, params, hyperparams, batch: base.problem.match(
+                target, params, hyperparams, _rows(batch)
+            ),
         ),
         last_target_loss=at(policy_alone) if tuning.target_last == "policy" else None,
+        change=change,
         reuse=reuse.Reuse(agent.epochs * agent.minibatches, prepare, order, take),
     )
+
+
+def _rows(batch: Experience) -> Experience:
+    return batch._replace(trajectory=batch.trajectory.rows)

@@ -44,6 +44,7 @@ class Evaluate(NamedTuple):
     run: Path
     settings: RunSettings  # of the run, but for `eval_episodes` and `seed` where flags changed them
     video: bool
+    stochastic: bool = False
 
 
 class Convex(NamedTuple):
@@ -101,6 +102,7 @@ _PROCESSES = Parameter(help="how many.", converter=whole_number, group=_CLUSTER)
 _PROCESS = Parameter(help="which this one is, from 0.", converter=whole_number, group=_CLUSTER)
 _EPISODES = Parameter(help="number of episodes. [default: as in the run]", converter=whole_number)
 _SEED = Parameter(help="seed of the episodes. [default: as in the run]", converter=whole_number)
+_DRAWN = Parameter(help="draw actions from the policy, as in training.", negative="")
 _VIDEO = Parameter(help="write an animation of one episode as well.", negative=())
 _PROBLEM = Parameter(help=f"one of {', '.join(convex.PROBLEMS)}.")
 _METHODS = Parameter(help="names from the list above, comma separated. [default: by problem]")
@@ -176,8 +178,9 @@ def _evaluate(
     episodes: Annotated[int | None, _EPISODES] = None,
     seed: Annotated[int | None, _SEED] = None,
     video: Annotated[bool, _VIDEO] = False,
+    stochastic: Annotated[bool, _DRAWN] = False,
 ) -> Evaluate:
-    """Evaluate the greedy agent of a run directory."""
+    """Evaluate the agent of a run directory, by default the greedy one."""
     settings = files.load(run / files.NAME, trained=True)
     settings = extended(settings, settings.extensions)
     if episodes is not None:
@@ -185,7 +188,7 @@ def _evaluate(
     if seed is not None:
         settings = dataclasses.replace(settings, seed=seed)
     validate(settings)
-    return Evaluate(run, settings, video)
+    return Evaluate(run, settings, video, stochastic)
 
 
 @_app.command(name="convex", help=convex.help_text())

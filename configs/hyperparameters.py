@@ -164,7 +164,7 @@ _BUILT_IN = (
         "learning_rate",
         "learning rate",
         "log",
-        Hyperparameter(start=3e-3, low=1e-6, high=1e-1, tuned=False),
+        Hyperparameter(start=1e-3, low=1e-6, high=1e-1, tuned=False),
         read_by=(ANY_OPTIMIZER,),
         about="step size of the inner optimizer",
     ),

@@ -44,6 +44,8 @@ _TWO_COLORS: dict[str, object] = {
     "steps": 1_000_000,
     "num_envs": 1,
     "agent": AgentSettings(
+        algorithm="actor_critic",
+        rollout_length=16,
         hidden=(256, 256),
         activation="relu",
         inner_optimizer="sgd",
@@ -93,11 +95,28 @@ def for_env(env: str) -> RunSettings:
     return RunSettings(env=env)
 
 
+def _actor_critic(settings: RunSettings) -> RunSettings:
+    """An advantage actor-critic with one update on each, short rollout (Mnih et al. 2016)."""
+    if settings.agent.algorithm != "ppo":
+        return settings  # an environment with an agent of its own
+    rate = replace(settings.hyperparameters["learning_rate"], start=3e-3)
+    return replace(
+        settings,
+        num_envs=4,
+        hyperparameters=settings.hyperparameters | {"learning_rate": rate},
+        agent=replace(
+            settings.agent, algorithm="actor_critic", rollout_length=16, inner_optimizer="rms"
+        ),
+        tuning=replace(settings.tuning, period=4),
+    )
+
+
 def _stacx(settings: RunSettings) -> RunSettings:
     """STACX (Zahavy et al. 2020): auxiliary heads, seven tuned hyperparameters, an outer KL.
 
     Those it tunes start at 0.99 of their outer value, as sigmoid(4.6) of it does.
     """
+    settings = _actor_critic(settings)
     hyperparameters = dict(settings.hyperparameters)
     for name in ("gamma", "lambda", "policy", "critic", "entropy", "alpha_rho", "alpha_c"):
         hyperparameters[name] = replace(hyperparameters[name], tuned=True)
@@ -111,6 +130,7 @@ def _stacx(settings: RunSettings) -> RunSettings:
 
 def _q_lambda(settings: RunSettings) -> RunSettings:
     """Q(lambda) with a bootstrapped epsilon (Flennerhag et al. 2022)."""
+    settings = _actor_critic(settings)
     return replace(
         settings,
         hyperparameters=_only(settings.hyperparameters, "epsilon"),
@@ -128,7 +148,11 @@ def _q_lambda(settings: RunSettings) -> RunSettings:
 
 
 # Methods of the literature as changes to whatever settings an environment has.
-METHODS: dict[str, Callable[[RunSettings], RunSettings]] = {"stacx": _stacx, "q_lambda": _q_lambda}
+METHODS: dict[str, Callable[[RunSettings], RunSettings]] = {
+    "actor_critic": _actor_critic,
+    "stacx": _stacx,
+    "q_lambda": _q_lambda,
+}
 
 
 def with_method(settings: RunSettings, name: str) -> RunSettings:

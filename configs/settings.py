@@ -31,9 +31,10 @@ class AgentSettings:
     """The agent: networks, rollouts, losses and the optimiser of its parameters.
 
     Attributes:
-      algorithm: what learns: "actor_critic" is an advantage actor-critic, "ppo" the same with
-        several clipped updates on each rollout, "q_lambda" is Q(lambda) with epsilon-greedy
-        exploration.
+      algorithm: what learns: "ppo" is an actor-critic with several clipped updates on each
+        rollout, "actor_critic" one with a single update, "q_lambda" is Q(lambda) with
+        epsilon-greedy exploration. The other defaults are those of ppo; --preset actor_critic
+        and --preset q_lambda change what the others need.
       torso: what comes before the hidden layers. "auto" means convolutions for images, whose size
         says which, and nothing for the rest. "mlp" flattens images, "conv" takes numbers with two
         axes for a gray image too. "nature" is what version 0.2 did: the convolutions of Mnih et
@@ -69,16 +70,16 @@ class AgentSettings:
         the advantages of the outer objective (Bonnet et al. 2022).
     """
 
-    algorithm: Algorithm = "actor_critic"
+    algorithm: Algorithm = "ppo"
     torso: Torso = "auto"
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
     action_bounds: Literal["clip", "squash"] = "clip"
     core: Literal["none", "gru"] = "none"
-    rollout_length: int = 16
-    epochs: int = 4
+    rollout_length: int = 128
+    epochs: int = 10
     minibatches: int = 4
-    inner_optimizer: InnerOptimizer = "rms"
+    inner_optimizer: InnerOptimizer = "adam"
     max_grad_norm: float = 0.5
     normalize_observations: bool = True
     normalize_rewards: bool = True
@@ -168,7 +169,7 @@ class TuningSettings:
     resume: Literal["latest", "student"] = "latest"
     context: Literal["none", "reward", "rich"] = "none"
     context_hidden: tuple[int, ...] = (32,)
-    period: int = 4
+    period: int = 1
     optimizer: MetaOptimizer = "adam"
     learning_rate: float = 4e-2
     trust_region: float = 0.05
@@ -222,7 +223,7 @@ class RunSettings:
     env: str = "CartPole-v1"
     seed: int = 0
     steps: int = 500_000
-    num_envs: int = 4
+    num_envs: int = 8
     backend: Backend = "auto"
     devices: int = 1
     eval_episodes: int = 20

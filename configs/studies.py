@@ -181,7 +181,11 @@ def _layered(layers: Sequence[Mapping[str, Any]]) -> StudySettings:
         data = files.merged(data, rest) | whole
     run = data.pop("run", {})
     env = run.get("env") or RunSettings.env
-    base = extended(presets.for_env(str(env)), run.get("extensions", ()))
+    run, method = dict(run), run.get("preset")
+    run.pop("preset", None)
+    base = presets.for_env(str(env))
+    base = presets.with_method(base, str(method)) if method else base
+    base = extended(base, run.get("extensions", ()))
     data["run"] = files.merged(files.plain(base), run) | {"env": env}
     if "methods" in data:
         data["methods"] = {name: files.plain(method) for name, method in data["methods"].items()}

@@ -112,8 +112,9 @@ def _is_plain(value: Any) -> bool:
 def _check_agent(settings: RunSettings) -> None:
     """What the agent cannot do, or does not read."""
     agent = settings.agent
-    if agent.algorithm != "actor_critic":
+    if agent.algorithm == "q_lambda":
         _check_extensions_of_loss(settings)
+    if agent.algorithm != "actor_critic":
         for name, value, only in (
             ("heads", agent.heads, 1),
             ("correction", agent.correction, "none"),

@@ -20,7 +20,7 @@ def main(out: str, backend: str) -> None:
     # A window of K + L = 5 over periods of 2 reaches back to trajectories of earlier cycles.
     settings = RunSettings(
         num_envs=16,
-        agent=AgentSettings(hidden=(8,), rollout_length=8),
+        agent=AgentSettings(algorithm="actor_critic", hidden=(8,), rollout_length=8),
         tuning=TuningSettings(inner_steps=2, target_steps=3, period=2),
         devices=jax.device_count(),
     )

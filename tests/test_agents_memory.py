@@ -19,7 +19,7 @@ from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import ACTIONS, OBSERVATIONS, B, T, make_settings, trajectory
 
 ALGORITHMS = {
-    "actor_critic": {},
+    "actor_critic": {"algorithm": "actor_critic"},
     "ppo": {"algorithm": "ppo", "epochs": 2, "minibatches": 3},
 }
 LENGTH, NUM_ENVS = 40, 3  # some episodes end within it
@@ -147,6 +147,7 @@ def test_minibatches_are_whole_sequences_of_some_environments():
     made = trajectory(0, ACTIONS["discrete"])
     for each in rows:
         taken, env = algorithm.reuse.take(whole, each), int(each[0, 0])
+        taken = taken._replace(trajectory=taken.trajectory.rows)
         np.testing.assert_array_equal(each[:, 0], env + B * np.arange(T))
         seen = taken.observation
         np.testing.assert_array_equal(seen.observation[:, 0], made.observation[:, env])

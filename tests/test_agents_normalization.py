@@ -110,7 +110,9 @@ def test_learning_is_the_same_in_other_units(algorithm):
 
 def test_what_acted_is_what_learns():
     """The log-probability of an action is the same when it is learned from: the ratio is 1."""
-    settings = RunSettings(num_envs=B, agent=AgentSettings(hidden=(5,), rollout_length=T))
+    settings = RunSettings(
+        num_envs=B, agent=AgentSettings(algorithm="actor_critic", hidden=(5,), rollout_length=T)
+    )
     functions = self_tuning.make(SPACE, ACTIONS, settings)
     state = functions.init(jax.random.PRNGKey(0))
     step = quick_jit(functions.inner_step)

@@ -50,7 +50,7 @@ def test_the_settings_know_which_rule_reads_what(name):
     values = Recording({n: h.start for n, h in default_hyperparameters().items()})
     params = jnp.ones(3)
     rule.update(params, rule.init(params), params, values)
-    settings = RunSettings(agent=AgentSettings(inner_optimizer=name))
+    settings = RunSettings(agent=AgentSettings(algorithm="actor_critic", inner_optimizer=name))
     assert values.read == set(settings.agent.in_optimizer)
     assert set(settings.in_use) == set(settings.agent.in_loss) | values.read
 
@@ -114,14 +114,16 @@ def tuned(names, starts=(), **agent):
     return RunSettings(
         num_envs=3,
         hyperparameters=hyperparameters,
-        agent=AgentSettings(hidden=(5,), rollout_length=4, **agent),
+        agent=AgentSettings(algorithm="actor_critic", hidden=(5,), rollout_length=4, **agent),
         tuning=TuningSettings(period=1),
     )
 
 
 @pytest.mark.parametrize("name", get_args(InnerOptimizer))
 def test_every_inner_optimizer_can_have_all_that_it_reads_tuned(name):
-    names = set(RunSettings(agent=AgentSettings(inner_optimizer=name)).in_use)
+    names = set(
+        RunSettings(agent=AgentSettings(algorithm="actor_critic", inner_optimizer=name)).in_use
+    )
     agent, states = run(tuned(names, inner_optimizer=name))
     values = agent.hyperparameters(states[-1])
     assert set(values) == names

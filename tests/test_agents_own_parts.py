@@ -34,7 +34,9 @@ SMALL = {"num_envs": 2, "rollout_length": 4, "period": 2, "eval_episodes": 1, "p
 def settings_of(*parts, **tuning):
     settings = RunSettings(
         num_envs=3,
-        agent=AgentSettings(hidden=(4,), rollout_length=4, max_grad_norm=float("inf")),
+        agent=AgentSettings(
+            algorithm="actor_critic", hidden=(4,), rollout_length=4, max_grad_norm=float("inf")
+        ),
         tuning=TuningSettings(**({"method": "mg", "period": 2} | tuning)),
     )
     return extended(settings, parts)

@@ -293,5 +293,5 @@ def test_boxes_of_images_are_rows_too():
     whole = made.reuse.prepare(made.init(KEY), experience(first))
     rows = jnp.array([0, 5, 11])
     taken = made.reuse.take(whole, rows).trajectory
-    np.testing.assert_array_equal(taken.observation, images[0].reshape(-1, 36, 36, 1)[rows])
-    np.testing.assert_array_equal(taken.log_prob, first.log_prob[rows // B, rows % B])
+    np.testing.assert_array_equal(taken.rows.observation, images[0].reshape(-1, 36, 36, 1)[rows])
+    np.testing.assert_array_equal(taken.rows.log_prob, first.log_prob[rows // B, rows % B])

@@ -25,7 +25,9 @@ def train(probe, method="none", cycles=1000, num_envs=16):
     settings = RunSettings(
         num_envs=num_envs,
         hyperparameters=hyperparameters,
-        agent=AgentSettings(hidden=(32,), rollout_length=8),
+        agent=AgentSettings(
+            algorithm="actor_critic", inner_optimizer="rms", hidden=(32,), rollout_length=8
+        ),
         tuning=TuningSettings(method=method, period=1, learning_rate=1e-2),
     )
     task = probes.probe_task(probe, num_envs)

@@ -45,6 +45,8 @@ def make_settings(method="bmg", agent=None, **tuning):
         agent=AgentSettings(
             **(
                 {
+                    "algorithm": "actor_critic",
+                    "inner_optimizer": "rms",
                     "hidden": (5,),
                     "rollout_length": T,
                     "normalize_observations": False,

@@ -82,7 +82,7 @@ def test_hyperparameter_flags():
 def test_eval_takes_the_settings_of_the_run(tmp_path):
     written = settings_of("--hidden", "7", "--seed", "5")
     (tmp_path / "config.yaml").write_text(files.dump(written))
-    assert cli.parse(["eval", str(tmp_path)]) == cli.Evaluate(tmp_path, written, False)
+    assert cli.parse(["eval", str(tmp_path)]) == cli.Evaluate(tmp_path, written, False, False)
     command = cli.parse(["eval", str(tmp_path), "--episodes", "7", "--seed", "2", "--video"])
     changed = dataclasses.replace(written, seed=2, eval_episodes=7)
     assert command == cli.Evaluate(tmp_path, changed, True)

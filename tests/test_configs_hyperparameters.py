@@ -67,7 +67,9 @@ def ratio(places):
 
 def settings_of():
     """A run that reads and tunes one of each kind."""
-    agent = AgentSettings(correction="vtrace", inner_optimizer="momentum", hidden=(4,))
+    agent = AgentSettings(
+        "actor_critic", correction="vtrace", inner_optimizer="momentum", hidden=(4,)
+    )
     settings = extended(RunSettings(agent=agent), [MODULE])
     wide = {"learning_rate": {"high": 0.9}, "momentum": {"low": 0.1}}
     names = {

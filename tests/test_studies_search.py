@@ -38,7 +38,7 @@ def bandit(monkeypatch):
     return RunSettings(
         steps=1200 * 4,
         num_envs=4,
-        agent=AgentSettings(hidden=(4,), rollout_length=2),
+        agent=AgentSettings(algorithm="actor_critic", hidden=(4,), rollout_length=2),
         tuning=TuningSettings(period=2),
     )
 

@@ -216,7 +216,9 @@ def test_a_task_is_solved_by_the_first_member_and_stays_so():
 
 @pytest.fixture
 def task_and_agent(monkeypatch):
-    settings = RunSettings(num_envs=2, agent=AgentSettings(hidden=(4,), rollout_length=2))
+    settings = RunSettings(
+        num_envs=2, agent=AgentSettings(algorithm="actor_critic", hidden=(4,), rollout_length=2)
+    )
 
     def make(changed):
         monkeypatch.setattr(vmapped.registry, "make", lambda *_: changed)

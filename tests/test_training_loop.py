@@ -3,6 +3,7 @@
 from contextlib import closing
 
 import gymnasium as gym
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -183,6 +184,26 @@ def test_an_animation_that_would_be_large_has_fewer_images(tmp_path, monkeypatch
     with Image.open(tmp_path / "noise.gif") as image:
         assert image.width == 320 and 1 <= image.n_frames <= 2
         assert image.info.get("duration", 500) == 500
+
+
+@pytest.mark.parametrize("backend", ["jax", "host"])
+def test_stochastic_episodes_are_drawn_from_the_policy(backend):
+    """A pole falls later if some pushes go to the right."""
+
+    def act(params, seen, key):
+        return jax.random.bernoulli(key, 0.2, seen.shape[:1]).astype(jnp.int32), None
+
+    agent, of = PushLeft._replace(act=act), ("CartPole-v1", backend)
+    runs = [evaluation.evaluate(*of, agent, 0.0, 33, 0, stochastic=x) for x in (True, True, False)]
+    np.testing.assert_array_equal(runs[0].rewards, runs[1].rewards)
+    assert runs[2].rewards.max() < 12 < runs[0].rewards.max()
+
+
+def test_an_animation_on_the_host_shows_the_first_episode_that_is_evaluated(tmp_path):
+    found = evaluation.evaluate("CartPole-v1", "host", PushTowardsThePole, 0.0, 3, seed=4)
+    with closing(evaluation.drawable("CartPole-v1")) as env:
+        shown = evaluation.record(env, PushTowardsThePole, 0.0, tmp_path / "one.gif", seed=4)
+    assert shown.steps[0] == found.steps[0]
 
 
 def test_animation_is_small_and_thinned(tmp_path, monkeypatch):

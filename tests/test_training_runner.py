@@ -16,7 +16,7 @@ from selftuning.training.runner import graph_cycle, make_runner
 
 SETTINGS = RunSettings(
     num_envs=3,
-    agent=AgentSettings(hidden=(8,), rollout_length=8),
+    agent=AgentSettings(algorithm="actor_critic", hidden=(8,), rollout_length=8),
     tuning=TuningSettings(period=2),
 )
 
@@ -71,7 +71,7 @@ def test_metrics_have_their_shapes_and_hyperparameters_move(backend):
 def test_a_stream_without_end_has_rewards(period, num_envs, backend):
     settings = RunSettings(
         num_envs=num_envs,
-        agent=AgentSettings(hidden=(8,), rollout_length=16),
+        agent=AgentSettings(algorithm="actor_critic", hidden=(8,), rollout_length=16),
         tuning=TuningSettings(period=period),
     )
     task = registry.make("TwoColors-v0", num_envs, backend)

@@ -26,7 +26,7 @@ NAMES = ("cartpole", "two-colors", "pendulum", "q-lambda")
 
 OBSERVATIONS, ACTIONS = spaces.Box(-np.inf, np.inf, (3,), np.float32), spaces.Discrete(2)
 SPEC = TaskSpec("Nowhere-v0", OBSERVATIONS, ACTIONS, None, None, "host")
-SMALL = AgentSettings(hidden=(4,), rollout_length=2)
+SMALL = AgentSettings(algorithm="actor_critic", hidden=(4,), rollout_length=2)
 
 
 def settings_of(**changes):
@@ -75,7 +75,7 @@ def test_a_run_of_version_0_1_acts_as_it_did(run_v1):
 @pytest.mark.parametrize("run_v1", NAMES, indirect=True)
 def test_a_run_of_version_0_1_is_evaluated_as_it_was(run_v1):
     settings = files.load(run_v1 / files.NAME, trained=True)
-    written = evaluate_run(run_v1, settings, False, Console(quiet=True))
+    written = evaluate_run(run_v1, settings, False, False, Console(quiet=True))
     before = json.loads((run_v1 / "eval-1.json").read_text())
     now = json.loads(written.read_text())
     assert written.name == "eval-2.json" and now.keys() == before.keys()
@@ -107,7 +107,7 @@ def test_an_agent_acts_where_its_environment_is_not_installed(tmp_path):
     expected = functions.mode(functions.params(state), observation[None])[0]
     assert agent.act(observation)[0] == expected
     with pytest.raises(ConfigError, match="Nowhere"):
-        evaluate_run(tmp_path, agent.settings, False, Console(quiet=True))
+        evaluate_run(tmp_path, agent.settings, False, False, Console(quiet=True))
 
 
 def test_acting_needs_nothing_of_the_training_state(tmp_path):
@@ -194,7 +194,7 @@ def test_a_changed_environment_is_not_evaluated(tmp_path):
     settings = dataclasses.replace(settings_of(), env="CartPole-v1", eval_episodes=1)
     saved(tmp_path, settings)
     with pytest.raises(ConfigError, match=r"CartPole-v1' has observations in Box.*trained with"):
-        evaluate_run(tmp_path, settings, False, Console(quiet=True))
+        evaluate_run(tmp_path, settings, False, False, Console(quiet=True))
 
 
 SPACES = [

@@ -22,7 +22,7 @@ def hidden_products(**tuning):
     """In each cycle of a chunk of four."""
     settings = RunSettings(
         num_envs=NUM_ENVS,
-        agent=AgentSettings(hidden=(WIDTH, WIDTH), rollout_length=LENGTH),
+        agent=AgentSettings(algorithm="actor_critic", hidden=(WIDTH, WIDTH), rollout_length=LENGTH),
         tuning=TuningSettings(**tuning),
     )
     task = registry.make("CartPole-v1", NUM_ENVS, "jax")
@@ -69,7 +69,7 @@ def test_bootstrapping_adds_a_target_too():
 def test_cycles_in_one_piece_are_those_one_by_one():
     settings = RunSettings(
         num_envs=NUM_ENVS,
-        agent=AgentSettings(hidden=(WIDTH,), rollout_length=LENGTH),
+        agent=AgentSettings(algorithm="actor_critic", hidden=(WIDTH,), rollout_length=LENGTH),
         tuning=TuningSettings(method="mg", period=1),
     )
     task = registry.make("CartPole-v1", NUM_ENVS, "jax")

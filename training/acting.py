@@ -126,13 +126,14 @@ class Agent:
         return (chosen[0] if single else np.stack(chosen)), State(key, seen)
 
     def evaluate(
-        self, episodes: int | None = None, *, seed: int | None = None
+        self, episodes: int | None = None, *, seed: int | None = None, stochastic: bool = False
     ) -> evaluation.Evaluation:
-        """Runs greedy episodes in the environment that it was trained in.
+        """Runs episodes in the environment that it was trained in.
 
         Args:
           episodes: how many; as many as at the end of its run if None.
           seed: of the episodes; that of its run if None, whose episodes these then are.
+          stochastic: whether actions are drawn from the policy; else the most probable are taken.
 
         Raises:
           ConfigError: if the environment cannot be made here, or a number is not allowed.
@@ -145,12 +146,13 @@ class Agent:
             allowed = f"a whole number of at least {least}"
             require(whole and value >= least, name, repr(value), allowed)
         if self.task is not None:
-            return evaluation.on_task(self.task, self.functions, self.params, episodes, seed)
+            acts = self.functions, self.params
+            return evaluation.on_task(self.task, *acts, episodes, seed, stochastic)
         env_id, options = self.settings.env, self.settings.environment
         in_graph = registry.in_graph(env_id, self.settings.backend, options)
         backend = "jax" if in_graph else "host"
         return evaluation.evaluate(
-            env_id, backend, self.functions, self.params, episodes, seed, options
+            env_id, backend, self.functions, self.params, episodes, seed, options, stochastic
         )
 
     def _seen(self, observation: Any) -> tuple[np.ndarray, bool]:

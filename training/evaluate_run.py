@@ -18,14 +18,17 @@ from selftuning.training.acting import Agent
 from selftuning.training.evaluation import Evaluation
 
 
-def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console) -> Path:
-    """Evaluates the greedy agent of a run, prints the result and writes it beside the others.
+def evaluate_run(
+    run: Path, settings: RunSettings, video: bool, stochastic: bool, console: Console
+) -> Path:
+    """Evaluates the agent of a run, prints the result and writes it beside the others.
 
     Args:
       run: run directory.
       settings: of the run; `eval_episodes` and `seed` may differ. With the same ones the
         episodes are those of its summary.
       video: whether to write an animation of one episode too (of the first steps if none ends).
+      stochastic: whether actions are drawn from the policy; else the most probable ones are taken.
       console: to print on.
 
     Returns:
@@ -48,11 +51,13 @@ def evaluate_run(run: Path, settings: RunSettings, video: bool, console: Console
         if video
         else nullcontext() as env
     ):
-        result = agent.evaluate(settings.eval_episodes, seed=settings.seed)
+        result = agent.evaluate(settings.eval_episodes, seed=settings.seed, stochastic=stochastic)
         if env is not None:
-            animation = [_animation(run, env, agent, settings.seed, result)]
+            animation = [_animation(run, env, agent, settings.seed, result, stochastic)]
     output = run_directory.next_free(run, "eval", ".json")
-    report.write_json(output, _content(task.spec.env_id, agent.env_steps, settings.seed, result))
+    policy = {"policy": "stochastic" if stochastic else "greedy"}
+    content = _content(task.spec.env_id, agent.env_steps, settings.seed, result) | policy
+    report.write_json(output, content)
     report.print_rows(
         console,
         [report.describe(result), *_spread(result), ("written", str(output)), *animation],
@@ -72,14 +77,14 @@ def _same_spaces(agent: Agent, spec: TaskSpec) -> None:
 
 
 def _animation(
-    run: Path, env: gym.Env, agent: Agent, seed: int, result: Evaluation
+    run: Path, env: gym.Env, agent: Agent, seed: int, result: Evaluation, stochastic: bool
 ) -> tuple[str, str]:
     """Writes the animation, and returns the row that says so."""
     path = run_directory.next_free(run / run_directory.VIDEOS, "episode", ".gif")
     # Of a stream without end every step of its beginning is shown, of an episode the whole.
     endless = result.returns is None
     limit = evaluation.IMAGES if endless else evaluation.STEP_LIMIT
-    shown = evaluation.record(env, agent.functions, agent.params, path, seed, limit)
+    shown = evaluation.record(env, agent.functions, agent.params, path, seed, limit, stochastic)
     total, steps = float(shown.rewards[0]), int(shown.steps[0])
     success = f"reward {total:.4g} in {steps} steps" if endless else f"return {total:.1f}"
     return "animation", f"{path} ({success})"

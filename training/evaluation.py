@@ -1,4 +1,4 @@
-"""Evaluation evaluation: returns of whole episodes, and an animation of one.
+"""Evaluation: returns of whole episodes, and an animation of one.
 
 An episode may last as long as the task's time limit says. Of tasks that have none, some end
 episodes all the same (Atari games), and some never do (continuing tasks). Nobody need say
@@ -102,8 +102,9 @@ def evaluate(
     episodes: int,
     seed: int,
     options: EnvSettings | None = None,
+    stochastic: bool = False,
 ) -> Evaluation:
-    """Runs episodes of the greedy policy.
+    """Runs episodes of the agent, whose actions are the most probable ones unless told otherwise.
 
     They run side by side, one an environment (on the host at most 16 at a time). The same
     arguments give the same episodes. All begin afresh: a task that changes with the steps of
@@ -117,31 +118,52 @@ def evaluate(
       episodes: how many.
       seed: of the episodes, which are none of those of training with that seed.
       options: how the environment is made, as in training.
+      stochastic: whether actions are drawn from the policy, as in training.
     """
     task = registry.make(env_id, _batch(episodes, backend), backend, options or EnvSettings())
     try:
-        return on_task(task, agent, params, episodes, seed)
+        return on_task(task, agent, params, episodes, seed, stochastic)
     finally:
         if isinstance(task, HostTask):
             task.close()
 
 
 def on_task(
-    task: Task, agent: SelfTuningAgent, params: Any, episodes: int, seed: int
+    task: Task,
+    agent: SelfTuningAgent,
+    params: Any,
+    episodes: int,
+    seed: int,
+    stochastic: bool = False,
 ) -> Evaluation:
     """As `evaluate`, on a task that is there already; its B environments run batch after batch."""
-    seeds = np.random.SeedSequence([seed, 1]).generate_state(episodes)
+    seeds = _seeds(seed, episodes)
     batches = math.ceil(episodes / task.num_envs)
     if isinstance(task, GraphTask):
-        run = jax.jit(episodes_in_graph(task, agent))
+        run = jax.jit(episodes_in_graph(task, agent, stochastic))
         rows = [run(params, jax.random.PRNGKey(seed)) for seed in seeds[:batches]]
     else:
         agent = compiled(agent)
-        rows = [_on_host(task, agent, params, int(seed)) for seed in seeds[:batches]]
+        rows = [_on_host(task, agent, params, int(seed), stochastic) for seed in seeds[:batches]]
     rewards, steps, ended = (
         np.concatenate(column)[:episodes] for column in zip(*rows, strict=True)
     )
     return Evaluation(rewards.astype(np.float64), steps, ended)
+
+
+def _seeds(seed: int, episodes: int) -> np.ndarray:
+    """Of batches of episodes, none of which are those of training with that seed."""
+    return np.random.SeedSequence([seed, 1]).generate_state(episodes)
+
+
+def _chooser(agent: SelfTuningAgent, stochastic: bool):
+    """(params, what is acted on, key, step) -> actions for the task."""
+
+    def drawn(params, seen, key, step):
+        action, _ = agent.act(params, seen, jax.random.fold_in(key, step))
+        return agent.to_task(action)
+
+    return drawn if stochastic else lambda params, seen, key, step: agent.mode(params, seen)
 
 
 def drawable(env_id: str, options: EnvSettings | None = None) -> gym.Env:
@@ -162,8 +184,12 @@ def record(
     path: Path,
     seed: int,
     limit: int = STEP_LIMIT,
+    stochastic: bool = False,
 ) -> Evaluation:
-    """Writes a GIF of one greedy episode, and returns it.
+    """Writes a GIF of one episode, and returns it.
+
+    On the host it is the first of the greedy episodes that `evaluate` runs with that seed.
+    In-graph environments draw their numbers in another way, and it is one episode more.
 
     Long episodes are thinned to at most 150 images and 2 MB, shown at the speed of the
     environment but for half a second at most.
@@ -173,20 +199,26 @@ def record(
       agent: whose `mode` acts.
       params: its parameters.
       path: file to write.
-      seed: of the episode.
+      seed: of the evaluation.
       limit: steps after which it is cut off; `IMAGES` shows each of them.
+      stochastic: whether actions are drawn from the policy.
     """
     agent = compiled(agent)
+    choose, key = _chooser(agent, stochastic), jax.random.PRNGKey(seed)
     frames: list[np.ndarray] = []
     stride, total, ended, step = 1, 0.0, False, 0
-    observation, _ = env.reset(seed=seed)
+    # As `envs.vector` seeds the first environment of the first batch.
+    first = int(np.random.SeedSequence(int(_seeds(seed, 1)[0])).generate_state(1)[0])
+    for space in (env.unwrapped.action_space, env.unwrapped.observation_space):
+        space.seed(first)
+    observation, _ = env.reset(seed=first)
     seen = agent.begin(np.asarray(observation)[None])
     while not ended and step < limit:
         if step % stride == 0:
             frames.append(np.asarray(env.render()))
         if len(frames) > IMAGES:
             frames, stride = frames[::2], 2 * stride
-        action = np.asarray(agent.mode(params, seen))[0]
+        action = np.asarray(choose(params, seen, key, step))[0]
         observation, reward, terminated, truncated, _ = env.step(action)
         total += float(reward)
         ended = terminated or truncated
@@ -218,9 +250,10 @@ def in_graph(task: GraphTask, agent: SelfTuningAgent):
     return lambda params, key: episodes(params, key)[0]
 
 
-def episodes_in_graph(task: GraphTask, agent: SelfTuningAgent):
+def episodes_in_graph(task: GraphTask, agent: SelfTuningAgent, stochastic: bool = False):
     """Returns the pure function (params, key) -> (rewards, steps, ended), each [B]."""
     limit, horizon = _limits(task.spec)
+    choose = _chooser(agent, stochastic)
 
     def episodes(params, key):
         def running(carry):
@@ -229,7 +262,7 @@ def episodes_in_graph(task: GraphTask, agent: SelfTuningAgent):
 
         def advance(carry):
             step, state, seen, (total, steps, done) = carry
-            state, timestep = task.step(state, agent.mode(params, seen))
+            state, timestep = task.step(state, choose(params, seen, key, step))
             seen = agent.follow(params, seen, timestep.observation, timestep.episode_end)
             total = jnp.where(done, total, timestep.episode_return)
             steps = jnp.where(done, steps, timestep.episode_length)
@@ -247,15 +280,16 @@ def episodes_in_graph(task: GraphTask, agent: SelfTuningAgent):
 
 
 def _on_host(
-    task: HostTask, agent: SelfTuningAgent, params: Any, seed: int
+    task: HostTask, agent: SelfTuningAgent, params: Any, seed: int, stochastic: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One episode of each environment: (rewards, steps, ended), each [B]."""
     limit, horizon = _limits(task.spec)
+    choose, key = _chooser(agent, stochastic), jax.random.PRNGKey(seed)
     seen = agent.begin(task.reset(seed))
     total, steps = np.zeros(task.num_envs), np.zeros(task.num_envs, np.int32)
     done, step = np.zeros(task.num_envs, bool), 0
     while step < (limit if done.any() else horizon) and not done.all():
-        timestep = task.step(np.asarray(agent.mode(params, seen)))
+        timestep = task.step(np.asarray(choose(params, seen, key, step)))
         total = np.where(done, total, timestep.episode_return)
         steps = np.where(done, steps, timestep.episode_length)
         done = done | np.asarray(timestep.episode_end)

@@ -77,9 +77,11 @@ class Run:
         steps = self.summary["env_steps"]
         return f"<Run of {settings.env}, seed {settings.seed}: {steps:,} steps{success}>"
 
-    def evaluate(self, episodes: int | None = None, *, seed: int | None = None) -> Evaluation:
-        """Runs greedy episodes of the agent; see `Agent.evaluate`."""
-        return self.agent.evaluate(episodes, seed=seed)
+    def evaluate(
+        self, episodes: int | None = None, *, seed: int | None = None, stochastic: bool = False
+    ) -> Evaluation:
+        """Runs episodes of the agent; see `Agent.evaluate`."""
+        return self.agent.evaluate(episodes, seed=seed, stochastic=stochastic)
 
 
 def train(
