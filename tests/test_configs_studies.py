@@ -145,11 +145,13 @@ def test_layers_change_each_other(tmp_path):
     assert study("--config", str(path), "--env", "CartPole").settings.run.env == "CartPole"
 
 
-def test_the_outer_values_are_a_start_of_their_own():
-    settings = study("--methods", "none,outer", "--start", "gamma=0.5,0.7").settings
+@pytest.mark.parametrize(("algorithm", "more"), [("ppo", {"clip"}), ("actor_critic", set())])
+def test_the_outer_values_are_a_start_of_their_own(algorithm, more):
+    flags = f"--algorithm {algorithm} --methods none,outer --start gamma=0.5,0.7"
+    settings = study(*flags.split()).settings
     (start,) = studies.starts(settings, "outer")
     assert start == {n: settings.run.hyperparameters[n].outer for n in start}
-    assert set(start) == {"gamma", "lambda", "policy", "critic", "entropy"}
+    assert set(start) == {"gamma", "lambda", "policy", "critic", "entropy"} | more
     assert studies.run_settings(settings, "outer").tuning.method == "none"
 
 

@@ -11,6 +11,7 @@ from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.configs.validate import validate
 
+ACTOR_CRITIC = {"algorithm": "actor_critic"}
 PPO = {"algorithm": "ppo"}
 Q_LAMBDA = {"algorithm": "q_lambda"}
 EXPLORING = {"inner_steps": 0, "matching": "kl"}
@@ -38,8 +39,12 @@ ALLOWED = [
     {},
     {"agent": Q_LAMBDA, "tuning": EXPLORING, "tuned": {"epsilon"}},
     {"agent": Q_LAMBDA, "tuning": {"method": "none"}, "tuned": set()},
-    {"agent": {"heads": 3, "correction": "vtrace"}, "tuned": {"alpha_rho", "alpha_c", "policy"}},
-    {"agent": {"outer_critic": True, "max_grad_norm": math.inf}},
+    {
+        "agent": ACTOR_CRITIC | {"heads": 3, "correction": "vtrace"},
+        "tuned": {"alpha_rho", "alpha_c", "policy"},
+    },
+    {"agent": ACTOR_CRITIC | {"outer_critic": True, "max_grad_norm": math.inf}},
+    {"agent": PPO, "tuned": {"clip"}},
     {"tuning": {"differentiation": "implicit", "implicit_damping": 0.0}},
     {"tuning": {"horizon_mixing": 0.0, "inner_steps": 5}},
     {"tuning": {"horizon_mixing": 1.0, "value_weight": 0.0}},
@@ -61,17 +66,28 @@ def test_allowed(changes):
 
 REFUSED = [
     ({"agent": {"algorithm": "sarsa"}}, r"agent\.algorithm: sarsa .* \| ppo \| q_lambda"),
-    ({"agent": {"epochs": 2}}, r"agent\.epochs: 2 .* left out for actor_critic"),
-    ({"agent": PPO | {"minibatches": 5}}, r"agent\.minibatches: 5 .* a divisor of 64"),
+    ({"agent": ACTOR_CRITIC | {"epochs": 2}}, r"agent\.epochs: 2 .* left out for actor_critic"),
+    ({"agent": PPO | {"minibatches": 5}}, r"agent\.minibatches: 5 .* a divisor of 1024"),
     ({"agent": PPO | {"heads": 2}}, r"agent\.heads: 2 .* 1 for ppo"),
     (
         {"agent": PPO | {"epochs": 1}, "tuning": {"inner_steps": 5}},
         r"tuning\.inner_steps: 5 .* at most 4, epochs \* minibatches",
     ),
-    ({"tuned": {"clip"}}, r"agent\.algorithm: actor_critic .* ppo to tune clip"),
+    (
+        {"agent": PPO | {"correction": "vtrace"}},
+        r"agent\.correction: vtrace .* none for ppo",
+    ),
+    ({"agent": PPO | {"outer_critic": True}}, r"agent\.outer_critic: True .* False for ppo"),
+    (
+        {"agent": ACTOR_CRITIC, "tuned": {"clip"}},
+        r"agent\.algorithm: actor_critic .* ppo to tune clip",
+    ),
     ({"agent": {"correction": "clip"}}, r"agent\.correction: clip .* none \| vtrace"),
     ({"agent": {"heads": 0}}, r"agent\.heads: 0 .* between 1 and 1000"),
-    ({"agent": {"heads": 2}}, r"agent\.correction: none .* vtrace: all heads but the first"),
+    (
+        {"agent": ACTOR_CRITIC | {"heads": 2}},
+        r"agent\.correction: none .* vtrace: all heads but the first",
+    ),
     ({"agent": {"max_grad_norm": 0.0}}, r"agent\.max_grad_norm: 0\.0 .* above 0"),
     ({"agent": {"max_grad_norm": math.nan}}, r"agent\.max_grad_norm: nan .* above 0"),
     (
@@ -86,14 +102,24 @@ REFUSED = [
         {"agent": Q_LAMBDA | {"outer_critic": True}, "tuned": set()},
         r"agent\.outer_critic: True .* False for q_lambda",
     ),
-    ({"tuned": {"alpha_rho"}}, r"agent\.correction: none .* vtrace to tune alpha_rho"),
-    ({"tuned": {"alpha_c"}}, r"agent\.correction: none .* vtrace to tune alpha_c"),
-    ({"tuned": {"epsilon"}}, r"agent\.algorithm: actor_critic .* q_lambda to tune epsilon"),
+    ({"tuned": {"alpha_c"}}, r"agent\.algorithm: ppo .* actor_critic to tune alpha_c"),
+    (
+        {"agent": ACTOR_CRITIC, "tuned": {"alpha_rho"}},
+        r"agent\.correction: none .* vtrace to tune alpha_rho",
+    ),
+    (
+        {"agent": ACTOR_CRITIC, "tuned": {"alpha_c"}},
+        r"agent\.correction: none .* vtrace to tune alpha_c",
+    ),
+    ({"tuned": {"epsilon"}}, r"agent\.algorithm: ppo .* q_lambda to tune epsilon"),
     (
         {"agent": Q_LAMBDA, "tuning": EXPLORING, "tuned": {"entropy"}},
         r"agent\.algorithm: q_lambda .* actor_critic \| ppo to tune entropy",
     ),
-    ({"tuned": {"momentum"}}, r"agent\.inner_optimizer: rms .* momentum \| adam \| accelerated"),
+    (
+        {"agent": {"inner_optimizer": "rms"}, "tuned": {"momentum"}},
+        r"agent\.inner_optimizer: rms .* momentum \| adam \| accelerated",
+    ),
     (
         {"agent": Q_LAMBDA, "tuning": EXPLORING | {"method": "mg"}, "tuned": {"epsilon"}},
         r"tuning\.method: mg .* none \| bmg for q_lambda",
@@ -154,11 +180,18 @@ REFUSED = [
     ),
     ({"tuning": {"resume": "target"}}, r"tuning\.resume: target .* latest \| student"),
     (
-        {"tuning": {"resume": "student", "inner_steps": 2, "target_steps": 3}},
+        {
+            "agent": ACTOR_CRITIC,
+            "tuning": {"resume": "student", "inner_steps": 2, "target_steps": 3, "period": 4},
+        },
         r"tuning\.period: 4 .* at least 5 ",
     ),
     (
-        {"tuning": {"resume": "student", "method": "mg", "period": 1}},
+        {"tuning": {"resume": "student", "inner_steps": 2, "target_steps": 3, "period": 1}},
+        r"tuning\.period: 1 .* at least 2 ",
+    ),
+    (
+        {"agent": ACTOR_CRITIC, "tuning": {"resume": "student", "method": "mg", "period": 1}},
         r"tuning\.period: 1 .* at least 2 ",
     ),
     ({"tuning": {"context": "task"}}, r"tuning\.context: task .* none \| reward \| rich"),

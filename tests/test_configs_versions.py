@@ -51,7 +51,7 @@ def test_files_carry_format_and_version(written):
             "  foo: {start: 1, low: 0, high: 2, tuned: true, outer: 1}\n  gamma:",
             "unknown hyperparameter foo",
         ),
-        ("inner_optimizer: rms", "inner_optimizer: foo", "foo not in literal"),
+        ("inner_optimizer: adam", "inner_optimizer: foo", "foo not in literal"),
     ],
 )
 def test_what_is_unknown_is_an_error_that_names_a_newer_version(old, new, problem, written):
