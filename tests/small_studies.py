@@ -15,16 +15,22 @@ DEFAULTS = {
     "--points": "12",
     "--hidden": "8",
     "--rollout-length": "8",
+    "--num-envs": "4",
     "--period": "2",
     "--evaluations": "2",
     "--eval-episodes": "3",
 }
 
 
+# One update on each rollout would hide what several do to counts; more take time.
+PPO = {"--epochs": "1", "--minibatches": "2"}
+
+
 def arguments(*changes: str, out: Path | None = None) -> list[str]:
     """Arguments of a small study, some of them replaced or added."""
     where = [] if out is None else ["--out", str(out)]
-    kept = [x for flag, value in DEFAULTS.items() if flag not in changes for x in (flag, value)]
+    ppo = {} if "--algorithm" in changes or "--preset" in changes else PPO
+    kept = [x for pair in (DEFAULTS | ppo).items() if pair[0] not in changes for x in pair]
     return ["study", *kept, *changes, *where]
 
 

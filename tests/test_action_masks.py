@@ -17,6 +17,7 @@ from selftuning.envs.functional import graph_task
 from selftuning.envs.spaces import SpacesOnly, agent_spaces
 from tests.quick_jit import quick_jit
 
+AGENT = {"hidden": [8], "rollout_length": 8, "epochs": 1, "minibatches": 2}
 SPACES = {
     "discrete": spaces.Discrete(4),
     "multi_discrete": spaces.MultiDiscrete([3, 2]),
@@ -105,7 +106,7 @@ class Doors(FuncEnv):
 
 def test_in_graph_environments_have_masks():
     task = graph_task(Doors(), 4, max_episode_steps=20)
-    run = st.train(task, steps=2000, meta="none", progress=False)
+    run = st.train(task, steps=500, meta="none", progress=False, **AGENT)
     assert run.agent.evaluate(4).mean == 20
     _, observation = task.init(jax.random.PRNGKey(0))
     assert observation.shape == (4, 3 + 2)
@@ -127,7 +128,13 @@ def test_taxi_never_makes_an_illegal_move(tmp_path):
     finally:
         task.close()
     run = st.train(
-        "Taxi-v4", steps=200, meta="none", eval_episodes=1, progress=False, out=tmp_path / "run"
+        "Taxi-v4",
+        steps=200,
+        meta="none",
+        eval_episodes=1,
+        progress=False,
+        out=tmp_path / "run",
+        **AGENT,
     )
     agent, env = st.load(tmp_path / "run"), gym.make("Taxi-v4")
     observation, info = env.reset(seed=0)

@@ -29,6 +29,7 @@ PARTS = (
 )
 SPACES = OBSERVATIONS, ACTIONS["discrete"]
 SMALL = {"num_envs": 2, "rollout_length": 4, "period": 2, "eval_episodes": 1, "progress": False}
+PPO = SMALL | {"hidden": [4], "epochs": 1, "minibatches": 2}
 
 
 def settings_of(*parts, **tuning):
@@ -43,8 +44,8 @@ def settings_of(*parts, **tuning):
 
 
 def test_functions_and_their_module_give_the_same_numbers():
-    by_name = st.train("CartPole-v1", steps=32, extensions=[MODULE], **SMALL)
-    by_object = st.train("CartPole-v1", steps=32, extensions=PARTS, **SMALL)
+    by_name = st.train("CartPole-v1", steps=32, extensions=[MODULE], **PPO)
+    by_object = st.train("CartPole-v1", steps=32, extensions=PARTS, **PPO)
     for name in ("pull", "calm", "gamma"):
         one, two = by_name.hyperparameters[name], by_object.hyperparameters[name]
         np.testing.assert_array_equal(one, two)
@@ -106,7 +107,8 @@ def test_an_environment_and_an_algorithm_of_ones_own_train():
         made = actor_critic.make(observation_space, action_space, settings)
         return made._replace(mode=lambda actor, observation: jnp.ones(len(observation), int))
 
-    run = st.train(Corridor, steps=32, extensions=[always_right, own_parts.calm], **SMALL)
+    parts = [always_right, own_parts.calm]
+    run = st.train(Corridor, algorithm="actor_critic", steps=32, extensions=parts, **SMALL)
     assert run.evaluate(episodes=1).returns == [5.0]
 
 
@@ -134,7 +136,7 @@ def test_a_saved_agent_acts_when_its_parts_are_given_again(tmp_path):
         return 2.0 * observation
 
     out = tmp_path / "run"
-    run = st.train("CartPole-v1", steps=32, extensions=[local], out=out, **SMALL)
+    run = st.train("CartPole-v1", steps=32, extensions=[local], out=out, **PPO)
     with pytest.raises(st.ConfigError, match="give it again"):
         st.load(out)
     observation = np.ones(4, np.float32)

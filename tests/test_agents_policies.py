@@ -194,6 +194,12 @@ def test_agents_learn_and_act_in_spaces_of_several_axes(space, tmp_path):
     run = st.train(
         lambda: Switches(space),
         steps=3000,
+        num_envs=4,
+        hidden=[16],
+        rollout_length=16,
+        epochs=4,
+        minibatches=2,
+        start={"learning_rate": 1e-2},
         meta="none",
         eval_episodes=4,
         progress=False,

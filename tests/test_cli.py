@@ -143,7 +143,7 @@ BAD = {
     "--outer learning_rate=0.1": "learning_rate is no part of the outer objective",
     "--outer momentum=0.1": "momentum is no part of the outer objective",
     "--start momentum=1": "start of momentum: 1.0 .* between 0 and 0.9999",
-    "--tune momentum --inner-optimizer rms": "agent.inner_optimizer: rms .* momentum | adam | accelerated to tune",
+    "--tune momentum --inner-optimizer rms": "inner_optimizer: rms .* momentum | adam",
     "--tune hint_weight --inner-optimizer adam": "agent.inner_optimizer: adam .* accelerated",
     "--inner-optimizer sgdm": '"sgd", "momentum", "adagrad", "rms", "adam", "accelerated"',
     "--meta-optimizer sgd": '"adam", "ogd", "ao_ftrl", "omega"',

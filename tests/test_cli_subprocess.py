@@ -68,6 +68,7 @@ def python_run(environment, tmp_path_factory):
 def finished(python_run):
     """A short run with the default directory, and what it printed."""
     flags = "--env CartPole --steps 6000 --start gamma=0.7 --fix critic --eval-episodes 5"
+    flags += " --rollout-length 32 --epochs 2 --minibatches 2 --hidden 16"
     process = python_run(*flags.split())
     assert process.returncode == 0, process.stderr
     return python_run.directory / "runs" / "CartPole-v1-bmg-seed0-1", process

@@ -25,6 +25,11 @@ SMALL = ("--seeds", "2", "--members", "3", "--steps", "2400", "--points", "7", "
 SMALL += ("--period", "1", "--rollout-length", "16")
 
 
+def updates_of(settings):
+    """In each cycle."""
+    return settings.tuning.period * settings.agent.epochs * settings.agent.minibatches
+
+
 def unit_of(kind, *more):
     (unit,) = plan.units_of(small("--methods", kind, *SMALL, *more).settings)
     return unit
@@ -92,8 +97,8 @@ def test_steps_are_those_of_all_members_and_no_more_than_those_of_a_run(walk):
     state = walk.at(walk.program.points)
     if walk.unit.method == "pbt":
         updates = np.asarray(state.searches.members.agent.updates).sum(1)
-        period = walk.unit.settings.tuning.period
-        np.testing.assert_array_equal(updates * size // period, steps[-1])
+        each = updates_of(walk.unit.settings)
+        np.testing.assert_array_equal(updates * size // each, steps[-1])
 
 
 def test_values_are_there_and_within_their_ranges(walk):
@@ -139,7 +144,7 @@ def test_optuna_goes_on_with_its_best_trial(walks):
     walk = walks("optuna")
     end, settings = walk.at(walk.program.points), walk.unit.settings
     search, stages = search_plan.of_study("optuna", settings, walk.unit.search)
-    interval, period = stages[0].interval, settings.tuning.period
+    interval, each = stages[0].interval, updates_of(settings)
     cycles = vmapped.cycles_for(settings)
     life = search_plan.life(settings, search, cycles) // interval
     searches = Searches(course_of({"any": (0, 1)}, search.members, life, end.scores.shape[1]))
@@ -151,8 +156,8 @@ def test_optuna_goes_on_with_its_best_trial(walks):
     left = sum(stage.cycles for stage in stages) - (np.argmax(alone, 0) + 1) * interval
     assert (left >= stages[1].cycles).all()
     # Not a cycle is lost: all updates of the best trial are in its state.
-    np.testing.assert_array_equal(end.best.train.agent.updates, [life * interval * period] * 2)
-    updates = (life * interval + left) * period
+    np.testing.assert_array_equal(end.best.train.agent.updates, [life * interval * each] * 2)
+    updates = (life * interval + left) * each
     np.testing.assert_array_equal(end.running.train.agent.updates, updates)
 
 

@@ -21,7 +21,7 @@ from tests.test_training_metrics import read_events
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 FLAGS = "--env CartPole --meta none --steps 480 --period 1 --hidden 4 --rollout-length 4"
-FLAGS += " --eval-episodes 2"
+FLAGS += " --num-envs 4 --epochs 1 --minibatches 2 --eval-episodes 2"
 _BLOCK, _FIRST = 2**15, 7  # bytes of a block, and of the header of the file
 
 
