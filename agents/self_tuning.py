@@ -206,6 +206,7 @@ def compiled(agent: SelfTuningAgent) -> SelfTuningAgent:
     """The agent with what acts compiled. A `follow` that hands on observations stays as it is."""
     remembers = agent.algorithm.memory is not NONE
     return agent._replace(
+        params=jax.jit(agent.params),
         act=jax.jit(agent.act),
         mode=jax.jit(agent.mode),
         follow=jax.jit(agent.follow) if remembers else agent.algorithm.memory.follow,

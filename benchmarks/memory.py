@@ -29,8 +29,8 @@ NUM_ENVS = 256
 
 
 def settings_for(horizon: int, num_envs: int = NUM_ENVS) -> RunSettings:
-    """The default agent with mg through K updates."""
-    preset = presets.for_env("CartPole-v1")
+    """The actor-critic with mg through K updates."""
+    preset = presets.with_method(presets.for_env("CartPole-v1"), "actor_critic")
     tuning = replace(preset.tuning, method="mg", inner_steps=horizon, period=horizon + 1)
     return replace(preset, num_envs=num_envs, tuning=tuning)
 

@@ -25,7 +25,7 @@ REPEATS = 7
 
 def measure(seeds: int = SEEDS, steps: int = STEPS, repeats: int = REPEATS) -> dict[str, Any]:
     """Rates of both, and the time of all seeds together as a part of that one by one."""
-    settings = presets.for_env("CartPole-v1")
+    settings = presets.with_method(presets.for_env("CartPole-v1"), "actor_critic")
     group = f"CartPole-v1, {settings.num_envs} environments"
     contestants = [
         Contestant(group, "one seed", partial(agents.training, settings, steps)),

@@ -60,7 +60,7 @@ def test_a_report_compares_within_groups_and_with_others(clock):
     ours = [
         clock.contestant(name, [1.0, seconds, seconds], group=group)
         for group in ("small", "large")
-        for name, seconds in ((agents.A2C, 1.0), (agents.SELF_TUNING, 2.0))
+        for name, seconds in ((agents.A2C, 1.0), (agents.EVERY_FOURTH, 2.0))
     ]
     other = clock.contestant("PPO", [1.0, 4.0, 4.0], group=agents.OTHERS)
     contestants = [*ours, other]
@@ -79,7 +79,7 @@ def test_a_report_compares_within_groups_and_with_others(clock):
 
 def test_ours_differ_from_the_preset_in_what_their_names_say():
     names = agents
-    for name in (names.A2C, names.MG, names.BMG, names.SELF_TUNING):
+    for name in (names.A2C, names.MG, names.BMG, names.EVERY_FOURTH):
         settings = names.settings_of(name, 256, 64, "jax")
         validate(settings)
         cycle = settings.tuning.period * settings.agent.rollout_length * settings.num_envs

@@ -114,7 +114,9 @@ def _in_graph(
         def run(state):
             # A meta-step may also read updates of the cycle before. Where cycles are short, several
             # of them are written out, so that those stand in the same piece.
+            # Updates on one rollout are a loop of their own, and have nothing to share.
             again = any(stretch.evaluated_again for stretch in agent.window.stretches)
+            again = again and agent.algorithm.reuse is None
             unroll = max(1, _UNROLLED // settings.tuning.period) if again else 1
             return jax.lax.scan(cycle, state, None, num_cycles, unroll=unroll)
 

@@ -56,7 +56,7 @@ def report(
     """
     pairs = list(zip(contestants, results, strict=True))
     plain = {one.group: result for one, result in pairs if one.name == agents.A2C}
-    tuned = {one.group: result for one, result in pairs if one.name == agents.SELF_TUNING}
+    tuned = {one.group: result for one, result in pairs if one.name == agents.EVERY_FOURTH}
     rows = [
         {
             "group": one.group,
