@@ -4,6 +4,7 @@ Usage: python -m tests.sharded_runs OUT.npz
 """
 
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -15,6 +16,8 @@ from selftuning.training.runner import graph_cycle
 
 if __name__ == "__main__":
     settings = presets.for_env("CartPole-v1")
+    agent = replace(settings.agent, rollout_length=32, epochs=2, minibatches=2)
+    settings = replace(settings, agent=agent)
     init, cycle = graph_cycle(*vmapped.task_and_agent(settings), settings)
     starts = (0.5, 0.9, 0.95, 0.99)
     runs = [Run(n, n, {"gamma": start}) for n, start in enumerate(starts)]

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from selftuning.agents import actor_critic, networks, parts
 from selftuning.metagrad.meta_network import NETWORK
 from tests import by_hand
+from tests.marks import mostly_slow
 from tests.quick_jit import quick_jit
 from tests.small_agents import (
     AGENTS,
@@ -73,6 +74,22 @@ CASES = [
     ("mixed", "three heads", 2, BMG | {"target_steps": 2, "target_by": "mixed"}),
     ("mg", "sgd", 2, {"method": "mg"}),
 ]
+# Each objective, target and match, and each agent.
+SHORT = {
+    "mg-one head-1",
+    "mg with KL-one head-2",
+    "outer-one head-2",
+    "learned-one head-2",
+    "mixed-one head-1",
+    "policy last-one head-2",
+    "own state-one head-2",
+    "all matched-one head-2",
+    "mg-on policy-2",
+    "outer-gaussian-2",
+    "outer-outer critic-2",
+    "mixed-three heads-2",
+    "mg-sgd-2",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +99,8 @@ def float64():
 
 
 @pytest.mark.parametrize(
-    ("agent", "K", "tuning"), [c[1:] for c in CASES], ids=["-".join(map(str, c[:3])) for c in CASES]
+    ("agent", "K", "tuning"),
+    mostly_slow({"-".join(map(str, case[:3])): case[1:] for case in CASES}, SHORT),
 )
 def test_meta_gradients_equal_finite_differences(agent, K, tuning):
     settings = settings_of(agent, inner_steps=K, **tuning)
@@ -201,8 +219,9 @@ def in_context(raw, context, hyperparameters):
 
 @pytest.mark.parametrize(
     "tuning",
-    [{"method": "mg"}, BMG | {"target_steps": 2, "target_by": "mixed"}],
-    ids=["mg", "bmg"],
+    mostly_slow(
+        {"mg": {"method": "mg"}, "bmg": BMG | {"target_steps": 2, "target_by": "mixed"}}, {"bmg"}
+    ),
 )
 def test_meta_gradients_of_a_meta_network_equal_finite_differences(tuning):
     """Every weight, hidden ones too, once a meta-step has made the last layer non-zero."""

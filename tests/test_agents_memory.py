@@ -81,7 +81,7 @@ def remembered(seed):
     return Experience(made._replace(memory=memory), jnp.zeros(0))
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", ["ppo", pytest.param("actor_critic", marks=pytest.mark.slow)])
 def test_meta_gradients_through_memory_equal_finite_differences(name):
     with jax.enable_x64(True):
         check_finite_differences(name)
@@ -173,7 +173,7 @@ def masked(core, steps, **changes):
 
 
 def test_an_agent_that_acts_remembers():
-    run = masked("gru", 2048, hidden=(8,), rollout_length=16, epochs=1)
+    run = masked("gru", 512, hidden=(8,), rollout_length=16, epochs=1, minibatches=2, meta="none")
     agent, observation = run.agent, np.array([0.1, -0.1], np.float32)
     _, state = agent.act(observation)
     _, later = agent.act(observation, state)

@@ -21,6 +21,7 @@ from selftuning.configs.settings import (
     TuningSettings,
 )
 from selftuning.metagrad import hyperparams as hp
+from tests.marks import mostly_slow
 from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import trajectory
 
@@ -119,7 +120,10 @@ def tuned(names, starts=(), **agent):
     )
 
 
-@pytest.mark.parametrize("name", get_args(InnerOptimizer))
+@pytest.mark.parametrize(
+    "name",
+    mostly_slow({name: name for name in get_args(InnerOptimizer)}, {"sgd", "adam", "accelerated"}),
+)
 def test_every_inner_optimizer_can_have_all_that_it_reads_tuned(name):
     names = set(
         RunSettings(agent=AgentSettings(algorithm="actor_critic", inner_optimizer=name)).in_use

@@ -12,6 +12,7 @@ from scipy import special
 import selftuning as st
 from selftuning.agents import policies
 from selftuning.envs.spaces import graph_action, to_env
+from tests.marks import mostly_slow
 
 INF, LARGEST = np.inf, float(np.finfo(np.float32).max)
 BOUNDS = ["clip", "squash"]
@@ -183,12 +184,14 @@ class Switches(gym.Env):
 
 @pytest.mark.parametrize(
     "space",
-    [
-        gym.spaces.MultiDiscrete([[2, 3], [3, 2]], start=[[1, 0], [-1, 2]]),
-        gym.spaces.MultiBinary([2, 2]),
-        gym.spaces.Box(-1.0, 2.0, (1, 2)),
-    ],
-    ids=["multi_discrete", "multi_binary", "box"],
+    mostly_slow(
+        {
+            "multi_discrete": gym.spaces.MultiDiscrete([[2, 3], [3, 2]], start=[[1, 0], [-1, 2]]),
+            "multi_binary": gym.spaces.MultiBinary([2, 2]),
+            "box": gym.spaces.Box(-1.0, 2.0, (1, 2)),
+        },
+        {"multi_discrete", "box"},
+    ),
 )
 def test_agents_learn_and_act_in_spaces_of_several_axes(space, tmp_path):
     run = st.train(

@@ -17,6 +17,7 @@ from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettin
 from selftuning.envs import registry
 from selftuning.training.runner import make_runner
 from tests import by_hand
+from tests.marks import mostly_slow
 from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import ACTIONS, OBSERVATIONS, B, T, make_settings, trajectory
 
@@ -91,12 +92,18 @@ def update_by_hand(task, inner, by_loss, by_rule, *data):
 
 @pytest.mark.parametrize(
     ("actions", "K", "tuning"),
-    [
-        ("discrete", 6, {"method": "mg"}),
-        ("continuous", 6, {"target_steps": 2}),
-        ("discrete", 3, {"target_steps": 2, "target_by": "mixed", "target_last": "policy"}),
-    ],
-    ids=["mg", "bmg", "last three"],
+    mostly_slow(
+        {
+            "mg": ("discrete", 6, {"method": "mg"}),
+            "bmg": ("continuous", 6, {"target_steps": 2}),
+            "last three": (
+                "discrete",
+                3,
+                {"target_steps": 2, "target_by": "mixed", "target_last": "policy"},
+            ),
+        },
+        {"bmg", "last three"},
+    ),
 )
 def test_meta_gradients_through_all_updates_of_a_rollout_equal_finite_differences(
     actions, K, tuning
@@ -221,7 +228,7 @@ def test_a_wider_clip_lets_rows_near_a_corner_go_on():
     assert more(0.2, 1.21) < -1.0 and abs(more(0.2, 1.0)) < 1e-2
 
 
-@pytest.mark.parametrize("period", [1, 2, 3])
+@pytest.mark.parametrize("period", [1, 3, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_window_judges_the_last_updates_on_a_rollout_by_the_next(period):
     settings, actions = settings_of(inner_steps=4, period=period), ACTIONS["discrete"]
     agent = self_tuning.make(OBSERVATIONS, actions, settings)

@@ -13,6 +13,7 @@ from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.training.runner import make_runner
 from tests import probes
+from tests.marks import mostly_slow
 
 GAMMA = 0.9
 
@@ -39,7 +40,13 @@ def train(probe, method="none", cycles=1000, num_envs=16):
     return networks.make(*spaces, settings.agent), agent.params(state.agent)
 
 
-@pytest.mark.parametrize("probe", probes.PROBES, ids=lambda probe: probe.name)
+# A value alone, with a discount, to be had from what is seen, and actions.
+SHORT = {"delayed_reward", "final_observation", "truncated", "matching_reward"}
+
+
+@pytest.mark.parametrize(
+    "probe", mostly_slow({probe.name: probe for probe in probes.PROBES}, SHORT)
+)
 def test_learns_the_values_and_actions_of_a_probe(probe):
     nets, (params, scales) = train(probe)
     observations = seen(scales, jnp.asarray(probe.observations))

@@ -64,7 +64,11 @@ def train(probe, cycles, epsilon=0.3, **tuning):
 
 @pytest.mark.parametrize(
     "probe",
-    [probes.MATCHING_REWARD, probes.DELAYED_REWARD, probes.FINAL_OBSERVATION],
+    [
+        probes.MATCHING_REWARD,
+        pytest.param(probes.DELAYED_REWARD, marks=pytest.mark.slow),
+        probes.FINAL_OBSERVATION,
+    ],
     ids=lambda probe: probe.name,
 )
 def test_learns_the_values_and_actions_of_a_probe(probe):

@@ -96,7 +96,7 @@ def test_all_that_is_tuned_moves_and_stays_finite_and_within_bounds(way):
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(everything))
 
 
-@pytest.mark.parametrize("name", ["reward", "rich"])
+@pytest.mark.parametrize("name", ["rich", pytest.param("reward", marks=pytest.mark.slow)])
 def test_hyperparameters_follow_the_context_from_rollout_to_rollout(name):
     settings = settings_of(*WAYS[name])
     agent = made(settings)
@@ -107,7 +107,10 @@ def test_hyperparameters_follow_the_context_from_rollout_to_rollout(name):
             assert old[x] != new[x], "no meta-step lies between them"
 
 
-@pytest.mark.parametrize(("K", "L", "period"), [(1, 1, 2), (2, 1, 3), (1, 2, 5)])
+SLOWER = [pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 1, 2), (1, 2, 5))]
+
+
+@pytest.mark.parametrize(("K", "L", "period"), [(2, 1, 3), *SLOWER])
 def test_resuming_from_the_student_takes_back_the_updates_that_judged_it(K, L, period):
     tuning = {"inner_steps": K, "target_steps": L, "period": period}
     settings = settings_of({"inner_optimizer": "momentum"}, tuning | {"resume": "student"})

@@ -101,7 +101,16 @@ def stack(items):
 
 @pytest.mark.parametrize(
     ("inner_steps", "target_steps", "period"),
-    [(1, 1, 1), (1, 1, 2), (2, 3, 1), (2, 2, 3), (1, 1, 4), (1, 3, 5)],
+    [
+        # The latest updates are of the last cycles, of this one and the last, and of this one.
+        (1, 1, 1),
+        (2, 2, 3),
+        (1, 1, 4),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((1, 1, 2), (2, 3, 1), (1, 3, 5))
+        ),
+    ],
 )
 def test_the_window_holds_the_latest_updates_and_replays_the_live_parameters(
     inner_steps, target_steps, period

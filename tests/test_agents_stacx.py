@@ -121,7 +121,7 @@ def test_heads_with_weight_move_the_torso():
     assert np.max(np.abs(torsos[0] - torsos[1])) > 1e-4
 
 
-@pytest.mark.parametrize("outer_critic", [False, True])
+@pytest.mark.parametrize("outer_critic", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_only_the_first_head_acts_and_is_judged(outer_critic):
     settings = settings_of(HEADS, outer_critic=outer_critic)
     nets, _, _ = structured(settings)

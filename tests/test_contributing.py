@@ -38,8 +38,10 @@ for name, start in (("reward_scale", 0.5), ("steadiness", 0.01), ("decay", 0.02)
 shapes = [x.shape for x in jax.tree.leaves(own.agent.params)]
 assert shapes.count((64, 64)) == 2, "a torso of its own for policy and value"
 
+# With rollouts and a learning rate for a single update on each.
 learned = st.train(
-    "CartPole", steps=100_000, extensions=[reinforce], meta="none", progress=False
+    "CartPole", steps=100_000, preset="actor_critic", extensions=[reinforce], meta="none",
+    progress=False,
 )
 assert learned.returns[-1] > 2 * learned.returns[10]
 

@@ -76,8 +76,15 @@ def contributions(rule, objective, start, data):
     return quick_jit(jax.grad(judged))([at] * K)
 
 
-@pytest.mark.parametrize("objective", ["mg", "bmg"])
-@pytest.mark.parametrize("rule", ["adam", "accelerated"])
+@pytest.mark.parametrize(
+    ("rule", "objective"),
+    [
+        ("adam", "bmg"),
+        ("accelerated", "mg"),
+        pytest.param("adam", "mg", marks=pytest.mark.slow),
+        pytest.param("accelerated", "bmg", marks=pytest.mark.slow),
+    ],
+)
 def test_horizon_mixing_weighs_what_each_update_contributes(rule, objective):
     mixing = 0.6
     learner, start, end, steps, data, validation = horizons(rule, objective, mixing)

@@ -226,7 +226,9 @@ def test_regret_bounds_the_gap_on_every_path_also_with_noise(name):
     assert np.all(trace.gap <= trace.regret * (1 + 1e-9) + 1e-12)
 
 
-@pytest.mark.parametrize("name", ["plane_quadratic", "logistic"])
+@pytest.mark.parametrize(
+    "name", ["plane_quadratic", pytest.param("logistic", marks=pytest.mark.slow)]
+)
 def test_decreasing_steps_converge_where_constant_ones_do_not(name):
     """Means of 20 paths, around step 1000 and at the end.
 

@@ -13,6 +13,7 @@ from selftuning.studies import statistics, summary
 from selftuning.studies.intervals import number, said
 from selftuning.studies.report import page as report_page
 from tests import synthetic_study
+from tests.marks import mostly_slow
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # directory to keep pictures of pages in
 VIEWS = [(theme, width) for theme in ("light", "dark") for width in (1280, 390)]
+SHORT = {"light-1280", "dark-390"}  # each theme and each width
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,9 @@ def opened(browser):
         one.close()
 
 
-@pytest.mark.parametrize(("theme", "width"), VIEWS)
+@pytest.mark.parametrize(
+    ("theme", "width"), mostly_slow({f"{t}-{w}": (t, w) for t, w in VIEWS}, SHORT)
+)
 def test_it_opens_from_disk_fits_and_can_be_used_by_all(opened, report, theme, width):
     one = opened(report, theme, width)
     page = one.drawn(theme)

@@ -60,6 +60,8 @@ def alone(tmp_path_factory):
 
 COMMAND = [sys.executable, str(ROOT / "run.py"), "--env", "CartPole", "--steps", "1e3"]
 COMMAND += ["--eval-episodes", "1"]
+# Eight cycles, as a meta-step needs two.
+COMMAND += ["--rollout-length", "16", "--epochs", "2", "--minibatches", "2"]
 
 
 def start(process, *arguments):
