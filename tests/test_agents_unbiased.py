@@ -179,6 +179,7 @@ def test_meta_gradients_are_unbiased_with_a_fresh_rollout_and_biased_without():
         assert abs(same[name] / value - 1) > 0.05, name
 
 
+@pytest.mark.slow
 def test_the_average_of_sampled_meta_gradients_is_the_exact_one():
     T, number, wanted = 3, 60_000, exact(3)
 

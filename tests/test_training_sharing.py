@@ -46,6 +46,7 @@ def test_products_of_a_program_are_counted():
     }
 
 
+@pytest.mark.slow
 def test_without_tuning_there_is_an_update():
     assert hidden_products(method="none", period=1) == OF_UPDATE
 
