@@ -150,6 +150,8 @@ def update_rule(settings: RunSettings) -> update_rules.UpdateRule:
     if own is not None and not isinstance(rule, update_rules.UpdateRule):
         wanted = "an UpdateRule of selftuning.metagrad.update_rules"
         raise not_allowed(f"extensions: update_rule {own.name}", repr(rule), wanted)
+    if settings.agent.anneal_learning_rate:
+        rule = update_rules.annealed(rule, settings.updates)
     if not math.isfinite(settings.agent.max_grad_norm):
         return rule
     return update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm)

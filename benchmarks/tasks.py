@@ -10,16 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 
 import selftuning as st
 from selftuning.benchmarks.record import DOCS, write
 from selftuning.training.evaluation import summarise
 
+EPISODES = 20  # of an evaluation
 PAGE = DOCS / "tasks.md"
 _TABLE = re.compile(r"(<!-- tasks -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -61,11 +64,13 @@ ROWS: dict[str, Row] = {
 }
 
 # The first is what a user gets who says nothing but the name of the task.
-AGENTS: dict[str, dict[str, Any]] = {
+OURS: dict[str, dict[str, Any]] = {
     "default": {},
     "untuned": {"meta": "none"},
-    "ppo": {"algorithm": "ppo", "rollout_length": 64, "epochs": 8},
+    "actor_critic": {"preset": "actor_critic"},
 }
+OTHER = "stable_baselines3"  # its PPO with its own defaults, one environment of them
+AGENTS = (*OURS, OTHER)
 
 
 def measure(directory: Path, task: str, agent: str, seed: int, steps: int) -> None:
@@ -73,18 +78,8 @@ def measure(directory: Path, task: str, agent: str, seed: int, steps: int) -> No
     file = directory / f"{task}-{agent}-{steps}-{seed}.json"
     if file.exists():
         return
-    run = st.train(task, seed=seed, steps=steps, **AGENTS[agent])
-    evaluated = run.evaluate(20)
-    result = {
-        "task": task,
-        "agent": agent,
-        "seed": seed,
-        "steps": run.summary["env_steps"],
-        "score": evaluated.mean,
-        "last_100": run.summary["last_100_return"],
-        "solved_at": run.summary["solved_at_env_steps"],
-        "wall_seconds": run.summary["wall_seconds"],
-    }
+    run = _theirs(task, seed, steps) if agent == OTHER else _ours(task, seed, steps, OURS[agent])
+    result = {"task": task, "agent": agent, "seed": seed, **run}
     directory.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     part.write_text(json.dumps(result), encoding="utf-8")
@@ -92,10 +87,43 @@ def measure(directory: Path, task: str, agent: str, seed: int, steps: int) -> No
     print(json.dumps(result), flush=True)
 
 
+def _ours(task: str, seed: int, steps: int, changes: dict[str, Any]) -> dict[str, Any]:
+    run = st.train(task, seed=seed, steps=steps, **changes)
+    return {
+        "steps": run.summary["env_steps"],
+        "score": run.evaluate(EPISODES).mean,
+        "last_100": run.summary["last_100_return"],
+        "solved_at": run.summary["solved_at_env_steps"],
+        "wall_seconds": run.summary["wall_seconds"],
+    }
+
+
+def _theirs(task: str, seed: int, steps: int) -> dict[str, Any]:
+    """The same of Stable-Baselines3, which `pip install stable-baselines3` adds."""
+    import stable_baselines3 as sb3
+    from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.monitor import Monitor
+
+    env, begun = Monitor(gym.make(task)), time.perf_counter()
+    model = sb3.PPO("MlpPolicy", env, seed=seed, device="cpu").learn(steps)
+    seconds, last = time.perf_counter() - begun, env.get_episode_rewards()[-100:]
+    fresh = Monitor(gym.make(task))
+    fresh.reset(seed=seed + 10**6)
+    score, _ = evaluate_policy(model, fresh, EPISODES)
+    return {
+        "steps": model.num_timesteps,
+        "score": float(np.asarray(score)),
+        "last_100": float(np.mean(last)),
+        "solved_at": None,
+        "wall_seconds": seconds,
+    }
+
+
 def kept(directory: Path) -> list[dict[str, Any]]:
     """All results in a directory, in the order of the table."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json")]
     tasks, agents = list(ROWS), list(AGENTS)
+    found = [x for x in found if x["agent"] in agents and x["task"] in tasks]
     return sorted(
         found, key=lambda x: (tasks.index(x["task"]), agents.index(x["agent"]), x["seed"])
     )
@@ -140,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("tasks", nargs="*", default=list(ROWS), choices=[[], *ROWS])
-    parser.add_argument("--agents", nargs="+", default=list(AGENTS), choices=AGENTS)
+    parser.add_argument("--agents", nargs="+", default=["default", "untuned"], choices=AGENTS)
     parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()
     for task in asked.tasks or ROWS:

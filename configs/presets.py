@@ -49,6 +49,7 @@ _TWO_COLORS: dict[str, object] = {
         hidden=(256, 256),
         activation="relu",
         inner_optimizer="sgd",
+        anneal_learning_rate=False,
         max_grad_norm=math.inf,
         normalize_advantage=False,
         normalize_observations=False,
@@ -105,7 +106,11 @@ def _actor_critic(settings: RunSettings) -> RunSettings:
         num_envs=4,
         hyperparameters=settings.hyperparameters | {"learning_rate": rate},
         agent=replace(
-            settings.agent, algorithm="actor_critic", rollout_length=16, inner_optimizer="rms"
+            settings.agent,
+            algorithm="actor_critic",
+            rollout_length=16,
+            inner_optimizer="rms",
+            anneal_learning_rate=False,
         ),
         tuning=replace(settings.tuning, period=4),
     )

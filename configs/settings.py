@@ -52,6 +52,8 @@ class AgentSettings:
       minibatches: parts into which ppo shuffles a rollout in each epoch, one update each.
       inner_optimizer: name of a rule in `metagrad.update_rules`; "accelerated" is averaging
         and a hint on RMS-scaled gradients.
+      anneal_learning_rate: whether the learning rate falls linearly, to nothing at the end of the
+        run. What is shown, tuned and started is the rate before that.
       max_grad_norm: global norm to which inner gradients are clipped; inf turns clipping off.
       normalize_observations: whether observations are shifted and divided by their running mean
         and standard deviation. Images and discrete ones are not.
@@ -80,6 +82,7 @@ class AgentSettings:
     epochs: int = 10
     minibatches: int = 4
     inner_optimizer: InnerOptimizer = "adam"
+    anneal_learning_rate: bool = True
     max_grad_norm: float = 0.5
     normalize_observations: bool = True
     normalize_rewards: bool = True
@@ -237,6 +240,13 @@ class RunSettings:
     def steps_per_cycle(self) -> int:
         """Environment steps of all environments between two updates of the hyperparameters."""
         return self.tuning.period * self.agent.rollout_length * self.num_envs
+
+    @property
+    def updates(self) -> int:
+        """Updates of the parameters in the whole run."""
+        agent = self.agent
+        each = agent.epochs * agent.minibatches if agent.algorithm == "ppo" else 1
+        return each * math.ceil(self.steps / (agent.rollout_length * self.num_envs))
 
     @property
     def in_loss(self) -> tuple[str, ...]:

@@ -172,6 +172,29 @@ def clip_by_global_norm(rule: UpdateRule, max_norm: float) -> UpdateRule:
     return UpdateRule(rule.init, update)
 
 
+class AnnealedState(NamedTuple):
+    """State of `annealed`: that of its rule, and the number of updates so far, int32."""
+
+    rule: PyTree
+    updates: jax.Array
+
+
+def annealed(rule: UpdateRule, updates: int) -> UpdateRule:
+    """Lets the learning rate that `rule` reads fall linearly, to 0 after so many updates."""
+
+    def init(params):
+        return AnnealedState(rule.init(params), jnp.zeros((), jnp.int32))
+
+    def update(gradients, state, params, hyperparams):
+        left = jnp.maximum(1.0 - state.updates / updates, 0.0)
+        rate = jax.tree.map(lambda rate: left * rate, hyperparams["learning_rate"])
+        now = {**hyperparams, "learning_rate": rate}
+        params, after = rule.update(gradients, state.rule, params, now)
+        return params, AnnealedState(after, state.updates + 1)
+
+    return UpdateRule(init, update)
+
+
 def _scale_by_rms(decay: float, eps: float) -> optax.GradientTransformation:
     return optax.scale_by_rms(decay, eps, eps_in_sqrt=True)
 

@@ -155,3 +155,9 @@ def test_a_learning_rate_that_is_tuned_is_kept_from_destroying_the_policy(tune):
     else:
         assert max(changes) > 6 * limit, "an update that would do no harm tests nothing"
         assert rate == np.float32(0.1)
+
+
+def test_the_last_update_of_a_run_is_the_last_that_moves():
+    run = RunSettings(steps=5000)  # five rollouts of 1024 steps, 40 updates on each
+    assert run.updates == 5 * 40
+    assert replace(run, agent=AgentSettings("actor_critic")).updates == 5

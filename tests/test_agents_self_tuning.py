@@ -47,6 +47,7 @@ def make_settings(method="bmg", agent=None, **tuning):
                 {
                     "algorithm": "actor_critic",
                     "inner_optimizer": "rms",
+                    "anneal_learning_rate": False,
                     "hidden": (5,),
                     "rollout_length": T,
                     "normalize_observations": False,

@@ -36,6 +36,7 @@ SUMMARY_KEYS = [
 ]
 IN_USE = RunSettings().in_use
 NAMES = list(IN_USE)
+SMALL = "--rollout-length 32 --epochs 2 --minibatches 2 --hidden 16"
 TIMES = ("wall_seconds", "compile_seconds", "steps_per_second")
 
 
@@ -68,7 +69,7 @@ def python_run(environment, tmp_path_factory):
 def finished(python_run):
     """A short run with the default directory, and what it printed."""
     flags = "--env CartPole --steps 6000 --start gamma=0.7 --fix critic --eval-episodes 5"
-    flags += " --rollout-length 32 --epochs 2 --minibatches 2 --hidden 16"
+    flags += f" {SMALL}"
     process = python_run(*flags.split())
     assert process.returncode == 0, process.stderr
     return python_run.directory / "runs" / "CartPole-v1-bmg-seed0-1", process
@@ -233,7 +234,7 @@ def test_a_run_that_diverges_says_so_and_fails(python_run, tmp_path):
 
 def test_an_interrupted_run_keeps_what_was_done(environment, python_run):
     out = python_run.directory / "interrupted"
-    flags = f"--meta none --steps 3000000 --out {out}"
+    flags = f"--meta none --steps 3000000 --out {out} {SMALL}"
     process = subprocess.Popen(
         [sys.executable, RUN_PY, *flags.split()],
         cwd=python_run.directory,

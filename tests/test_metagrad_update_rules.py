@@ -211,3 +211,14 @@ def test_derivatives_at_a_zero_gradient_are_finite(name):
 
     derivatives = jax.grad(moved, (0, 1))(zero, W)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(derivatives))
+
+
+def test_an_annealed_rate_falls_to_nothing_with_the_last_update():
+    rule, rates = update_rules.annealed(update_rules.sgd(), 4), {"learning_rate": 0.5}
+    params, state = jnp.zeros(2), rule.init(jnp.zeros(2))
+    moved = []
+    for _ in range(6):
+        after, state = rule.update(jnp.ones(2), state, params, rates)
+        moved.append(float((params - after)[0]))
+        params = after
+    np.testing.assert_allclose(moved, [0.5, 0.375, 0.25, 0.125, 0.0, 0.0], rtol=1e-6)
