@@ -25,10 +25,10 @@ ALGORITHMS = {
 LENGTH, NUM_ENVS = 40, 3  # some episodes end within it
 
 
-def cartpole(backend, **agent):
+def cartpole(backend):
     settings = RunSettings(
         num_envs=NUM_ENVS,
-        agent=AgentSettings(core="gru", hidden=(8,), rollout_length=LENGTH, **agent),
+        agent=AgentSettings(core="gru", hidden=(8,), rollout_length=LENGTH, minibatches=NUM_ENVS),
         tuning=TuningSettings(period=1),
     )
     task = registry.make("CartPole-v1", NUM_ENVS, backend)
