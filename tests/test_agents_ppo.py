@@ -191,7 +191,7 @@ def test_one_update_of_all_rows_is_that_of_the_actor_critic():
     whole = made[0].reuse.prepare(flat, experience(first))
     batches = made[0].reuse.take(whole, made[0].reuse.order(KEY)[0]), experience(first)
     clipped, plain = (
-        jax.grad(one.problem.inner_loss)(flat, flat, start, batch)
+        quick_jit(jax.grad(one.problem.inner_loss))(flat, flat, start, batch)
         for one, batch in zip(made, batches, strict=True)
     )
     np.testing.assert_allclose(clipped, plain, rtol=2e-4, atol=1e-5)
@@ -255,9 +255,9 @@ def test_a_window_judges_the_last_updates_on_a_rollout_by_the_next(period):
             assert x != before.values.raw[name], name
 
 
-def cartpole(backend, num_envs=4, steps=0, **agent):
+def cartpole(backend, num_envs=4, **agent):
     settings = RunSettings(
-        steps=steps,
+        steps=100_000,
         num_envs=num_envs,
         agent=AgentSettings(algorithm="ppo", **agent),
         tuning=TuningSettings(inner_steps=2, period=2),
