@@ -98,7 +98,9 @@ def hyperparameter_paths(
     tuned: Mapping[str, bool],
     known: Mapping[str, Definition],
 ) -> None:
-    """Draws every hyperparameter over environment steps, its start marked.
+    """Draws the tuned hyperparameters over environment steps, their starts marked.
+
+    The fixed ones are named below; where none is tuned they are drawn.
 
     Args:
       path: PNG file to write.
@@ -109,18 +111,23 @@ def hyperparameter_paths(
       tuned: which were tuned.
       known: what they are.
     """
-    rows = -(-len(values) // _COLUMNS)
+    shown = [name for name in values if tuned[name]] or list(values)
+    columns = 2 if len(shown) in (2, 4) else _COLUMNS
+    rows = -(-len(shown) // columns)
     figure = Figure(figsize=(9.6, 0.9 + 2.2 * rows), layout="constrained")
-    grid = list(figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True).flat)
-    for axes, name in zip(grid, values, strict=False):
+    grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
+    for axes, name in zip(grid, shown, strict=False):
         _draw_path(axes, known[name], env_steps, values[name], settings[name], tuned[name])
-    drawn, spare = grid[: len(values)], grid[len(values) :]
-    for axes in drawn[-_COLUMNS:]:  # the lowest of its column
+    drawn, spare = grid[: len(shown)], grid[len(shown) :]
+    for axes in drawn[-columns:]:  # the lowest of its column
         axes.set_xlabel("environment steps")
         axes.tick_params(labelbottom=True)
     for axes in spare:
         axes.set_axis_off()
     figure.suptitle(title)
+    fixed = (f"{known[n].label} {settings[n].start:g}" for n in values if n not in shown)
+    if text := ", ".join(fixed):
+        figure.supxlabel(f"fixed: {text}", fontsize="small", color="0.3")
     handles = _entries(drawn)
     if spare:
         spare[-1].legend(handles.values(), handles.keys(), loc="center", frameon=False)
