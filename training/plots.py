@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -125,14 +126,16 @@ def hyperparameter_paths(
     for axes in spare:
         axes.set_axis_off()
     figure.suptitle(title)
-    fixed = (f"{known[n].label} {settings[n].start:g}" for n in values if n not in shown)
-    if text := ", ".join(fixed):
-        figure.supxlabel(f"fixed: {text}", fontsize="small", color="0.3")
+    fixed = [f"{known[n].label} {settings[n].start:g}" for n in values if n not in shown]
     handles = _entries(drawn)
+    style: dict[str, Any] = {"frameon": False, "title_fontsize": "small"}
     if spare:
-        spare[-1].legend(handles.values(), handles.keys(), loc="center", frameon=False)
+        title = "\n".join(["fixed:", *fixed]) if fixed else None
+        spare[-1].legend(handles.values(), handles.keys(), loc="center", title=title, **style)
     else:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+        title = f"fixed: {', '.join(fixed)}" if fixed else None
+        below: dict[str, Any] = {"loc": "outside lower center", "ncols": 4}
+        figure.legend(handles.values(), handles.keys(), title=title, **below, **style)
     figure.savefig(path, dpi=_DPI)
 
 
