@@ -130,12 +130,12 @@ def hyperparameter_paths(
     handles = _entries(drawn)
     style: dict[str, Any] = {"frameon": False, "title_fontsize": "small"}
     if spare:
-        title = "\n".join(["fixed:", *fixed]) if fixed else None
-        spare[-1].legend(handles.values(), handles.keys(), loc="center", title=title, **style)
+        said = "\n".join(["fixed:", *fixed]) if fixed else None
+        spare[-1].legend(handles.values(), handles.keys(), loc="center", title=said, **style)
     else:
-        title = f"fixed: {', '.join(fixed)}" if fixed else None
+        said = f"fixed: {', '.join(fixed)}" if fixed else None
         below: dict[str, Any] = {"loc": "outside lower center", "ncols": 4}
-        figure.legend(handles.values(), handles.keys(), title=title, **below, **style)
+        figure.legend(handles.values(), handles.keys(), title=said, **below, **style)
     figure.savefig(path, dpi=_DPI)
 
 
