@@ -11,7 +11,7 @@ def mostly_slow(cases: Mapping[str, Any], short: Collection[str]) -> list:
     assert set(short) <= set(cases), set(short) - set(cases)
     return [
         pytest.param(
-            *(case if isinstance(case, tuple) else (case,)),
+            *(case if type(case) is tuple else (case,)),
             id=name,
             marks=() if name in short else pytest.mark.slow,
         )
