@@ -40,7 +40,7 @@ def train(probe, method="none", cycles=1000, num_envs=16):
     return networks.make(*spaces, settings.agent), agent.params(state.agent)
 
 
-# A value alone, with a discount, to be had from what is seen, and actions.
+# A discount, what only the final observation tells, a time limit, and actions.
 SHORT = {"delayed_reward", "final_observation", "truncated", "matching_reward"}
 
 
