@@ -66,12 +66,13 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         outputs = (nets.outputs(params, x)[0] for x in ends)
         return head.Said(*outputs, *(nets.value(params, x) for x in ends))
 
-    def seen(params, hyperparams, batch):
+    def seen(params, hyperparams, batch, target, advantage):
         """What users' functions are given of rows."""
         made, batch = batch.trajectory, _rows(batch)
         constant = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[made.row], made.start.frozen)
         frozen = one.put(constant, batch, hyperparams)
-        return lambda *taught: one.put(said(params, batch), batch, hyperparams, *taught, frozen)
+        live = said(params, batch)
+        return one.put(live, batch, hyperparams, target, advantage, frozen)
 
     def loss(params, hyperparams, batch):
         params, rows = unpack(params), _rows(batch)
@@ -88,7 +89,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         )
         if not added:
             return total
-        return total + terms.loss(added, seen(params, hyperparams, batch)(target, advantage))
+        return total + terms.loss(added, seen(params, hyperparams, batch, target, advantage))
 
     def at(values):
         return lambda params, frozen, batch: loss(params, values, batch)
@@ -98,7 +99,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
 
         def loss(params, frozen, batch):
             outer = settings.outer
-            given = seen(unpack(params), outer, batch)(*learned(outer, batch))
+            given = seen(unpack(params), outer, batch, *learned(outer, batch))
             return actor_critic.scalar(objective, given)
 
         return loss
