@@ -179,10 +179,9 @@ def _layered(layers: Sequence[Mapping[str, Any]]) -> StudySettings:
         rest = {k: x for k, x in layer.items() if k != "methods" and x is not None}
         whole = {"starts": rest["starts"]} if "starts" in rest else {}
         data = files.merged(data, rest) | whole
-    run = data.pop("run", {})
+    run = dict(data.pop("run", {}))
     env = run.get("env") or RunSettings.env
-    run, method = dict(run), run.get("preset")
-    run.pop("preset", None)
+    method = run.pop("preset", None)
     base = presets.for_env(str(env))
     base = presets.with_method(base, str(method)) if method else base
     base = extended(base, run.get("extensions", ()))
