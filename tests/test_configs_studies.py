@@ -272,3 +272,12 @@ def test_a_mistake_in_a_file_gets_one_line(text, tmp_path):
     with pytest.raises(ConfigError) as caught:
         study("--config", str(path))
     assert FILES[text] in str(caught.value)
+
+
+def test_a_file_may_name_the_method_that_its_runs_start_from():
+    text = {"run": {"env": "CartPole-v1", "preset": "actor_critic", "num_envs": 6}}
+    found = studies.layered([text]).run
+    expected = presets.with_method(presets.for_env("CartPole-v1"), "actor_critic")
+    assert found == dataclasses.replace(expected, num_envs=6)
+    with pytest.raises(ConfigError, match="preset: 'a2c' .* actor_critic"):
+        studies.layered([{"run": {"preset": "a2c"}}])
