@@ -279,5 +279,5 @@ def test_a_file_may_name_the_method_that_its_runs_start_from():
     found = studies.layered([text]).run
     expected = presets.with_method(presets.for_env("CartPole-v1"), "actor_critic")
     assert found == dataclasses.replace(expected, num_envs=6)
-    with pytest.raises(ConfigError, match="preset: 'a2c' .* actor_critic"):
+    with pytest.raises(ConfigError, match=r"preset: 'a2c' .* actor_critic"):
         studies.layered([{"run": {"preset": "a2c"}}])
