@@ -21,9 +21,11 @@ from selftuning.configs.own_parts import Kind, Own, call
 
 
 class Seen(NamedTuple):
-    """One head of the agent on one rollout.
+    """One head of the agent on one rollout [T, B], or on the rows of a minibatch.
 
-    The term of a loss has gradients in the policies and values here, and in nothing else. That of
+    The inner loss of PPO is that of a minibatch: what is [T, B] below has one axis there, of steps
+    in no order, or [T, b] for a recurrent agent. Rewards and the outer objective are of whole
+    rollouts. The term of a loss has gradients in the policies and values here, and in nothing else. That of
     a reward has none at all, and the last three are None there: they are made of the rewards.
 
     Attributes:
@@ -35,7 +37,8 @@ class Seen(NamedTuple):
       hyperparams: of this head by name, scalars.
       target: [T, B] what values are taught.
       advantage: [T, B] as the policy gradient has it.
-      frozen: the same policies and values of parameters that are held constant.
+      frozen: the same policies and values of parameters that are held constant: those of this
+        update, in PPO those that the rollout starts from.
     """
 
     policy: distrax.Distribution
