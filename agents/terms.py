@@ -25,7 +25,9 @@ class Seen(NamedTuple):
 
     The inner loss of PPO is that of a minibatch: what is [T, B] below has one axis there, of steps
     in no order, or [T, b] for a recurrent agent. Rewards and the outer objective are of whole
-    rollouts. The term of a loss has gradients in the policies and values here, and in nothing else. That of
+    rollouts.
+
+    The term of a loss has gradients in the policies and values here, and in nothing else. That of
     a reward has none at all, and the last three are None there: they are made of the rewards.
 
     Attributes:
