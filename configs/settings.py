@@ -217,6 +217,8 @@ class RunSettings:
       num_envs: B, environments stepped side by side.
       backend: how environments are stepped: "jax" inside jit, "host" through gymnasium.vector,
         "auto" inside jit where an equal version exists.
+      env_workers: processes that step the environments of the host at the same time, 0 for this
+        one alone. It changes no result.
       devices: number of devices that share the environments, each with a copy of the agent. It
         changes results only by the order of sums.
       eval_episodes: episodes of the greedy evaluation at the end.
@@ -228,6 +230,7 @@ class RunSettings:
     steps: int = 500_000
     num_envs: int = 8
     backend: Backend = "auto"
+    env_workers: int = 0
     devices: int = 1
     eval_episodes: int = 20
     extensions: tuple[Any, ...] = ()

@@ -23,6 +23,7 @@ _COUNTS = {
     "steps": (1, 10**12),
     "num_envs": (1, 2**17),
     "devices": (1, 2**17),
+    "env_workers": (0, 1024),
     "eval_episodes": (1, 10_000),
     "max_episode_steps": (0, 10**9),
     "frame_stack": (1, 100),

@@ -26,6 +26,7 @@ from selftuning.envs.hosted import functional_env
 from selftuning.envs.spaces import AgentView
 from selftuning.envs.task import Task
 from selftuning.envs.vector import host_task
+from selftuning.envs.workers import in_workers
 
 BACKENDS = ("auto", "jax", "host")
 _PLAIN = EnvSettings()
@@ -80,6 +81,7 @@ def make(
     options: EnvSettings = _PLAIN,
     *,
     processes: int = 1,
+    workers: int = 0,
 ) -> Task:
     """B environments of one id, as the task that agents act in.
 
@@ -93,6 +95,7 @@ def make(
         wrappers: such environments are stepped on the host.
       processes: that divide the environments of the host among them; B / processes of them are
         this one's. Environments in-graph are divided by devices, and the task has them all.
+      workers: more processes that step this one's environments of the host; 0 for none.
 
     Raises:
       ConfigError: a bad argument, an unknown id, an environment whose packages are not
@@ -112,7 +115,11 @@ def make(
             f"(in-graph environments: {', '.join(known_ids)})"
         )
     if functional is None or backend == "host":
-        return host_task(spec, num_envs // processes, options)
+        here = num_envs // processes
+        if workers:
+            return in_workers(spec, here, options, workers)
+        return host_task(spec, here, options)
+    require(workers == 0, "env_workers", workers, "0 inside jit, or used with --backend host")
     try:
         env = functional()
     except TypeError as error:

@@ -19,7 +19,13 @@ from selftuning.envs.task import HostTask, TaskSpec, Timestep
 
 # Not gymnasium.vector.SyncVectorEnv: it merges the infos of all environments at every step, which
 # nobody reads, costs a third of its time, and fails where they differ in shape.
-def host_task(env: str | EnvSpec, num_envs: int, options: EnvSettings | None = None) -> HostTask:
+def host_task(
+    env: str | EnvSpec,
+    num_envs: int,
+    options: EnvSettings | None = None,
+    part: range | None = None,
+    of: int | None = None,
+) -> HostTask:
     """B environments of one Gymnasium id, stepped one after the other in this process.
 
     `reset(seed)` seeds all that the environments draw from then on, each environment
@@ -31,20 +37,22 @@ def host_task(env: str | EnvSpec, num_envs: int, options: EnvSettings | None = N
         specification does not).
       num_envs: B.
       options: what is asked of the environments beyond their id.
+      part: their numbers, where they are B of more environments; all of them if None.
+      of: how many these are.
 
     Raises:
       ConfigError: the environment cannot be created, a space is not supported, or
         `num_envs` is below 1.
     """
     check_positive("num_envs", num_envs)
-    options = options or EnvSettings()
+    options, part, of = options or EnvSettings(), part or range(num_envs), of or num_envs
     spec = single.specification(gym.spec(env) if isinstance(env, str) else env, options)
     envs = _made(spec, num_envs, options)
     one = envs[0].env
     observation_space, action_space = agent_spaces(spec.id, one)
     members = [
-        _Member(each, observation_space, f"environment {i} of {num_envs}")
-        for i, each in enumerate(envs)
+        _Member(each, observation_space, f"environment {i} of {of}")
+        for i, each in zip(part, envs, strict=True)
     ]
     counted = np.zeros(num_envs, np.int32)
 
@@ -54,7 +62,7 @@ def host_task(env: str | EnvSpec, num_envs: int, options: EnvSettings | None = N
     def reset(seed: int) -> np.ndarray:
         nonlocal counted
         # Seeds seed, seed + 1, ... would give neighbouring seeds most episodes in common.
-        seeds = np.random.SeedSequence(seed).generate_state(num_envs)
+        seeds = np.random.SeedSequence(seed).generate_state(of)[part.start : part.stop]
         counted = np.zeros(num_envs, np.int32)
         return observations([one.reset(int(s)) for one, s in zip(members, seeds, strict=True)])
 

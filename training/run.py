@@ -125,6 +125,7 @@ def train(
             settings.backend,
             settings.environment,
             processes=jax.process_count(),
+            workers=settings.env_workers,
         )
     with ExitStack() as stack:
         if isinstance(task, HostTask) and not given:
