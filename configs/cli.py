@@ -65,7 +65,7 @@ Command = Train | Evaluate | Convex | Study | StudyReport | StudyCompare | Bench
 
 _app = App(
     name="run.py",
-    help="Train an actor-critic agent that tunes its own hyperparameters, or evaluate one.",
+    help="Train an agent that tunes its own hyperparameters, or evaluate one.",
     help_format="plaintext",
     version_flags=(),
 )
@@ -153,7 +153,7 @@ def _train(
     processes: Annotated[int | None, _PROCESSES] = None,
     process: Annotated[int | None, _PROCESS] = None,
 ) -> Train:
-    """Train an actor-critic agent that tunes its own hyperparameters."""
+    """Train an agent that tunes its own hyperparameters."""
     changes = given(run, RunSettings)
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
     base = extended(base, changes.get("extensions", base.extensions))

@@ -57,6 +57,7 @@ class Definition:
       read_by: the parts of the agent that read it: values of `AgentSettings.algorithm`,
         `correction` or `inner_optimizer`, or `ANY_OPTIMIZER`. One of them is enough.
       at_most: largest value that makes sense, where that is less than the scale allows.
+      at_least: smallest one, where that is more than the scale allows.
       about: what it does, for help.
     """
 
@@ -66,13 +67,14 @@ class Definition:
     default: Hyperparameter
     read_by: tuple[str, ...]
     at_most: float = math.inf
+    at_least: float = -math.inf
     about: str = ""
 
     @property
     def domain(self) -> tuple[float, float]:
         """Values that make sense at all, both ends included."""
         least, most = DOMAINS[self.scale]
-        return least, min(most, self.at_most)
+        return max(least, self.at_least), min(most, self.at_most)
 
     @property
     def in_outer(self) -> bool:
@@ -133,6 +135,7 @@ _BUILT_IN = (
         "log",
         Hyperparameter(start=0.2, low=0.02, high=1.0, tuned=False, outer=0.2),
         read_by=("ppo",),
+        at_least=1e-3,  # ratios are measured in units of it
         about="how far updates on one rollout may change the probability of an action",
     ),
     Definition(

@@ -44,7 +44,7 @@ def imported(name: str, field: str) -> ModuleType:
         ) from error
 
 
-def said(error: Exception, file: str = "") -> str:
+def said(error: BaseException, file: str = "") -> str:
     """An error in one line, with the place where it happened.
 
     Args:

@@ -121,7 +121,8 @@ def _check_agent(settings: RunSettings) -> None:
             ("correction", agent.correction, "none"),
             ("outer_critic", agent.outer_critic, False),
         ):
-            require(value == only, f"agent.{name}", value, f"{only} for {agent.algorithm}")
+            allowed = f"{only} for {agent.algorithm}; --preset actor_critic has others"
+            require(value == only, f"agent.{name}", value, allowed)
     if agent.algorithm == "ppo":
         steps, what = agent.rollout_length * settings.num_envs, "rollout_length * num_envs"
         if agent.core != "none":

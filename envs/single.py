@@ -50,7 +50,7 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
         env = gym.make(spec, disable_env_checker=True, **kwargs)
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever a constructor raises, it is told in a line: nothing has been done that could be
         # lost.
         said = str(error) if isinstance(error, gym.error.Error | ImportError) else ""

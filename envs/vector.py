@@ -128,7 +128,7 @@ class _Member:
             observation, reward, terminated, truncated, info = self._env.step(self._act(action))
             successor = self._checked(observation)
             reward = float(reward)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # some simulators exit
             raise self._failed(error) from error
         total = self._own.episode_return
         if not (terminated or truncated):
@@ -141,7 +141,7 @@ class _Member:
     def _begin(self, seed: int | None) -> np.ndarray:
         try:
             return self._checked(self._env.reset(seed=seed)[0])
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # some simulators exit
             raise self._failed(error) from error
 
     def _checked(self, observation: Any) -> np.ndarray:
@@ -150,7 +150,7 @@ class _Member:
             raise ValueError(f"an observation of shape {seen.shape}, not {self._shape}")
         return seen
 
-    def _failed(self, error: Exception) -> FailedEnvironmentError:
+    def _failed(self, error: BaseException) -> FailedEnvironmentError:
         said = f"{type(error).__name__}: {modules.said(error)}"
         return FailedEnvironmentError(f"{self._name}, step {self._steps}: {said}")
 

@@ -16,9 +16,9 @@ import jax
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from selftuning.configs.errors import FailedEnvironmentError, require
+from selftuning.configs.errors import ConfigError, FailedEnvironmentError, require
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs.task import HostTask
+from selftuning.envs.task import HostTask, TaskSpec
 from selftuning.envs.vector import host_task
 
 
@@ -56,7 +56,7 @@ def in_workers(env: EnvSpec, num_envs: int, options: EnvSettings, workers: int) 
 
     try:
         made.extend(_Worker(env, options, part, num_envs) for part in parts)
-        specs = [worker.answer() for worker in made]
+        specs = [worker.begin() for worker in made]
     except BaseException:
         close()
         raise
@@ -81,7 +81,11 @@ class _Worker:
         self._here, there = context.Pipe()
         make = cloudpickle.dumps(lambda: host_task(env, len(part), options, part, num_envs))
         self._process = context.Process(target=_serve, args=(there, make), daemon=True)
-        self._process.start()
+        try:
+            self._process.start()
+        except RuntimeError:
+            # A process that reads a script with no such condition begins all of it anew.
+            raise SystemExit(1) from None
         there.close()
         self._what = f"environments {part.start} to {part.stop - 1} of {num_envs}"
 
@@ -107,6 +111,14 @@ class _Worker:
         self._process.kill()
         self._here.close()
 
+    def begin(self) -> TaskSpec:
+        """What its environments are; ConfigError if the process could not begin."""
+        try:
+            return self.answer()
+        except FailedEnvironmentError as error:
+            hint = 'a script must train below `if __name__ == "__main__":` to have env_workers'
+            raise ConfigError(f"env_workers: {error} before it began; {hint}") from error
+
     def _ended(self) -> FailedEnvironmentError:
         self._process.join(5.0)
         code = self._process.exitcode
@@ -121,22 +133,21 @@ def _serve(connection: Connection, pickled: bytes) -> None:
         connection.send(task.spec)
     except Exception as error:
         connection.send(_sendable(error))
-        return None
+        return
     functions: dict[str, Callable[[Any], Any]] = {"reset": task.reset, "step": task.step}
-    while True:
-        try:
-            name, argument = connection.recv()
-        except EOFError:
-            name = "close"
-        if name == "close":
-            return task.close()
-        try:
-            connection.send(functions[name](argument))
-        except Exception as error:
-            connection.send(_sendable(error))
+    # Where the process that trains has been killed there is nobody to tell anything.
+    with contextlib.suppress(EOFError, OSError):
+        while (asked := connection.recv())[0] != "close":
+            name, argument = asked
+            try:
+                result = functions[name](argument)
+            except Exception as error:
+                result = _sendable(error)
+            connection.send(result)
+    task.close()
 
 
-def _sendable(error: Exception) -> Exception:
+def _sendable(error: BaseException) -> Exception:
     """An error that has no cause, and that any process can read."""
     if isinstance(error, (FailedEnvironmentError, ValueError)):
         return type(error)(str(error))

@@ -61,7 +61,7 @@ def train(
         `gymnasium.Env`, a `FuncEnv` (stepped inside jit), or a task of `selftuning.envs`.
         That of the settings if None, which is CartPole-v1 if they do not say.
       settings: to start from, in place of those that belong to the environment.
-      preset: a method of the literature, "stacx" or "q_lambda".
+      preset: a method of the literature, "actor_critic", "stacx" or "q_lambda".
       extensions: terms of the loss and of the rewards, hyperparameters, or other parts of your own:
         the objects that `loss_term` and its siblings return, or names of modules with them.
       out: directory for settings, metrics, plots, checkpoint and summary, new or empty. Without
@@ -175,7 +175,7 @@ def _asked(
 ) -> tuple[RunSettings, Task | None]:
     """The settings, and the task if it was given."""
     if isinstance(env, (GraphTask, HostTask)):
-        for name in ("num_envs", "backend"):
+        for name in ("num_envs", "backend", "env_workers"):
             if name in changes:
                 raise ConfigError(f"{name}: left out for a task, which has its own")
         own = {"num_envs": env.num_envs, "backend": env.spec.backend}

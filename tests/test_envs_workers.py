@@ -1,6 +1,8 @@
 """Environments in processes of their own: the same numbers, and what happens when one fails."""
 
 import os
+import subprocess
+import sys
 from collections import deque
 from contextlib import closing
 
@@ -76,6 +78,23 @@ def test_a_failure_is_one_line_and_leaves_no_process(kwargs, said):
         task.reset(0)
         with pytest.raises(FailedEnvironmentError, match=said):
             deque((task.step(np.zeros(3, int)) for _ in range(4)), maxlen=0)
+
+
+def test_a_script_that_trains_whenever_it_is_read_is_told_so(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from selftuning.envs import registry\nregistry.make('CartPole-v1', 2, 'host', workers=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "selftuning.configs.errors.ConfigError: env_workers: environments 0 to 0"
+    )
+    assert last.endswith('must train below `if __name__ == "__main__":` to have env_workers')
+    assert done.stderr.count("Traceback") <= 3, "that of this process alone"
 
 
 def test_what_cannot_be_made_is_an_error_of_the_settings():

@@ -124,7 +124,11 @@ def train(
     if task is None:
         settings = replace(settings, env=registry.resolve(settings.env))
         task = registry.make(
-            settings.env, settings.num_envs, settings.backend, settings.environment
+            settings.env,
+            settings.num_envs,
+            settings.backend,
+            settings.environment,
+            workers=settings.env_workers,
         )
     if not isinstance(task, GraphTask):
         allowed = "one that is stepped inside jit (train each run on its own with train)"
