@@ -151,7 +151,8 @@ def _interval(scores: list[float]) -> str:
     if not scores:
         return "not measured"
     found = summarise(np.array(scores))
-    digits = 2 if max(map(abs, scores)) < 2 else 0
+    largest = max(map(abs, scores))
+    digits = 2 if largest < 2 else 1 if largest < 20 else 0
     value = f"{found.mean:.{digits}f}"
     return (
         value if len(scores) < 2 else f"{value} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
