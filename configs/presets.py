@@ -98,8 +98,8 @@ def for_env(env: str) -> RunSettings:
 
 def _actor_critic(settings: RunSettings) -> RunSettings:
     """An advantage actor-critic with one update on each, short rollout (Mnih et al. 2016)."""
-    if settings.agent.algorithm != "ppo":
-        return settings  # an environment with an agent of its own
+    if settings.agent.algorithm == "actor_critic":
+        return settings  # that of Two Colors, or one that has been changed already
     rate = replace(settings.hyperparameters["learning_rate"], start=3e-3)
     return replace(
         settings,
@@ -135,7 +135,8 @@ def _stacx(settings: RunSettings) -> RunSettings:
 
 def _q_lambda(settings: RunSettings) -> RunSettings:
     """Q(lambda) with a bootstrapped epsilon (Flennerhag et al. 2022)."""
-    settings = _actor_critic(settings)
+    if settings.agent.algorithm == "ppo":
+        settings = _actor_critic(settings)
     return replace(
         settings,
         hyperparameters=_only(settings.hyperparameters, "epsilon"),
