@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from selftuning.agents.convolution import Conv2D
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.own_parts import Part
 from selftuning.configs.settings import AgentSettings
@@ -192,7 +193,7 @@ def _encoder(space: gym.Space, sees: str) -> Function:
         x = jnp.transpose(x, (0, *(1 + axis for axis in seen.order)))
         x = x.reshape(-1, *seen.shape)
         for channels, kernel, stride in layers.layers:
-            x = jax.nn.relu(hk.Conv2D(channels, kernel, stride, padding=layers.padding)(x))
+            x = jax.nn.relu(Conv2D(channels, kernel, stride, layers.padding)(x))
         return x.reshape(*batch, -1)
 
     return encode
