@@ -117,7 +117,7 @@ _BUILT_IN = (
         "critic",
         "critic weight",
         "log",
-        Hyperparameter(start=0.5, low=1e-3, high=10.0, tuned=True, outer=0.5),
+        Hyperparameter(start=0.5, low=1e-3, high=10.0, tuned=False, outer=0.5),
         read_by=_LOSS,
         about="weight of the critic's error in the loss",
     ),

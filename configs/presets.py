@@ -100,11 +100,13 @@ def _actor_critic(settings: RunSettings) -> RunSettings:
     """An advantage actor-critic with one update on each, short rollout (Mnih et al. 2016)."""
     if settings.agent.algorithm == "actor_critic":
         return settings  # that of Two Colors, or one that has been changed already
-    rate = replace(settings.hyperparameters["learning_rate"], start=3e-3)
+    hyperparameters = dict(settings.hyperparameters)
+    for name, changes in (("learning_rate", {"start": 3e-3}), ("critic", {"tuned": True})):
+        hyperparameters[name] = replace(hyperparameters[name], **changes)
     return replace(
         settings,
         num_envs=4,
-        hyperparameters=settings.hyperparameters | {"learning_rate": rate},
+        hyperparameters=hyperparameters,
         agent=replace(
             settings.agent,
             algorithm="actor_critic",

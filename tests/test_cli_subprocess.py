@@ -68,7 +68,7 @@ def python_run(environment, tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(python_run):
     """A short run with the default directory, and what it printed."""
-    flags = "--env CartPole --steps 6000 --start gamma=0.7 --fix critic --eval-episodes 5"
+    flags = "--env CartPole --steps 6000 --start gamma=0.7 --fix lambda --eval-episodes 5"
     flags += f" {SMALL}"
     process = python_run(*flags.split())
     assert process.returncode == 0, process.stderr
@@ -113,9 +113,9 @@ def test_summary_has_the_promised_keys(finished):
     hyperparameters = summary["hyperparameters"]
     assert list(hyperparameters) == NAMES
     for name, spec in IN_USE.items():
-        assert hyperparameters[name]["tuned"] == (spec.tuned and name != "critic")
+        assert hyperparameters[name]["tuned"] == (spec.tuned and name != "lambda")
     assert hyperparameters["gamma"]["start"] == 0.7 != hyperparameters["gamma"]["end"]
-    assert hyperparameters["critic"]["start"] == hyperparameters["critic"]["end"]
+    assert hyperparameters["lambda"]["start"] == hyperparameters["lambda"]["end"]
 
 
 def test_metrics_cover_the_run(finished):

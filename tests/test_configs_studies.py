@@ -223,7 +223,7 @@ MISTAKES = {
     "--devices 2": "--devices",
     "--steps 0": "steps: 0 is not allowed",
     "--members 1 --methods pbt": "members: 1 is not allowed",
-    "--methods pbt --fix gamma --fix lambda --fix entropy --fix critic": "none for pbt",
+    "--methods pbt --fix gamma --fix lambda --fix entropy": "none for pbt",
     "--methods optuna --bounds entropy=0:1": "bounds of entropy: 0:1 is not allowed",
     "--methods stacx --heads 2 --correction none": "",  # the preset says otherwise
     "--config missing.yaml": "cannot read missing.yaml",
