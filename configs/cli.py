@@ -45,6 +45,7 @@ class Evaluate(NamedTuple):
     settings: RunSettings  # of the run, but for `eval_episodes` and `seed` where flags changed them
     video: bool
     stochastic: bool = False
+    best: bool = False
 
 
 class Convex(NamedTuple):
@@ -103,6 +104,7 @@ _PROCESS = Parameter(help="which this one is, from 0.", converter=whole_number, 
 _EPISODES = Parameter(help="number of episodes. [default: as in the run]", converter=whole_number)
 _SEED = Parameter(help="seed of the episodes. [default: as in the run]", converter=whole_number)
 _DRAWN = Parameter(help="draw actions from the policy, as in training.", negative="")
+_BEST = Parameter(help="the best agent that --eval-every has found, not the last.", negative="")
 _VIDEO = Parameter(help="write an animation of one episode as well.", negative=())
 _PROBLEM = Parameter(help=f"one of {', '.join(convex.PROBLEMS)}.")
 _METHODS = Parameter(help="names from the list above, comma separated. [default: by problem]")
@@ -179,6 +181,7 @@ def _evaluate(
     seed: Annotated[int | None, _SEED] = None,
     video: Annotated[bool, _VIDEO] = False,
     stochastic: Annotated[bool, _DRAWN] = False,
+    best: Annotated[bool, _BEST] = False,
 ) -> Evaluate:
     """Evaluate the agent of a run directory, by default the greedy one."""
     settings = files.load(run / files.NAME, trained=True)
@@ -188,7 +191,7 @@ def _evaluate(
     if seed is not None:
         settings = dataclasses.replace(settings, seed=seed)
     validate(settings)
-    return Evaluate(run, settings, video, stochastic)
+    return Evaluate(run, settings, video, stochastic, best)
 
 
 @_app.command(name="convex", help=convex.help_text())

@@ -222,6 +222,8 @@ class RunSettings:
       devices: number of devices that share the environments, each with a copy of the agent. It
         changes results only by the order of sums.
       eval_episodes: episodes of the greedy evaluation at the end.
+      eval_every: environment steps from one greedy evaluation during training to the next, rounded
+        up to a fortieth of the run or less; the best agent is kept. 0 for none.
       extensions: modules with parts of your own: terms of the loss, a torso, an update rule, ...
     """
 
@@ -233,6 +235,7 @@ class RunSettings:
     env_workers: int = 0
     devices: int = 1
     eval_episodes: int = 20
+    eval_every: int = 0
     extensions: tuple[Any, ...] = ()
     hyperparameters: dict[str, Hyperparameter] = field(default_factory=default_hyperparameters)
     environment: EnvSettings = EnvSettings()

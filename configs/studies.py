@@ -319,10 +319,10 @@ def check(study: StudySettings) -> None:
         ("block", study.block, 1, 10_000),
         ("seed", study.run.seed, 0, 2**31 - study.seeds),
         ("devices", study.run.devices, 1, 1),
+        ("eval_every", study.run.eval_every, 0, 0),
         ("number of methods", len(study.methods), 1, 1000),
     ):
-        inside = low <= value <= high
-        require(inside, label, value, f"a whole number between {low} and {high}")
+        require(low <= value <= high, label, value, f"a whole number between {low} and {high}")
     finite = study.target is None or math.isfinite(study.target)
     require(finite, "target", study.target, "a finite number")
     for name, method in study.methods.items():

@@ -25,6 +25,7 @@ _COUNTS = {
     "devices": (1, 2**17),
     "env_workers": (0, 1024),
     "eval_episodes": (1, 10_000),
+    "eval_every": (0, 10**12),
     "max_episode_steps": (0, 10**9),
     "frame_stack": (1, 100),
     "inner_steps": (0, 1000),

@@ -145,7 +145,9 @@ def train_many(
     )
 
 
-def load(run: str | os.PathLike[str], *, extensions: Sequence[Any] = ()) -> Agent:
+def load(
+    run: str | os.PathLike[str], *, extensions: Sequence[Any] = (), best: bool = False
+) -> Agent:
     """Loads the agent of a run directory, ready to act; nothing of its training is needed.
 
     ```python
@@ -156,13 +158,14 @@ def load(run: str | os.PathLike[str], *, extensions: Sequence[Any] = ()) -> Agen
     Args:
       run: directory of a run, also of an older version of this package.
       extensions: parts of your own that were given as objects when it was trained.
+      best: the best agent that evaluations in training (`eval_every`) have found, not the last.
 
     Raises:
       ConfigError: if settings or checkpoint are missing, damaged, or of a newer version.
     """
     if isinstance(extensions, str) or not isinstance(extensions, Sequence):
         raise not_allowed("extensions", repr(extensions), "a list")
-    return saved_agent.load(_path("run", run), extensions)
+    return saved_agent.load(_path("run", run), extensions, best)
 
 
 def _asked(

@@ -75,7 +75,7 @@ def test_a_run_of_version_0_1_acts_as_it_did(run_v1):
 @pytest.mark.parametrize("run_v1", NAMES, indirect=True)
 def test_a_run_of_version_0_1_is_evaluated_as_it_was(run_v1):
     settings = files.load(run_v1 / files.NAME, trained=True)
-    written = evaluate_run(run_v1, settings, False, False, Console(quiet=True))
+    written = evaluate_run(run_v1, settings, False, False, False, Console(quiet=True))
     before = json.loads((run_v1 / "eval-1.json").read_text())
     now = json.loads(written.read_text())
     assert written.name == "eval-2.json" and now.pop("policy") == "greedy"
@@ -108,7 +108,7 @@ def test_an_agent_acts_where_its_environment_is_not_installed(tmp_path):
     expected = functions.mode(functions.params(state), observation[None])[0]
     assert agent.act(observation)[0] == expected
     with pytest.raises(ConfigError, match="Nowhere"):
-        evaluate_run(tmp_path, agent.settings, False, False, Console(quiet=True))
+        evaluate_run(tmp_path, agent.settings, False, False, False, Console(quiet=True))
 
 
 def test_acting_needs_nothing_of_the_training_state(tmp_path):
@@ -195,7 +195,7 @@ def test_a_changed_environment_is_not_evaluated(tmp_path):
     settings = dataclasses.replace(settings_of(), env="CartPole-v1", eval_episodes=1)
     saved(tmp_path, settings)
     with pytest.raises(ConfigError, match=r"CartPole-v1' has observations in Box.*trained with"):
-        evaluate_run(tmp_path, settings, False, False, Console(quiet=True))
+        evaluate_run(tmp_path, settings, False, False, False, Console(quiet=True))
 
 
 SPACES = [

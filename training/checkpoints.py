@@ -74,9 +74,9 @@ class Checkpoint(NamedTuple):
         return ConfigError(f"checkpoint: {self.path} is of another agent: {problem}{remark}")
 
 
-def path_in(run: Path) -> Path:
-    """Where a run directory keeps its checkpoint."""
-    return run / "checkpoints" / "agent.safetensors"
+def path_in(run: Path, best: bool = False) -> Path:
+    """Where a run directory keeps its checkpoint, of the last agent or of the best one."""
+    return run / "checkpoints" / ("best.safetensors" if best else "agent.safetensors")
 
 
 def save(path: Path, state: Any, env_steps: int, about: Mapping[str, Any] | None = None) -> None:

@@ -19,7 +19,12 @@ from selftuning.training.evaluation import Evaluation
 
 
 def evaluate_run(
-    run: Path, settings: RunSettings, video: bool, stochastic: bool, console: Console
+    run: Path,
+    settings: RunSettings,
+    video: bool,
+    stochastic: bool,
+    best: bool,
+    console: Console,
 ) -> Path:
     """Evaluates the agent of a run, prints the result and writes it beside the others.
 
@@ -29,6 +34,7 @@ def evaluate_run(
         episodes are those of its summary.
       video: whether to write an animation of one episode too (of the first steps if none ends).
       stochastic: whether actions are drawn from the policy; else the most probable ones are taken.
+      best: the best agent that evaluations in training have found, in place of the last one.
       console: to print on.
 
     Returns:
@@ -38,7 +44,7 @@ def evaluate_run(
       ConfigError: if the checkpoint is missing, damaged or of another agent, or if the environment
         cannot be made or is not what the agent was trained in.
     """
-    agent = saved_agent.load(run)
+    agent = saved_agent.load(run, best=best)
     task = registry.make(settings.env, 1, settings.backend, settings.environment)
     if isinstance(task, HostTask):
         task.close()
@@ -56,6 +62,7 @@ def evaluate_run(
             animation = [_animation(run, env, agent, settings.seed, result, stochastic)]
     output = run_directory.next_free(run, "eval", ".json")
     policy = {"policy": "stochastic" if stochastic else "greedy"}
+    policy["agent"] = "best" if best else "last"
     content = _content(task.spec.env_id, agent.env_steps, settings.seed, result) | policy
     report.write_json(output, content)
     report.print_rows(

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,9 +122,16 @@ def evaluate(
       options: how the environment is made, as in training.
       stochastic: whether actions are drawn from the policy, as in training.
     """
-    task = registry.make(env_id, _batch(episodes, backend), backend, options or EnvSettings())
-    try:
+    with task_for(env_id, backend, episodes, options or EnvSettings()) as task:
         return on_task(task, agent, params, episodes, seed, stochastic)
+
+
+@contextmanager
+def task_for(env_id: str, backend: str, episodes: int, options: EnvSettings) -> Iterator[Task]:
+    """Environments for so many episodes, which are closed in the end."""
+    task = registry.make(env_id, _batch(episodes, backend), backend, options)
+    try:
+        yield task
     finally:
         if isinstance(task, HostTask):
             task.close()
@@ -137,18 +146,33 @@ def on_task(
     stochastic: bool = False,
 ) -> Evaluation:
     """As `evaluate`, on a task that is there already; its B environments run batch after batch."""
-    seeds = _seeds(seed, episodes)
+    return evaluator(task, agent, episodes, stochastic)(params, seed)
+
+
+def evaluator(
+    task: Task, agent: SelfTuningAgent, episodes: int, stochastic: bool = False
+) -> Callable[[Any, int], Evaluation]:
+    """`on_task` as a function of parameters and a seed, which compiles once."""
     batches = math.ceil(episodes / task.num_envs)
     if isinstance(task, GraphTask):
-        run = jax.jit(episodes_in_graph(task, agent, stochastic))
-        rows = [run(params, jax.random.PRNGKey(seed)) for seed in seeds[:batches]]
+        in_graph = jax.jit(episodes_in_graph(task, agent, stochastic))
+
+        def batch(params, seed):
+            return in_graph(params, jax.random.PRNGKey(seed))
     else:
-        agent = compiled(agent)
-        rows = [_on_host(task, agent, params, int(seed), stochastic) for seed in seeds[:batches]]
-    rewards, steps, ended = (
-        np.concatenate(column)[:episodes] for column in zip(*rows, strict=True)
-    )
-    return Evaluation(rewards.astype(np.float64), steps, ended)
+        acting = compiled(agent)
+
+        def batch(params, seed):
+            return _on_host(task, acting, params, int(seed), stochastic)
+
+    def run(params: Any, seed: int) -> Evaluation:
+        rows = [batch(params, seed) for seed in _seeds(seed, episodes)[:batches]]
+        rewards, steps, ended = (
+            np.concatenate(column)[:episodes] for column in zip(*rows, strict=True)
+        )
+        return Evaluation(rewards.astype(np.float64), steps, ended)
+
+    return run
 
 
 def _seeds(seed: int, episodes: int) -> np.ndarray:

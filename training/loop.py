@@ -65,6 +65,7 @@ def run_chunks(
     in_background: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     save: Callable[[State, int], None] | None = None,
+    watch: Callable[[State, int], None] | None = None,
 ) -> Ended:
     """Runs chunks until they are done, somebody says stop, or a chunk's taker has seen enough.
 
@@ -77,6 +78,7 @@ def run_chunks(
         then taken while the next one is being computed.
       stopped: asked before each chunk.
       save: (state, chunks that ran), called about once a minute.
+      watch: (state, chunks that ran), called after each chunk, before its metrics are taken.
     """
     begun = saved = time.perf_counter()
     waiting, done, enough = deque[Any](), 0, False
@@ -84,6 +86,8 @@ def run_chunks(
         state, metrics = advance(state)
         done += 1
         waiting.append(metrics)
+        if watch is not None:
+            watch(state, done)
         while len(waiting) > in_background:
             enough = take(waiting.popleft()) or enough
         if save is not None and time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from selftuning.agents import self_tuning
 from selftuning.configs import studies
-from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
 from selftuning.envs import registry
@@ -133,6 +133,8 @@ def train(
     if not isinstance(task, GraphTask):
         allowed = "one that is stepped inside jit (train each run on its own with train)"
         raise not_allowed("env", repr(settings.env), allowed)
+    allowed = "0 for many runs side by side (train each run on its own with train)"
+    require(not settings.eval_every, "eval_every", settings.eval_every, allowed)
     each = _settings_of_each(settings, seeds, starts)
     begun = time.perf_counter()
     functions = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)

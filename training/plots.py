@@ -26,8 +26,22 @@ _MOST_TICKS = 7
 _SMALLEST_SPAN = 3.0  # of a scale, as a factor to both sides of all that is shown
 
 
-def learning_curve(path: Path, title: str, episodes: Episodes, threshold: float | None) -> None:
-    """Draws the return of episodes and their 100-episode mean over environment steps."""
+def learning_curve(
+    path: Path,
+    title: str,
+    episodes: Episodes,
+    threshold: float | None,
+    evaluations: Mapping[int, float] | None = None,
+) -> None:
+    """Draws the return of episodes and their 100-episode mean over environment steps.
+
+    Args:
+      path: PNG file to write.
+      title: of the figure.
+      episodes: of training.
+      threshold: from which mean on the task is solved, if it has one.
+      evaluations: environment steps -> mean return of greedy episodes, if there were any.
+    """
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     thin = slice(None, None, max(1, len(episodes.returns) // _POINTS))
@@ -46,6 +60,9 @@ def learning_curve(path: Path, title: str, episodes: Episodes, threshold: float 
         means = (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
         steps = episodes.env_steps[WINDOW - 1 :]
         axes.plot(steps[thin], means[thin], color="C0", label=f"mean of {WINDOW} episodes")
+    if evaluations:
+        line = {"color": "C1", "marker": "s", "markersize": 4, "lw": 1}
+        axes.plot(list(evaluations), list(evaluations.values()), **line, label="greedy evaluation")
     if threshold is not None:
         axes.axhline(threshold, color="C2", ls="--", lw=1, label=f"threshold {threshold:g}")
     axes.set(title=title, xlabel="environment steps", ylabel="return")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ class Recorder:
       spec: of the task.
       settings: of the run.
       log: where its numbers are logged to; None for nowhere.
+      evaluations: during training: environment steps so far -> mean of greedy episodes.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Recorder:
         self.spec = spec
         self.settings = settings
         self.log = log
+        self.evaluations: Mapping[int, float] = {}
         self._steps_per_cycle = steps_per_cycle
         self._begun = self._last = time.perf_counter()
         self._paths: list[dict[str, np.ndarray]] = []
@@ -97,11 +100,13 @@ class Recorder:
         return snapshot
 
     def _write(self, snapshot: Snapshot, diagnostics: dict[str, Any]) -> None:
+        mean = self.evaluations.get(snapshot.env_steps)
         scalars = {
             "wall_seconds": snapshot.seconds,
             "steps_per_second": snapshot.steps_per_second,
             "return_mean_100": snapshot.mean_return,
             "episodes": self.episodes.count,
+            **({"eval_mean": mean} if mean is not None else {}),
             "reward_per_step": snapshot.reward_per_step,
             **_by_head({f"hyperparameters/{k}": x for k, x in snapshot.hyperparameters.items()}),
             **{f"diagnostics/{name}": np.mean(x) for name, x in diagnostics.items()},
@@ -138,7 +143,8 @@ class Recorder:
         title = f"{spec.env_id}, {_METHODS[settings.tuning.method]}, seed {settings.seed}"
         curve = directory / "learning_curve.png"
         if self.episodes.count:
-            plots.learning_curve(curve, title, self.episodes.all, spec.reward_threshold)
+            threshold, greedy = spec.reward_threshold, self.evaluations
+            plots.learning_curve(curve, title, self.episodes.all, threshold, greedy)
         else:
             plots.reward_curve(curve, title, self._steps_per_cycle, self.rewards.cycles)
         plots.hyperparameter_paths(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from selftuning.envs import registry
 from selftuning.envs.task import HostTask, Task
 from selftuning.training import (
     acting,
+    best,
     evaluation,
     loop,
     parallel,
@@ -55,6 +56,9 @@ class Run:
       episodes: every single episode: when it ended, and its return.
       summary: as in summary.json.
       evaluation: greedy episodes at the end; None if it was interrupted or has no directory.
+      evaluations: during training (`eval_every`): environment steps so far -> mean of their
+        greedy episodes.
+      best: the best agent that these found; None without them.
       directory: of the run, if it has one.
       interrupted: whether it was stopped before its end, by Ctrl-C or by its callback.
     """
@@ -68,6 +72,8 @@ class Run:
     episodes: Episodes
     summary: Mapping[str, Any]
     evaluation: Evaluation | None = None
+    evaluations: Mapping[int, float] = field(default_factory=dict)
+    best: Agent | None = None
     directory: Path | None = None
     interrupted: bool = False
 
@@ -132,24 +138,34 @@ def train(
             stack.callback(task.close)
         functions = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
         runner = make_runner(task, functions, settings)
+        judge = stack.enter_context(best.judge(settings, functions, task if given else None))
         directory = _create(out, settings) if keep else None
         recorder = Recorder(task.spec, settings, runner.steps_per_cycle)
         if directory is not None:
             sinks = wandb_sink.sinks(wandb, settings, directory)
             recorder.log = stack.enter_context(closing(Log(directory, sinks)))
 
-        def save(state: AgentState, env_steps: int) -> None:
+        def save(state: AgentState, env_steps: int, is_best: bool = False) -> None:
             if directory is not None:
-                saved_agent.save(directory, functions, parallel.here(state), task.spec, env_steps)
+                here = parallel.here(state)
+                saved_agent.save(directory, functions, here, task.spec, env_steps, is_best)
 
-        learned = _learn(runner, recorder, settings, save, console, callback)
-        agent = acting.of_task(
-            task, settings, functions, learned.state, recorder.env_steps, given=given
+        def agent_of(state: AgentState, env_steps: int) -> Agent:
+            return acting.of_task(task, settings, functions, state, env_steps, given=given)
+
+        chosen = best.Best(
+            settings.eval_every,
+            lambda state, env_steps: agent_of(parallel.here(state), env_steps),
+            judge,
+            lambda state, env_steps: save(state, env_steps, is_best=True),
         )
-        evaluated = None
+        recorder.evaluations = chosen.evaluations
+        learned = _learn(runner, recorder, settings, save, chosen, console, callback)
+        agent = agent_of(learned.state, recorder.env_steps)
+        evaluated, judged = None, None
         if keep and not learned.interrupted:
             with console.status("evaluating"):
-                evaluated = agent.evaluate()
+                evaluated, judged = agent.evaluate(), chosen.judged()
 
     if directory is not None:
         recorder.plot(directory / run_directory.PLOTS)
@@ -159,6 +175,7 @@ def train(
         learned.state,
         evaluated,
         learned.seconds,
+        judged,
         wall_seconds=time.perf_counter() - begun,
         compile_seconds=learned.compile_seconds,
     )
@@ -170,6 +187,8 @@ def train(
         *recorder.history(),
         summary,
         evaluated,
+        chosen.evaluations,
+        chosen.agent,
         directory,
         interrupted=learned.interrupted,
     )
@@ -193,6 +212,7 @@ def _learn(
     recorder: Recorder,
     settings: RunSettings,
     save: Callable[[AgentState, int], None],
+    watch: Callable[[AgentState, int], None],
     console: Console,
     callback: Callback | None,
 ) -> _Learned:
@@ -225,6 +245,7 @@ def _learn(
             in_background=runner.in_background,
             stopped=lambda: parallel.any_process(stopped()),
             save=lambda state, done: save(state.agent, done * steps_per_chunk),
+            watch=lambda state, done: watch(state.agent, done * steps_per_chunk),
         )
     save(ended.state.agent, ended.chunks * steps_per_chunk)
     agent = parallel.here(ended.state.agent)
@@ -237,6 +258,7 @@ def summary_of(
     state: AgentState,
     result: Evaluation | None,
     seconds: float,
+    best: dict[str, Any] | None = None,
     **times: float,
 ) -> dict[str, Any]:
     """The content of summary.json.
@@ -247,6 +269,7 @@ def summary_of(
       state: of the agent at the end.
       result: greedy episodes, if there were any.
       seconds: that training took.
+      best: of the evaluations during training.
       **times: more of them by name.
     """
     settings, spec, returns = recorder.settings, recorder.spec, result and result.returns
@@ -264,6 +287,7 @@ def summary_of(
         "eval_return_mean": evaluated and evaluated.mean,
         "eval_return_std": evaluated and evaluated.std,
         "eval_reward_per_step": result and result.reward_per_step,
+        "best": best,
         "solved_at_env_steps": recorder.episodes.solved_at,
         "hyperparameters": recorder.hyperparameters(functions.hyperparameters(state)),
         "diverged": not bool(all_finite(functions.params(state))),

@@ -24,6 +24,7 @@ from selftuning.agents import self_tuning
 from selftuning.agents.self_tuning import Actor, AgentState, SelfTuningAgent
 from selftuning.configs import extensions as own
 from selftuning.configs import files
+from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
 from selftuning.envs import registry, space_files
@@ -41,7 +42,12 @@ _TRAINING = "training"
 
 
 def save(
-    run: Path, functions: SelfTuningAgent, state: AgentState, spec: TaskSpec, env_steps: int
+    run: Path,
+    functions: SelfTuningAgent,
+    state: AgentState,
+    spec: TaskSpec,
+    env_steps: int,
+    best: bool = False,
 ) -> None:
     """Writes the checkpoint of a run; a reader sees the old one or the new one, never half.
 
@@ -51,27 +57,33 @@ def save(
       state: of the agent.
       spec: of the task that it was trained on.
       env_steps: that it was trained for.
+      best: whether it is the best so far, which has a file of its own, or the last one.
     """
     spaces = [space_files.to_plain(space) for space in own_spaces(spec)]
     about = {"spaces": dict(zip(("observation", "action"), spaces, strict=True))}
-    checkpoints.save(checkpoints.path_in(run), _parts(functions, state), env_steps, about)
+    checkpoints.save(checkpoints.path_in(run, best), _parts(functions, state), env_steps, about)
 
 
-def load(run: Path, extensions: Sequence[Any] = ()) -> Agent:
+def load(run: Path, extensions: Sequence[Any] = (), best: bool = False) -> Agent:
     """The trained agent of a run, which acts at once; its training state is left alone.
 
     Args:
       run: its directory.
       extensions: more of them than its settings name.
+      best: the best agent that evaluations in training have found, in place of the last one.
 
     Raises:
       ConfigError: if settings or checkpoint are missing, damaged, of a newer format or not those of
-        one agent; for runs of version 0.1 also if the environment cannot be made.
+        one agent; if there is no best agent; for runs of version 0.1 also if the environment
+        cannot be made.
     """
     settings = files.load(run / files.NAME, extensions, trained=True)
     settings = own.extended(settings, settings.extensions)
     validate(settings)
-    file = checkpoints.read(checkpoints.path_in(run))
+    path = checkpoints.path_in(run, best)
+    if best and not path.exists():
+        raise ConfigError(f"best: {run} has no best agent; runs with --eval-every keep one")
+    file = checkpoints.read(path)
     spaces = _spaces(file, settings)
     functions = self_tuning.make(*_seen(settings.env, spaces), settings)
     start = jax.eval_shape(functions.init, _KEY)

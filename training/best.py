@@ -1,0 +1,106 @@
+"""Evaluations while a run goes on, and the best agent that they have found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.errors import not_allowed
+from selftuning.configs.settings import RunSettings
+from selftuning.envs import registry
+from selftuning.envs.task import HostTask, Task
+from selftuning.training import evaluation
+from selftuning.training.acting import Agent
+from selftuning.training.evaluation import Evaluation
+
+# Added to the seed of a run for the episodes that choose. With the seed itself, the evaluation at
+# the end has others: a chosen agent is not judged by what it was chosen for.
+_OTHER_EPISODES = 2**32
+
+
+class Best:
+    """Evaluates an agent every so many environment steps, and keeps the best one.
+
+    Attributes:
+      evaluations: environment steps so far -> mean of greedy episodes.
+      agent: the best of them; None before the first. Of equal ones the last, which has learned for
+        longer.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        make: Callable[[Any, int], Agent],
+        evaluate: Callable[[Agent, int], Evaluation],
+        save: Callable[[Any, int], None],
+    ):
+        """What it does.
+
+        Args:
+          every: environment steps from one evaluation to the next; 0 for none at all.
+          make: (training state, environment steps) -> agent.
+          evaluate: (agent, what is added to the seed) -> episodes.
+          save: (training state, environment steps), called for each that is the best so far.
+        """
+        self.evaluations: dict[int, float] = {}
+        self.agent: Agent | None = None
+        self._every, self._make, self._evaluate, self._save = every, make, evaluate, save
+        self._due = every
+
+    def __call__(self, state: Any, env_steps: int) -> None:
+        """Takes the state after a chunk, and evaluates it if it is time to."""
+        if not self._every or env_steps < self._due:
+            return
+        self._due = env_steps - env_steps % self._every + self._every
+        agent = self._make(state, env_steps)
+        mean = self._evaluate(agent, _OTHER_EPISODES).mean
+        best = max(self.evaluations.values(), default=mean)
+        self.evaluations[env_steps] = mean
+        if mean >= best:
+            self.agent = agent
+            self._save(state, env_steps)
+
+    def judged(self) -> dict[str, Any] | None:
+        """Of summary.json: when the best was found, and how good it is in episodes of the end."""
+        if self.agent is None:
+            return None
+        mean = self._evaluate(self.agent, 0).mean
+        return {"env_steps": self.agent.env_steps, "eval_mean": mean}
+
+
+@contextmanager
+def judge(
+    settings: RunSettings, functions: SelfTuningAgent, task: Task | None
+) -> Iterator[Callable[[Agent, int], Evaluation]]:
+    """Yields what evaluates agents of a run, in environments of its own: `evaluate` of `Best`.
+
+    Args:
+      settings: of the run.
+      functions: the agent.
+      task: that was given, where the settings name none.
+
+    Raises:
+      ConfigError: if environments are needed and there are no others than those of training.
+    """
+    if not settings.eval_every:
+        yield _never
+        return
+    if isinstance(task, HostTask):
+        allowed = "0 for a task of your own on the host, which training has to itself"
+        raise not_allowed("eval_every", settings.eval_every, allowed)
+    episodes, options = settings.eval_episodes, settings.environment
+    if task is not None:
+        where = nullcontext(task)
+    else:
+        in_graph = registry.in_graph(settings.env, settings.backend, options)
+        backend = "jax" if in_graph else "host"
+        where = evaluation.task_for(settings.env, backend, episodes, options)
+    with where as there:
+        run = evaluation.evaluator(there, functions, episodes)
+        yield lambda agent, more: run(agent.params, settings.seed + more)
+
+
+def _never(agent: Agent, more: int) -> Evaluation:
+    raise AssertionError("no evaluation was asked for")
