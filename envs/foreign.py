@@ -21,6 +21,7 @@ from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.envs.hosted import HostedEnv
 
 _NEVER = 2**30  # steps; limits are the task's, which tells truncation from termination
+_BRAX_LIMIT = 1000  # steps of an episode, the default of its own training
 _FEW = 32  # values of a number that is taken for a name, and not for a quantity
 
 
@@ -87,6 +88,27 @@ def register(name: str) -> str:
     limit = Named.functional().max_episode_steps
     gym.register(env_id, Named, max_episode_steps=limit)
     return env_id
+
+
+def _brax(module: Any, name: str, **settings: Any) -> Foreign:
+    # Not `create`, which adds a time limit and resets of its own.
+    env = _brax_envs(module).get_environment(name, **settings)
+    observations = spaces.Box(-np.inf, np.inf, (env.observation_size,), np.float32)
+    actions = spaces.Box(-1.0, 1.0, (env.action_size,), np.float32)
+
+    def reset(key):
+        state = env.reset(key)
+        return state, state.obs
+
+    def step(_key, state, action):
+        state = env.step(state, action)
+        return state, state.obs, state.reward, state.done > 0, False
+
+    return Foreign(observations, actions, reset, step, _BRAX_LIMIT)
+
+
+def _brax_envs(module: Any) -> Any:
+    return importlib.import_module(f"{module.__name__}.envs")
 
 
 def _gymnax(module: Any, name: str, **settings: Any) -> Foreign:
@@ -233,6 +255,7 @@ def _picked(space: gym.Space, value: Any) -> Any:
 
 # By library: what makes an environment, and the names of those that there are.
 _LIBRARIES: dict[str, tuple[Callable[..., Foreign], Callable[[Any], Any]]] = {
+    "brax": (_brax, lambda module: sorted(_brax_envs(module)._envs)),
     "gymnax": (_gymnax, lambda module: module.registered_envs),
     "jumanji": (_jumanji, lambda module: module.registered_environments()),
     "navix": (_navix, lambda module: module.registry()),

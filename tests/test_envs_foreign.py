@@ -195,6 +195,7 @@ def test_composite_observations_in_graph_are_those_of_gymnasium():
 @pytest.mark.parametrize(
     "name",
     [
+        "brax:inverted_pendulum",
         "gymnax:Breakout-MinAtar",
         "navix:Navix-Empty-5x5-v0",
         "jumanji:Snake-v1",
