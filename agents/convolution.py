@@ -66,11 +66,10 @@ def convolve(inputs: jax.Array, kernel: jax.Array, stride: int, padding: str) ->
         columns = [jnp.concatenate(columns, -1)]
     weights = kernel.reshape(height, len(columns), -1, out)
     rows = len(inputs) * size[0] * size[1]
-    total = sum(
-        column[:, seen(0, i)].reshape(rows, -1) @ weights[i, j]
-        for i in range(height)
-        for j, column in enumerate(columns)
-    )
+    total = jnp.zeros((rows, out), inputs.dtype)
+    for i in range(height):
+        for j, column in enumerate(columns):
+            total += column[:, seen(0, i)].reshape(rows, -1) @ weights[i, j]
     return total.reshape(-1, *size, out)
 
 

@@ -69,14 +69,16 @@ def mine(tmp_path):
 
 
 def trains_evaluates_and_studies(program, folder):
-    run(*program, "--env", THING, "--steps", 200, "--out", "a-run", cwd=folder)
+    # That the package works is the question, and PPO would be compiled for most of a minute.
+    quick = ("--algorithm", "actor_critic", "--rollout-length", 16, "--steps", 200)
+    run(*program, "--env", THING, *quick, "--out", "a-run", cwd=folder)
     summary = json.loads((folder / "a-run/summary.json").read_text())
     assert summary["env_id"] == "Thing-v0" and summary["env_steps"] >= 200
     run(*program, "eval", "a-run", "--episodes", 2, cwd=folder)
     evaluated = json.loads((folder / "a-run/eval-1.json").read_text())
     assert evaluated["steps"] == [5, 5]  # LENGTH of the user's own configs
     study = ("--methods", "none", "--seeds", 1, "--workers", 1, "--out", "a-study")
-    run(*program, "study", "--env", THING, "--steps", 200, *study, cwd=folder)
+    run(*program, "study", "--env", THING, *quick, *study, cwd=folder)
     assert (folder / "a-study/results.parquet").exists()
 
 

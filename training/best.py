@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from selftuning.agents.self_tuning import SelfTuningAgent
@@ -91,6 +91,7 @@ def judge(
         allowed = "0 for a task of your own on the host, which training has to itself"
         raise not_allowed("eval_every", settings.eval_every, allowed)
     episodes, options = settings.eval_episodes, settings.environment
+    where: AbstractContextManager[Task]
     if task is not None:
         where = nullcontext(task)
     else:

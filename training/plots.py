@@ -61,7 +61,7 @@ def learning_curve(
         steps = episodes.env_steps[WINDOW - 1 :]
         axes.plot(steps[thin], means[thin], color="C0", label=f"mean of {WINDOW} episodes")
     if evaluations:
-        line = {"color": "C1", "marker": "s", "markersize": 4, "lw": 1}
+        line: dict[str, Any] = {"color": "C1", "marker": "s", "markersize": 4, "lw": 1}
         axes.plot(list(evaluations), list(evaluations.values()), **line, label="greedy evaluation")
     if threshold is not None:
         axes.axhline(threshold, color="C2", ls="--", lw=1, label=f"threshold {threshold:g}")
