@@ -30,9 +30,9 @@ def run(settings: BenchSettings, out: Path | None, console: Console) -> Path:
     run_directory.check(out)
     contestants = agents.all_of(settings)
     with console.status("") as status:
-        results = turns.measure(
-            contestants, settings.repeats, roofline.matrix_product(), status.update
-        )
+        # Where no line can be replaced, in a log, lines say what takes so long.
+        tell = status.update if console.is_terminal else console.print
+        results = turns.measure(contestants, settings.repeats, roofline.matrix_product(), tell)
     result = report(settings, contestants, results)
     console.print(*tables(result["rows"]), sep="\n\n")
     console.print(

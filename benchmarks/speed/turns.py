@@ -70,7 +70,8 @@ def measure(
         begun = time.perf_counter()
         turns.append(contestant.prepare())
         results.append(Measured([], time.perf_counter() - begun, [], []))
-    for turn, _ in turns:
+    for contestant, (turn, _) in zip(contestants, turns, strict=True):
+        tell(f"warming up: {contestant.group}, {contestant.name}")
         turn()
     for repeat in range(repeats):
         tell(f"round {repeat + 1} of {repeats}")
