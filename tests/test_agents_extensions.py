@@ -160,7 +160,7 @@ def test_terms_see_the_agent_on_its_rollout(float64):
 
 @pytest.mark.parametrize(
     ("name", "method", "K"),
-    [("gaussian", "bmg", 2), pytest.param("three heads", "mg", 1, marks=pytest.mark.slow)],
+    [pytest.param("gaussian", "bmg", 2, marks=pytest.mark.slow), ("one head", "mg", 1)],
 )
 def test_meta_gradients_of_own_weights_equal_finite_differences(name, method, K, float64):
     settings = own_settings(name, method=method, inner_steps=K)

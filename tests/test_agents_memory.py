@@ -81,7 +81,7 @@ def remembered(seed):
     return Experience(made._replace(memory=memory), jnp.zeros(0))
 
 
-@pytest.mark.parametrize("name", ["ppo", pytest.param("actor_critic", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [pytest.param("ppo", marks=pytest.mark.slow), "actor_critic"])
 def test_meta_gradients_through_memory_equal_finite_differences(name):
     with jax.enable_x64(True):
         check_finite_differences(name)

@@ -67,7 +67,7 @@ def test_images_and_choices_have_no_moments():
     assert seen(Scales(), jnp.arange(3.0)).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("actor_critic", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("algorithm", [pytest.param("ppo", marks=pytest.mark.slow), "actor_critic"])
 def test_learning_is_the_same_in_other_units(algorithm):
     """Parameters and hyperparameters after some rollouts, in units of 1e4 and 1e-3."""
     agent = {"hidden": (5,), "rollout_length": T, "epochs": 1, "minibatches": 2}

@@ -43,6 +43,7 @@ def settings_of(*parts, **tuning):
     return extended(settings, parts)
 
 
+@pytest.mark.slow
 def test_functions_and_their_module_give_the_same_numbers():
     by_name = st.train("CartPole-v1", steps=32, extensions=[MODULE], **PPO)
     by_object = st.train("CartPole-v1", steps=32, extensions=PARTS, **PPO)

@@ -60,7 +60,13 @@ def starts(settings):
     return {n: jnp.asarray(h.start, float) for n, h in settings.in_use.items()}
 
 
-@pytest.mark.parametrize("parts", [(everything,), (MODULE,)], ids=["loss", "loss and reward"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param((everything,), id="loss", marks=pytest.mark.slow),
+        pytest.param((MODULE,), id="loss and reward"),
+    ],
+)
 def test_one_update_of_all_rows_is_that_of_the_actor_critic_with_the_same_terms(parts):
     """On policy: the ratio is 1, where the surrogate has the slope of the policy gradient."""
     actions = ACTIONS["continuous"]

@@ -29,6 +29,7 @@ SUMMARY_KEYS = [
     "eval_return_mean",
     "eval_return_std",
     "eval_reward_per_step",
+    "best",
     "solved_at_env_steps",
     "hyperparameters",
     "diverged",

@@ -138,7 +138,7 @@ def test_a_run_is_not_overwritten(run):
 
 
 def test_environments_may_be_functions_classes_functional_ones_and_tasks():
-    small = SMALL | {"steps": 600}
+    small = SMALL | {"steps": 600, "meta": "none"}
     by_id = st.train("CartPole", backend="host", **small)
     by_function = st.train(lambda: gym.make("CartPole-v1"), **small)
     assert by_function.agent.settings.env.startswith("given/")

@@ -77,6 +77,7 @@ def test_greedy_returns_are_there_where_they_were_asked_for(tuned):
     assert (result.values["greedy"][known] >= 8).all()  # no episode of CartPole is shorter
 
 
+@pytest.mark.slow
 def test_start_values_are_those_of_each_run():
     unit = replace(units("--block", "6", "--meta-learning-rate", "1e-9")[1], points=1)
     result = execute.run(unit, None, nothing)
@@ -192,6 +193,7 @@ def test_runs_and_studies_agree_on_when_a_task_was_solved(seed, cuts):
     assert np.isnan(never.at[0])
 
 
+@pytest.mark.slow
 def test_a_run_and_a_study_of_that_run_solve_it_at_the_same_step(monkeypatch):
     make = registry.make
 

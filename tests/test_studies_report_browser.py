@@ -311,6 +311,7 @@ def test_labels_that_are_markup_do_nothing(opened, tmp_path):
     assert f"<img src=x onerror=alert(1)>: {number(value)} [" in told.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_charts_of_all_kinds_are_drawn(opened, tmp_path):
     """Of one name, of three, of single starts: without a fault, and with as much as they have."""
     for make, charts in (

@@ -66,7 +66,7 @@ def walks(tmp_path_factory):
     return cache(lambda kind: Walk(kind, folder))
 
 
-@pytest.fixture(params=["random_search", "pbt", "optuna"])
+@pytest.fixture(params=[pytest.param("random_search", marks=pytest.mark.slow), "pbt", "optuna"])
 def walk(request, walks):
     return walks(request.param)
 

@@ -79,6 +79,7 @@ def test_a_run_of_version_0_1_is_evaluated_as_it_was(run_v1):
     before = json.loads((run_v1 / "eval-1.json").read_text())
     now = json.loads(written.read_text())
     assert written.name == "eval-2.json" and now.pop("policy") == "greedy"
+    assert now.pop("agent") == "last"
     assert now.keys() == before.keys()
     for name, value in before.items():
         if isinstance(value, (float, list)):

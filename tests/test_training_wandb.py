@@ -65,6 +65,7 @@ def clean(monkeypatch):
         monkeypatch.delenv(name)
 
 
+@pytest.mark.slow
 def test_an_offline_run_has_all_that_the_other_logs_have_in_its_own_directory(tmp_path, clean):
     places = {name: tmp_path / name for name in ("home", "temporary", "working")}
     for place in places.values():
