@@ -34,6 +34,13 @@ def test_the_best_is_kept_and_the_last_of_equals():
     assert set(seen) == {2**32}, "not the episodes of the end"
 
 
+def test_what_is_not_a_number_is_never_the_best():
+    best, saved, _ = chooser(10, {"a": float("nan"), "b": 1.0, "c": float("nan")})
+    for steps, state in ((10, "a"), (20, "b"), (30, "c")):
+        best(state, steps)
+    assert best.agent == "b" and saved == [("b", 20)]
+
+
 @pytest.mark.parametrize(
     ("every", "expected"), [(0, []), (1, [8, 16, 24, 32, 40]), (10, [16, 24, 32, 40]), (25, [32])]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -47,7 +48,7 @@ class Best:
         self.evaluations: dict[int, float] = {}
         self.agent: Agent | None = None
         self._every, self._make, self._evaluate, self._save = every, make, evaluate, save
-        self._due = every
+        self._due, self._highest = every, -math.inf
 
     def __call__(self, state: Any, env_steps: int) -> None:
         """Takes the state after a chunk, and evaluates it if it is time to."""
@@ -56,10 +57,9 @@ class Best:
         self._due = env_steps - env_steps % self._every + self._every
         agent = self._make(state, env_steps)
         mean = self._evaluate(agent, _OTHER_EPISODES).mean
-        best = max(self.evaluations.values(), default=mean)
         self.evaluations[env_steps] = mean
-        if mean >= best:
-            self.agent = agent
+        if mean >= self._highest:  # no agent that is not a number is
+            self.agent, self._highest = agent, mean
             self._save(state, env_steps)
 
     def judged(self) -> dict[str, Any] | None:
