@@ -81,13 +81,11 @@ SHORT = {
     "outer-one head-2",
     "learned-one head-2",
     "mixed-one head-1",
-    "policy last-one head-2",
     "own state-one head-2",
     "all matched-one head-2",
     "mg-on policy-2",
     "outer-gaussian-2",
     "outer-outer critic-2",
-    "mixed-three heads-2",
     "mg-sgd-2",
 }
 
