@@ -16,7 +16,6 @@ from gymnasium import spaces
 from selftuning.agents.self_tuning import SelfTuningAgent, compiled
 from selftuning.configs.errors import not_allowed, require
 from selftuning.configs.settings import RunSettings
-from selftuning.envs import registry
 from selftuning.envs.masks import MASK, OBSERVATION, is_masked
 from selftuning.envs.spaces import agent_spaces, to_agent, to_env
 from selftuning.envs.task import Task
@@ -148,9 +147,8 @@ class Agent:
         if self.task is not None:
             acts = self.functions, self.params
             return evaluation.on_task(self.task, *acts, episodes, seed, stochastic)
-        env_id, options = self.settings.env, self.settings.environment
-        in_graph = registry.in_graph(env_id, self.settings.backend, options)
-        backend = "jax" if in_graph else "host"
+        made = self.settings
+        env_id, backend, options = made.env, made.backend, made.environment
         return evaluation.evaluate(
             env_id, backend, self.functions, self.params, episodes, seed, options, stochastic
         )

@@ -10,7 +10,6 @@ from typing import Any
 from selftuning.agents.self_tuning import SelfTuningAgent
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.settings import RunSettings
-from selftuning.envs import registry
 from selftuning.envs.task import HostTask, Task
 from selftuning.training import evaluation
 from selftuning.training.acting import Agent
@@ -90,14 +89,10 @@ def judge(
     if isinstance(task, HostTask):
         allowed = "0 for a task of your own on the host, which training has to itself"
         raise not_allowed("eval_every", settings.eval_every, allowed)
-    episodes, options = settings.eval_episodes, settings.environment
+    episodes = settings.eval_episodes
+    named = settings.env, settings.backend, episodes, settings.environment
     where: AbstractContextManager[Task]
-    if task is not None:
-        where = nullcontext(task)
-    else:
-        in_graph = registry.in_graph(settings.env, settings.backend, options)
-        backend = "jax" if in_graph else "host"
-        where = evaluation.task_for(settings.env, backend, episodes, options)
+    where = nullcontext(task) if task is not None else evaluation.task_for(*named)
     with where as there:
         run = evaluation.evaluator(there, functions, episodes)
         yield lambda agent, more: run(agent.params, settings.seed + more)

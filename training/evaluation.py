@@ -114,7 +114,7 @@ def evaluate(
 
     Args:
       env_id: a Gymnasium id.
-      backend: "jax" or "host", as `TaskSpec.backend` says.
+      backend: how it is stepped, as `RunSettings.backend`.
       agent: whose `mode` acts.
       params: its parameters.
       episodes: how many.
@@ -128,8 +128,18 @@ def evaluate(
 
 @contextmanager
 def task_for(env_id: str, backend: str, episodes: int, options: EnvSettings) -> Iterator[Task]:
-    """Environments for so many episodes, which are closed in the end."""
-    task = registry.make(env_id, _batch(episodes, backend), backend, options)
+    """Environments for so many episodes, which are closed in the end.
+
+    Args:
+      env_id: a Gymnasium id.
+      backend: how they are stepped, as `RunSettings.backend`.
+      episodes: all at once in-graph; on the host in equal batches of at most 16.
+      options: how environments are made.
+    """
+    batches = 1
+    if not registry.in_graph(env_id, backend, options):
+        batches = math.ceil(episodes / _HOST_ENVS)
+    task = registry.make(env_id, math.ceil(episodes / batches), backend, options)
     try:
         yield task
     finally:
@@ -252,11 +262,6 @@ def record(
     fps = env.metadata.get("render_fps") or 30
     _write_gif(path, frames, milliseconds=1000 * stride / fps)
     return Evaluation(np.asarray([total]), np.asarray([step]), np.asarray([ended]))
-
-
-def _batch(episodes: int, backend: str) -> int:
-    """Environments side by side: all in-graph; on the host equal batches of at most 16."""
-    return episodes if backend == "jax" else math.ceil(episodes / math.ceil(episodes / _HOST_ENVS))
 
 
 def _limits(spec: TaskSpec) -> tuple[int, int]:
