@@ -30,6 +30,9 @@ from selftuning.training.rollout import collect_in_graph, collect_on_host
 # are saved are counted in tests/test_training_sharing.py.
 _UNROLLED = 4
 
+# Of what runs once: it takes XLA longer to optimise than it ever saves.
+ONCE = {"xla_backend_optimization_level": 0}
+
 
 class TrainState(NamedTuple):
     """What a run carries from cycle to cycle.
@@ -128,7 +131,7 @@ def _in_graph(
         )
         return placed.lower(state).compile()
 
-    return jax.jit(init, out_shardings=states), compile_cycles
+    return jax.jit(init, out_shardings=states, compiler_options=ONCE), compile_cycles
 
 
 def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
@@ -199,7 +202,9 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         key, key_agent, key_env = jax.random.split(key, 3)
         key_env = parallel.process_key(key_env)
         observation = task.reset(int(jax.random.randint(key_env, (), 0, np.iinfo(np.int32).max)))
-        init_agent = jax.jit(agent.init, out_shardings=where.everywhere)
+        init_agent = jax.jit(
+            agent.init, out_shardings=where.everywhere, compiler_options=ONCE
+        )
         seen = agent.begin(observation)
         return TrainState(init_agent(key_agent, start_values), (), seen, key)
 
