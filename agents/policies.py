@@ -2,7 +2,7 @@
 
 A trajectory keeps actions as they were drawn. What a task gets is made of them by `to_task`. For
 continuous actions the two differ: a trajectory has u, in units in which a policy begins with mean
-0 and standard deviation 1, and a bounded action is lower and upper bound at u = -1 and 1 (clipped)
+0 and noise of length 1, and a bounded action is lower and upper bound at u = -1 and 1 (clipped)
 or at infinity (squashed by tanh). So whatever the bounds are, losses see numbers of a good size,
 and nothing has to be inverted: from an action that tanh has rounded to 1 there is no way back.
 """
@@ -41,6 +41,7 @@ class Policy(NamedTuple):
     Attributes:
       num_outputs: of the network, which depend on the observation.
       num_scales: learned numbers that do not depend on it, and follow the outputs; 0 or as many.
+      first_scale: what these numbers are at first.
       distribution: outputs [..., num_outputs + num_scales] -> distribution over actions [...] as
         trajectories have them.
       to_task: such actions [..., *action] -> as the task expects them, of the same shape. NumPy
@@ -49,6 +50,7 @@ class Policy(NamedTuple):
 
     num_outputs: int
     num_scales: int
+    first_scale: float
     distribution: Callable[[jax.Array], distrax.Distribution]
     to_task: Callable[[Any], Any]
 
@@ -62,11 +64,12 @@ def make(space: gym.Space, bounds: Bounds) -> Policy:
     """
     match space:
         case gym.spaces.Discrete():
-            return Policy(int(space.n), 0, lambda logits: distrax.Categorical(logits=logits), _same)
+            n = int(space.n)
+            return Policy(n, 0, 0.0, lambda logits: distrax.Categorical(logits=logits), _same)
         case gym.spaces.MultiDiscrete():
             return _categoricals([int(n) for n in space.nvec])
         case gym.spaces.MultiBinary():
-            return Policy(math.prod(shape(space)), 0, _bernoullis, _same)
+            return Policy(math.prod(shape(space)), 0, 0.0, _bernoullis, _same)
         case gym.spaces.Box():
             return _gaussian(space, bounds)
     raise TypeError(f"no policy is for the action space {space}")
@@ -107,7 +110,7 @@ def _categoricals(sizes: Sequence[int]) -> Policy:
         logits = jnp.where(exists, outputs[..., at], 2 * NEVER)  # less than a masked one
         return distrax.Independent(distrax.Categorical(logits=logits), 1)
 
-    return Policy(sum(sizes), 0, distribution, _same)
+    return Policy(sum(sizes), 0, 0.0, distribution, _same)
 
 
 def _gaussian(space: gym.spaces.Box, bounds: Bounds) -> Policy:
@@ -126,7 +129,10 @@ def _gaussian(space: gym.spaces.Box, bounds: Bounds) -> Policy:
         # Where there is one bound only, the task clips.
         return centre + unit * xp.where(bounded, inside, action)
 
-    return Policy(size, size, distribution, to_task)
+    # So the noise has length 1 at first, whatever the number of actions: E|u|^2 = n scale^2. With a
+    # scale of 1 for each of six joints a HalfCheetah soon lies on its back, and learns to move there.
+    first = -math.log(size) / 2
+    return Policy(size, size, first, distribution, to_task)
 
 
 def units(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
