@@ -79,8 +79,8 @@ def make(
         x = policies.masked(x, observation_of(observation), observation_space)
         if not policy.num_scales:
             return x
-        init = hk.initializers.Constant(policy.first_scale)
-        scales = hk.get_parameter("log_scale", (heads, policy.num_scales), x.dtype, init)
+        first = hk.initializers.Constant(policy.first_scale)
+        scales = hk.get_parameter("log_scale", (heads, policy.num_scales), x.dtype, first)
         scales = scales.reshape(heads, *[1] * (x.ndim - 2), policy.num_scales)
         return jnp.concatenate([x, jnp.broadcast_to(scales, x.shape)], -1)
 

@@ -13,8 +13,8 @@ hypothesis.settings.register_profile("compiled", deadline=None, derandomize="CI"
 hypothesis.settings.load_profile("compiled")
 
 
-# Tracing makes millions of small objects that live on. Looking through all of them as often as Python
-# does by default takes a tenth of the time.
+# Tracing makes millions of small objects that live on. Looking through all of them as often as
+# Python does by default takes 7% of the time.
 gc.set_threshold(200_000, 50, 50)
 
 # Most of the time of a short test goes into compiling what runs once.
