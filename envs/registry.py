@@ -17,7 +17,7 @@ from gymnasium.experimental.functional import FuncEnv
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs import foreign, single
+from selftuning.envs import batched_libraries, foreign, single
 from selftuning.envs.acrobot import Acrobot
 from selftuning.envs.cartpole import CartPole
 from selftuning.envs.functional import check_positive, graph_task
@@ -57,7 +57,8 @@ def resolve(name: str) -> str:
 
     `module:Env-v0` imports the module, which registers the environment, and keeps the
     prefix, so that the answer resolves again in another process. So do environments of the
-    libraries of `envs.foreign`, as `gymnax:Breakout-MinAtar`.
+    libraries of `envs.foreign` and `envs.batched_libraries`, as `gymnax:Breakout-MinAtar` and
+    `envpool:CartPole-v1`.
 
     Raises:
       ConfigError: no such id (with the closest ones), or a module that cannot be imported.
@@ -65,6 +66,8 @@ def resolve(name: str) -> str:
     if foreign.is_foreign(name):
         foreign.register(name)
         return name
+    if batched_libraries.is_batched(name):
+        return batched_libraries.resolve(name)
     module, _, bare_name = name.rpartition(":")
     if module:
         modules.imported(module, "env")
@@ -103,6 +106,12 @@ def make(
     """
     check_positive("num_envs", num_envs)
     require(backend in BACKENDS, "backend", repr(backend), " | ".join(BACKENDS))
+    if batched_libraries.is_batched(env_id):
+        allowed = f"host or auto for {env_id}"
+        require(backend != "jax", "backend", backend, allowed)
+        allowed = f"0 for {env_id}, which is stepped in threads of its own"
+        require(workers == 0, "env_workers", workers, allowed)
+        return batched_libraries.make(env_id, num_envs // processes, options)
     spec = single.specification(_spec(env_id), options)
     functional = _functional(spec, options)
     if backend == "jax" and functional is None:
@@ -163,6 +172,8 @@ def make_render_env(env_id: str, options: EnvSettings = _PLAIN) -> gym.Env:
     """
     # pygame greets on standard output when it is imported.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if batched_libraries.is_batched(env_id):
+        raise ConfigError(f"env: {env_id!r} cannot be drawn; its environments are stepped together")
     spec = single.specification(_spec(env_id), options)
     probe = AgentView(single.make(spec, options).env)
     modes = probe.metadata.get("render_modes") or []
@@ -182,6 +193,8 @@ def make_render_env(env_id: str, options: EnvSettings = _PLAIN) -> gym.Env:
 def _spec(env_id: str) -> EnvSpec:
     # By its specification an environment is made without Gymnasium's advice on versions.
     name = resolve(env_id)
+    if batched_libraries.is_batched(name):
+        return batched_libraries.specification(name)
     return gym.registry[foreign.register(name) if foreign.is_foreign(name) else bare(name)]
 
 
