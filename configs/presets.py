@@ -81,17 +81,17 @@ _FAMILIES: tuple[tuple[str, dict[str, object]], ...] = (
     (r"^BipedalWalker", {"steps": 2_000_000}),
     (rf"^({_MUJOCO})(-|$)", {"steps": 1_000_000}),
     (r"^MiniGrid", {"steps": 300_000}),
-    (r"^ALE/|NoFrameskip|^gymnax:.*MinAtar", {"steps": 10_000_000}),
+    (r"^ALE/|NoFrameskip|^ale:|^envpool:\w+-v5$|^gymnax:.*MinAtar", {"steps": 10_000_000}),
 )
 
 
 def for_env(env: str) -> RunSettings:
     """Settings to start from for an environment, whose id may lack namespace and version.
 
-    The module that an id names before a colon is no part of it.
+    A pattern may be of the whole id, or of what follows the module or library before a colon.
     """
     for pattern, changes in _FAMILIES:
-        if re.search(pattern, env.rpartition(":")[2]):
+        if re.search(pattern, env.rpartition(":")[2]) or re.search(pattern, env):
             return replace(RunSettings(env=env), **changes)  # type: ignore[arg-type]
     return RunSettings(env=env)
 
