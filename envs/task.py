@@ -1,9 +1,8 @@
 """The one interface that agents see: a batch of environments as a task.
 
-Two kinds of task produce the same `Timestep`: `GraphTask` steps a Gymnasium
-functional environment inside `jax.jit`, `HostTask` steps any other environment
-from Python, one of Gymnasium or a batch of another library. Nothing after the trajectory knows which
-of the two it came from.
+Two kinds of task produce the same `Timestep`: `GraphTask` steps a Gymnasium functional environment
+inside `jax.jit`, `HostTask` steps any other environment from Python, one of Gymnasium or a batch of
+another library. Nothing after the trajectory knows which of the two it came from.
 """
 
 from __future__ import annotations
