@@ -164,12 +164,13 @@ def make_render_env(env_id: str, options: EnvSettings = _PLAIN) -> gym.Env:
     # pygame greets on standard output when it is imported.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     spec = single.specification(_spec(env_id), options)
-    probe = AgentView(single.make(spec, options).env)
+    probe = single.make(spec, options).env
     modes = probe.metadata.get("render_modes") or []
     probe.close()
     if "rgb_array" not in modes:
         raise ConfigError(f"env: {spec.id!r} cannot be drawn; its render modes: {modes}")
-    env = AgentView(single.make(spec, options, render_mode="rgb_array").env)
+    made = single.make(spec, options, render_mode="rgb_array")
+    env = AgentView(single.with_masks([made], spec, options)[0].env)
     try:  # packages for drawing are imported at the first image
         env.reset(seed=0)
         env.render()

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from selftuning.agents.self_tuning import SelfTuningAgent, compiled
 from selftuning.configs.errors import not_allowed, require
 from selftuning.configs.settings import RunSettings
-from selftuning.envs.masks import MASK, OBSERVATION, is_masked
+from selftuning.envs import masks
 from selftuning.envs.spaces import agent_spaces, to_agent, to_env
 from selftuning.envs.task import Task
 from selftuning.training import evaluation
@@ -91,8 +91,8 @@ class Agent:
             `gymnasium.vector` has it: arrays with one more axis in front.
           state: that the call before this one returned; None at the start of an episode.
           greedy: the most probable action, or one that is drawn from the policy.
-          action_mask: `info["action_mask"]` of the environment, where it has such masks and
-            `observation` has none.
+          action_mask: `info["action_mask"]` of the environment, or what its `action_masks()` says,
+            where it has such masks and `observation` has none.
 
         Returns:
           The action in the environment's own action space (for a batch an array [B, ...]), and the
@@ -100,14 +100,10 @@ class Agent:
 
         Raises:
           ConfigError: if the observation does not have the shape that the space says, or a mask is
-            missing.
+            missing or not expected.
         """
         state = self.initial_state() if state is None else state
-        if is_masked(self.observation_space) and not isinstance(observation, Mapping):
-            # The environment itself has no such observations: `info` has their second part.
-            if action_mask is None:
-                raise not_allowed("action_mask", None, 'info["action_mask"] of the environment')
-            observation = {MASK: action_mask, OBSERVATION: observation}
+        observation = self._with_mask(observation, action_mask)
         observed, single = self._seen(observation)
         agent, key = self._compiled, state.key
         if state.seen is None:
@@ -152,6 +148,23 @@ class Agent:
         return evaluation.evaluate(
             env_id, backend, self.functions, self.params, episodes, seed, options, stochastic
         )
+
+    def _with_mask(self, observation: Any, mask: Any) -> Any:
+        """The observation of the agent's space: `info` may have had the second part of it."""
+        space, actions = self.observation_space, self.action_space
+        if not masks.has_mask(space, actions):
+            if mask is not None:
+                raise not_allowed("action_mask", "a mask", "None: the agent was trained without")
+            return observation
+        if not masks.is_masked(space) or masks.is_beside(observation):
+            return observation
+        if mask is None:
+            raise not_allowed("action_mask", None, 'info["action_mask"] of the environment')
+        found, numbers = masks.flat(mask), masks.size(actions)
+        if found.shape[-1:] != (numbers,):
+            allowed = f"({numbers},), or (B, {numbers}) for a batch"
+            raise not_allowed("action_mask", f"shape {found.shape}", allowed)
+        return {masks.MASK: found, masks.OBSERVATION: observation}
 
     def _seen(self, observation: Any) -> tuple[np.ndarray, bool]:
         """The observation as agents see it, [B, ...], and whether it was a single one."""
