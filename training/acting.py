@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from gymnasium import spaces
 
+from selftuning.agents.memory import Moment
 from selftuning.agents.self_tuning import SelfTuningAgent, compiled
 from selftuning.configs.errors import not_allowed, require
 from selftuning.configs.settings import RunSettings
@@ -83,6 +84,7 @@ class Agent:
         *,
         greedy: bool = True,
         action_mask: Any = None,
+        episode_start: Any = None,
     ) -> tuple[Any, State]:
         """Chooses an action for an observation, or one for each of a batch.
 
@@ -93,14 +95,16 @@ class Agent:
           greedy: the most probable action, or one that is drawn from the policy.
           action_mask: `info["action_mask"]` of the environment, or what its `action_masks()` says,
             where it has such masks and `observation` has none.
+          episode_start: of a batch, [B] bool: whose observation is the first of an episode. There
+            an agent with a memory forgets the one before it. None where all go on.
 
         Returns:
           The action in the environment's own action space (for a batch an array [B, ...]), and the
           state for the next call.
 
         Raises:
-          ConfigError: if the observation does not have the shape that the space says, or a mask is
-            missing or not expected.
+          ConfigError: if the observation does not have the shape that the space says, a mask is
+            missing or not expected, or `state` is of another number of observations.
         """
         state = self.initial_state() if state is None else state
         observation = self._with_mask(observation, action_mask)
@@ -109,8 +113,8 @@ class Agent:
         if state.seen is None:
             seen = agent.begin(observed)
         else:
-            same = np.zeros(len(observed), bool)  # episode as before
-            seen = agent.follow(self.params, state.seen, observed, same)
+            ended = self._ended(state.seen, len(observed), episode_start)
+            seen = agent.follow(self.params, state.seen, observed, ended)
         if greedy:
             actions = agent.mode(self.params, seen)
         else:
@@ -165,6 +169,17 @@ class Agent:
             allowed = f"({numbers},), or (B, {numbers}) for a batch"
             raise not_allowed("action_mask", f"shape {found.shape}", allowed)
         return {masks.MASK: found, masks.OBSERVATION: observation}
+
+    def _ended(self, before: Any, count: int, episode_start: Any) -> np.ndarray:
+        """Where the episode of `before` has ended [count], for an agent that may remember it."""
+        remembers = isinstance(before, Moment)
+        if remembers and len(before.observation) != count:
+            had = f"of {len(before.observation)} observations"
+            raise not_allowed("state", had, f"of {count}, as the observation is, or None")
+        ended = np.zeros(count, bool) if episode_start is None else np.atleast_1d(episode_start)
+        if ended.shape != (count,):
+            raise not_allowed("episode_start", f"shape {ended.shape}", f"({count},)")
+        return ended.astype(bool)
 
     def _seen(self, observation: Any) -> tuple[np.ndarray, bool]:
         """The observation as agents see it, [B, ...], and whether it was a single one."""
