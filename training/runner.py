@@ -202,9 +202,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         key, key_agent, key_env = jax.random.split(key, 3)
         key_env = parallel.process_key(key_env)
         observation = task.reset(int(jax.random.randint(key_env, (), 0, np.iinfo(np.int32).max)))
-        init_agent = jax.jit(
-            agent.init, out_shardings=where.everywhere, compiler_options=ONCE
-        )
+        init_agent = jax.jit(agent.init, out_shardings=where.everywhere, compiler_options=ONCE)
         seen = agent.begin(observation)
         return TrainState(init_agent(key_agent, start_values), (), seen, key)
 
