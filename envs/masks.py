@@ -2,21 +2,24 @@
 
 A mask is a part `"action_mask"` of a `Dict` observation, a number for each action: above 0 where it
 is allowed. So it stands in trajectories, and losses see the very policy that acted. Environments
-that have it in `info` instead (Taxi) get there by `ActionMask`.
+that have it in `info` (Taxi) or answer `action_masks()` instead get there by `ActionMask`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
+import jax
 import numpy as np
 from gymnasium import spaces
 
 MASK, OBSERVATION = "action_mask", "observation"
-# Methods by which environments tell that they have masks; the second is that of sb3-contrib.
-_METHODS = (MASK, "action_masks")
+_ASKED = "action_masks"  # the method of sb3-contrib: without arguments, all that is allowed now
+# Methods by which environments tell that they have masks.
+_METHODS = (MASK, _ASKED)
 
 
 def size(action_space: gym.Space) -> int:
@@ -40,10 +43,21 @@ def has_mask(observation_space: gym.Space, action_space: gym.Space) -> bool:
 
 
 def offered(env: gym.Env) -> gym.Env:
-    """The environment with masks in its observations, if it says that it has them in `info`."""
+    """The environment with masks in its observations, if it has a method that says so."""
     there = any(env.has_wrapper_attr(name) for name in _METHODS)
-    is_new = not has_mask(env.observation_space, env.action_space)
-    return ActionMask(env) if there and is_new and size(env.action_space) else env
+    return ActionMask(env) if there and is_possible(env) else env
+
+
+def is_possible(env: gym.Env) -> bool:
+    """Whether its actions can be masked, and no part of its observations does so."""
+    return size(env.action_space) > 0 and not has_mask(env.observation_space, env.action_space)
+
+
+def flat(mask: Any) -> np.ndarray:
+    """A mask as one array: those for the parts of an action, a tuple of them, one after another."""
+    if not isinstance(mask, tuple):
+        return np.asarray(mask)
+    return np.concatenate([np.ravel(part) for part in jax.tree.leaves(mask)])
 
 
 def with_mask(observation_space: gym.Space, action_space: gym.Space) -> spaces.Dict:
@@ -54,16 +68,20 @@ def with_mask(observation_space: gym.Space, action_space: gym.Space) -> spaces.D
 
 def is_masked(observation_space: gym.Space) -> bool:
     """Whether a space was made by `with_mask`."""
-    if not isinstance(observation_space, spaces.Dict):
-        return False
-    return set(observation_space.spaces) == {MASK, OBSERVATION}
+    return isinstance(observation_space, spaces.Dict) and is_beside(observation_space.spaces)
+
+
+def is_beside(observation: Any) -> bool:
+    """Whether an observation has its mask beside it, as `ActionMask` shows it."""
+    return isinstance(observation, Mapping) and set(observation) == {MASK, OBSERVATION}
 
 
 class ActionMask(gym.Wrapper):
     """Puts `info["action_mask"]` beside the observation: `{"action_mask", "observation"}`.
 
-    A mask is an array of zeros and ones, or a tuple of them for the parts of an action. Without one
-    in a step's `info` all actions are allowed.
+    A mask is an array of zeros and ones, or a tuple of them for the parts of an action. Where
+    `info` has none, the environment's method `action_masks()` is asked; without that too all
+    actions are allowed.
 
         run.py --env my_envs:Maze-v0 --wrapper selftuning.envs.masks:ActionMask
     """
@@ -72,21 +90,27 @@ class ActionMask(gym.Wrapper):
         """Wraps `env`, whose actions must be discrete."""
         super().__init__(env)
         self.observation_space = with_mask(env.observation_space, env.action_space)
+        self._ask: Callable[[], Any] | None = None
+        if env.has_wrapper_attr(_ASKED):
+            self._ask = env.get_wrapper_attr(_ASKED)
 
     def reset(self, **settings: Any):
         """As `gymnasium.Env.reset`."""
         observation, info = self.env.reset(**settings)
-        return self._beside(observation, info), info
+        return self._beside(observation, info, ended=False), info
 
     def step(self, action: Any):
         """As `gymnasium.Env.step`."""
-        observation, *others, info = self.env.step(action)
-        return self._beside(observation, info), *others, info
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        seen = self._beside(observation, info, terminated or truncated)
+        return seen, reward, terminated, truncated, info
 
-    def _beside(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
-        mask = info.get(MASK)
-        if mask is None:
-            mask = np.ones(size(self.action_space), np.int8)
-        elif isinstance(mask, tuple):
-            mask = np.concatenate(mask)
-        return {MASK: (np.asarray(mask).reshape(-1) > 0).astype(np.int8), OBSERVATION: observation}
+    def _beside(self, observation: Any, info: dict[str, Any], ended: bool) -> dict[str, Any]:
+        mask, numbers = info.get(MASK), size(self.action_space)
+        # After an episode nobody acts, and some environments have no answer.
+        if mask is None and self._ask is not None and not ended:
+            mask = self._ask()
+        allowed = np.ones(numbers, np.int8) if mask is None else flat(mask).reshape(-1) > 0
+        if len(allowed) != numbers:
+            raise ValueError(f"a mask of {len(allowed)} numbers for {numbers} actions")
+        return {MASK: allowed.astype(np.int8), OBSERVATION: observation}

@@ -175,12 +175,13 @@ def make_render_env(env_id: str, options: EnvSettings = _PLAIN) -> gym.Env:
     if batched_libraries.is_batched(env_id):
         raise ConfigError(f"env: {env_id!r} cannot be drawn; its environments are stepped together")
     spec = single.specification(_spec(env_id), options)
-    probe = AgentView(single.make(spec, options).env)
+    probe = single.make(spec, options).env
     modes = probe.metadata.get("render_modes") or []
     probe.close()
     if "rgb_array" not in modes:
         raise ConfigError(f"env: {spec.id!r} cannot be drawn; its render modes: {modes}")
-    env = AgentView(single.make(spec, options, render_mode="rgb_array").env)
+    made = single.make(spec, options, render_mode="rgb_array")
+    env = AgentView(single.with_masks([made], spec, options)[0].env)
     try:  # packages for drawing are imported at the first image
         env.reset(seed=0)
         env.render()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
 
     From the inside out: the environment with its time limit, `OwnReturn`, sticky actions, the
     user's wrappers, the view that an environment of MiniGrid needs, stacked frames, and the mask of
-    actions that `info` has.
+    actions, if the environment has a method that tells of one.
 
     Args:
       spec: from `specification`.
@@ -66,6 +67,28 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     if options.frame_stack > 1:
         env = _stacked(env, options.frame_stack)
     return Made(masks.offered(env), own)
+
+
+def with_masks(envs: list[Made], spec: EnvSpec, options: EnvSettings) -> list[Made]:
+    """Environments that `make` has made, with masks that only their `info` tells of.
+
+    To find out, one more is made, reset and closed: some environments are no longer the same after
+    a reset.
+    """
+    if masks.is_possible(envs[0].env) and _shows_mask(spec, options):
+        return [each._replace(env=masks.ActionMask(each.env)) for each in envs]
+    return envs
+
+
+def _shows_mask(spec: EnvSpec, options: EnvSettings) -> bool:
+    # What goes wrong here goes wrong where agents act too, and is told there.
+    with contextlib.suppress(Exception, SystemExit):
+        env = make(spec, options).env
+        try:
+            return env.reset(seed=0)[1].get(masks.MASK) is not None
+        finally:
+            env.close()
+    return False
 
 
 class OwnReturn(gym.Wrapper):

@@ -13,6 +13,7 @@ from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 from selftuning.configs.settings import EnvSettings
 from selftuning.envs import single
 from selftuning.envs.functional import check_positive
+from selftuning.envs.masks import MASK, is_possible
 from selftuning.envs.spaces import agent_spaces, shape, to_agent, to_env
 from selftuning.envs.task import HostTask, TaskSpec, Timestep
 
@@ -113,6 +114,7 @@ class _Member:
         self._env, self._own = made
         self._see, self._act = to_agent(self._env.observation_space), to_env(self._env.action_space)
         self._shape, self._name, self._steps = shape(seen), name, 0
+        self._ignores_masks = is_possible(self._env)
 
     def reset(self, seed: int) -> np.ndarray:
         # Some environments draw from their own spaces.
@@ -126,7 +128,7 @@ class _Member:
         self._steps += 1
         try:
             observation, reward, terminated, truncated, info = self._env.step(self._act(action))
-            successor = self._checked(observation)
+            successor = self._checked(observation, info)
             reward = float(reward)
         except (Exception, SystemExit) as error:  # some simulators exit
             raise self._failed(error) from error
@@ -140,11 +142,14 @@ class _Member:
 
     def _begin(self, seed: int | None) -> np.ndarray:
         try:
-            return self._checked(self._env.reset(seed=seed)[0])
+            return self._checked(*self._env.reset(seed=seed))
         except (Exception, SystemExit) as error:  # some simulators exit
             raise self._failed(error) from error
 
-    def _checked(self, observation: Any) -> np.ndarray:
+    def _checked(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
+        if self._ignores_masks and info and info.get(MASK) is not None:
+            how = "--wrapper selftuning.envs.masks:ActionMask"
+            raise ValueError(f'info["action_mask"], which was not there at first; {how} reads it')
         seen = self._see(observation)
         if seen.shape != self._shape:
             raise ValueError(f"an observation of shape {seen.shape}, not {self._shape}")
@@ -165,4 +170,4 @@ def _made(spec: EnvSpec, num_envs: int, options: EnvSettings) -> list[single.Mad
         for each in envs:
             each.env.close()
         raise
-    return envs
+    return single.with_masks(envs, spec, options)

@@ -7,10 +7,12 @@ is what the agent is compared with.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 UNIT_INTERVAL = {"gamma", "lambda", "alpha_rho", "alpha_c", "momentum", "epsilon"}
 
@@ -29,6 +31,7 @@ class Task(NamedTuple):
     Attributes:
       heads: number of them.
       gaussian: whether the policy is, and not categorical.
+      squashed: whether its actions go through tanh.
       vtrace: whether experience is weighted.
       outer_critic: whether there is one.
       normalize: whether advantages are.
@@ -39,6 +42,7 @@ class Task(NamedTuple):
 
     heads: int
     gaussian: bool
+    squashed: bool
     vtrace: bool
     outer_critic: bool
     normalize: bool
@@ -53,6 +57,7 @@ def task_of(settings, actions):
     return Task(
         agent.heads,
         hasattr(actions, "low"),
+        hasattr(actions, "low") and agent.action_bounds == "squash",
         agent.correction == "vtrace",
         agent.outer_critic,
         agent.normalize_advantage,
@@ -91,13 +96,25 @@ def log_prob(task, dist, action):
         return jnp.sum(dist * (action[..., None] == jnp.arange(dist.shape[-1])), -1)
     mean, log_scale = dist
     z = (action - mean) / jnp.exp(log_scale)
-    return jnp.sum(-(z**2) / 2 - log_scale - jnp.log(2 * jnp.pi) / 2, -1)
+    density = jnp.sum(-(z**2) / 2 - log_scale - jnp.log(2 * jnp.pi) / 2, -1)
+    return density - log_slopes(action) if task.squashed else density
+
+
+def log_slopes(u):
+    """Of tanh at u [..., A], summed."""
+    return jnp.sum(jnp.log(1 - jnp.tanh(u) ** 2), -1)
 
 
 def entropy(task, dist):
     if not task.gaussian:
         return -jnp.sum(jnp.exp(dist) * dist, -1)
-    return jnp.sum(dist[1] + jnp.log(2 * jnp.pi * jnp.e) / 2, -1)
+    total = jnp.sum(dist[1] + jnp.log(2 * jnp.pi * jnp.e) / 2, -1)
+    if task.squashed:
+        # The same sum as the agent's: it is exact for polynomials only.
+        for node, weight in zip(*np.polynomial.hermite.hermgauss(16), strict=True):
+            u = dist[0] + math.sqrt(2) * node * jnp.exp(dist[1])
+            total += weight / math.sqrt(math.pi) * log_slopes(u)
+    return total
 
 
 def kl(task, p, q):

@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +20,7 @@ AGENTS = {
     "one head": {"correction": "vtrace", "inner_optimizer": "accelerated"},
     "on policy": {"inner_optimizer": "rms", "max_grad_norm": 0.05},  # always clipped
     "gaussian": {"correction": "vtrace", "inner_optimizer": "rms", "action_bounds": "clip"},
+    "squash": {"correction": "vtrace", "inner_optimizer": "rms", "action_bounds": "squash"},
     "outer critic": {"correction": "vtrace", "inner_optimizer": "rms", "outer_critic": True},
     "three heads": {"correction": "vtrace", "inner_optimizer": "accelerated", "heads": 3},
     "sgd": {
@@ -33,7 +33,7 @@ AGENTS = {
 
 
 def actions_of(name):
-    return ACTIONS["continuous" if name == "gaussian" else "discrete"]
+    return ACTIONS["continuous" if "action_bounds" in AGENTS[name] else "discrete"]
 
 
 def settings_of(name, **tuning):
@@ -44,9 +44,8 @@ def settings_of(name, **tuning):
 
 def experience(seed, name):
     """Random, with behaviour that is more and less probable than the policy's, and two ends."""
-    actions, rng = actions_of(name), np.random.default_rng(seed + 1000)
-    made = trajectory(seed, actions)
-    middle = -1.1 if isinstance(actions, gym.spaces.Discrete) else -3.5
+    made, rng = trajectory(seed, actions_of(name)), np.random.default_rng(seed + 1000)
+    middle = {"gaussian": -3.5, "squash": -2.0}.get(name, -1.1)
     return made._replace(log_prob=jnp.asarray(middle + rng.normal(size=made.reward.shape)))
 
 

@@ -10,12 +10,13 @@ from gymnasium.experimental.functional import FuncEnv
 
 import selftuning as st
 from selftuning.agents import networks
-from selftuning.configs.errors import ConfigError
+from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 from selftuning.configs.settings import AgentSettings
-from selftuning.envs import registry
+from selftuning.envs import given, registry
 from selftuning.envs.functional import graph_task
 from selftuning.envs.spaces import SpacesOnly, agent_spaces
 from tests.quick_jit import quick_jit
+from tests.untrained import untrained
 
 AGENT = {"hidden": [8], "rollout_length": 8, "epochs": 1, "minibatches": 2}
 SPACES = {
@@ -146,3 +147,111 @@ def test_taxi_never_makes_an_illegal_move(tmp_path):
     with pytest.raises(ConfigError, match=r"^action_mask: None is not allowed; it must be info"):
         agent.act(observation)
     assert run.agent.observation_space == agent.observation_space
+
+
+class Locks(gym.Env):
+    """Most of what could be done would be the end of the program; it pays to try all the same."""
+
+    def __init__(self, actions=SPACES["discrete"], parts=False):
+        self.action_space, self.steps = actions, 0
+        number = spaces.Box(-1, 1, (1,), np.float32)
+        self.observation_space = spaces.Dict({"seen": number}) if parts else number
+        self.sizes = getattr(actions, "nvec", [getattr(actions, "n", 1)])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.shown()
+
+    def step(self, action):
+        for each, allowed in zip(np.atleast_1d(action), self.mask, strict=True):
+            assert allowed[each], f"{each} is not in {allowed}"
+        self.steps += 1
+        observation, info = self.shown()
+        return observation, float(np.sum(action)), self.steps == 7, False, info
+
+    def shown(self):
+        kept = [self.np_random.integers(n) for n in self.sizes]
+        self.mask = tuple(
+            (self.np_random.random(n) < 0.2) | (np.arange(n) == one)
+            for n, one in zip(self.sizes, kept, strict=True)
+        )
+        seen = self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        return {"seen": seen} if isinstance(self.observation_space, spaces.Dict) else seen, {}
+
+    def told(self):
+        whole = isinstance(self.action_space, spaces.Discrete)
+        return self.mask[0].astype(np.int8) if whole else self.mask
+
+
+class LocksInInfo(Locks):
+    def shown(self):
+        observation, _ = super().shown()
+        return observation, {"action_mask": self.told()}
+
+
+class LocksByMethod(Locks):
+    """As sb3-contrib has it; there is no answer after an episode."""
+
+    def action_masks(self):
+        assert self.steps < 7
+        return np.concatenate(self.mask)
+
+
+LOCKS = {
+    "in info": (LocksInInfo, {}),
+    "in info, of parts": (LocksInInfo, {"actions": SPACES["multi_discrete"], "parts": True}),
+    "by method": (LocksByMethod, {}),
+}
+
+
+@pytest.mark.parametrize(("kind", "settings"), LOCKS.values(), ids=LOCKS)
+def test_what_a_host_environment_forbids_is_never_chosen(kind, settings, tmp_path):
+    """In training, in evaluation and by an agent that was loaded: the environment would raise."""
+    how = {"steps": 300, "num_envs": 4, "eval_episodes": 4, "progress": False, **AGENT}
+    make = lambda: kind(**settings)  # noqa: E731
+    run = st.train(make, meta="none", out=tmp_path / "run", **how)
+    assert run.evaluate(4, stochastic=True).ended.all()
+    env, agent = make(), st.load(tmp_path / "run")
+    assert agent.evaluate(2).ended.all()
+    for greedy in (True, False):
+        (observation, _), ended, state = env.reset(seed=1), False, None
+        while not ended:
+            action, state = agent.act(observation, state, greedy=greedy, action_mask=env.told())
+            observation, _, ended, _, _ = env.step(action)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["at reset", "later"])
+def test_a_mask_of_another_size_or_a_late_one_is_refused_in_a_line(first):
+    class Odd(Locks):
+        def shown(self):
+            there = {"action_mask": np.ones(3)} if first or self.steps == 2 else {}
+            return super().shown()[0], there
+
+        def step(self, action):
+            return super().step(np.flatnonzero(self.mask[0])[0])
+
+    said = {
+        True: "environment 0 of 2, step 0: ValueError: a mask of 3 numbers for 4 actions",
+        False: 'environment 0 of 2, step 2: .*"action_mask"., .* --wrapper selftuning.*:ActionMask',
+    }
+    task = registry.make(given.register(Odd), 2)
+
+    def begin():
+        task.reset(0)
+        for _ in range(3):
+            task.step(np.zeros(2, int))
+
+    with pytest.raises(FailedEnvironmentError, match=said[first]) as error:
+        begin()
+    assert "\n" not in str(error.value)
+
+
+def test_masks_that_an_agent_cannot_use_are_refused():
+    agent = untrained(given.register(LocksInInfo))
+    with pytest.raises(ConfigError, match=r"^action_mask: shape \(3,\) .* must be \(4,\), or"):
+        agent.act(np.zeros(1), action_mask=np.ones(3))
+    many, _ = agent.act(np.zeros((5, 1)), action_mask=np.eye(4)[[0, 2, 2, 1, 3]])
+    np.testing.assert_array_equal(many, [0, 2, 2, 1, 3])
+    with pytest.raises(ConfigError, match=r"^action_mask: a mask .* None: the agent was trained"):
+        untrained("CartPole-v1").act(np.zeros(4), action_mask=np.ones(2))

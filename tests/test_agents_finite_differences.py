@@ -66,6 +66,8 @@ CASES = [
     ("mg", "gaussian", 2, {"method": "mg", "outer_kl": 0.5}),
     ("outer", "gaussian", 2, BMG | {"target_steps": 2}),
     ("forward KL", "gaussian", 1, BMG | {"matching": "kl"}),
+    ("mg", "squash", 2, {"method": "mg", "outer_kl": 0.5}),
+    ("outer", "squash", 2, BMG | {"target_steps": 2}),
     ("mg", "outer critic", 2, {"method": "mg"}),
     ("outer", "outer critic", 2, BMG | {"target_steps": 2}),
     ("mg", "three heads", 1, {"method": "mg"}),
@@ -85,6 +87,7 @@ SHORT = {
     "all matched-one head-2",
     "mg-on policy-2",
     "outer-gaussian-2",
+    "outer-squash-2",
     "outer-outer critic-2",
     "mg-sgd-2",
 }

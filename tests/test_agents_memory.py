@@ -1,5 +1,7 @@
 """Recurrent agents: what they remember while acting is what is replayed when they learn."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from selftuning.envs.functional import graph_task
 from selftuning.training.rollout import collect_in_graph, collect_on_host
 from tests.quick_jit import quick_jit
 from tests.test_agents_self_tuning import ACTIONS, OBSERVATIONS, B, T, make_settings, trajectory
+from tests.untrained import untrained
 
 ALGORITHMS = {
     "actor_critic": {"algorithm": "actor_critic"},
@@ -182,6 +185,38 @@ def test_an_agent_that_acts_remembers():
     _, anew = agent.act(observation)
     np.testing.assert_array_equal(anew.seen.memory["policy"], first)
     assert agent.evaluate(3, seed=1).ended.all()
+
+
+def test_a_member_of_a_batch_that_begins_anew_forgets_and_the_others_do_not():
+    """As agents that act in one environment each, and start without a state."""
+    agent, rng = untrained("CartPole-v1", core="gru"), np.random.default_rng(2)
+    # A fresh network sees the mean, whatever there is, and does not act by what it remembers.
+    scales = agent.params.scales._replace(factor=np.ones(4, np.float32))
+    moved = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), agent.params.behaviour)
+    agent = replace(agent, params=agent.params._replace(behaviour=moved, scales=scales))
+    starts = np.array([[1, 1, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0]], bool)
+    whole, single, forgetful, actions = None, [None] * 3, None, []
+    for observations, start in zip(rng.normal(size=(5, 3, 4)), starts, strict=True):
+        got, whole = agent.act(observations, whole, episode_start=start)
+        _, forgetful = agent.act(observations, forgetful)
+        for i in range(3):
+            expected, single[i] = agent.act(observations[i], None if start[i] else single[i])
+            assert got[i] == expected
+            for found, own in zip(*map(memories, (whole, single[i])), strict=True):
+                np.testing.assert_allclose(found[i], own[0], rtol=1e-5, atol=1e-6)
+        actions.append(got)
+    assert 0 < np.mean(actions) < 1
+    for found, kept in zip(memories(whole), memories(forgetful), strict=True):
+        differs = np.any(found != kept, axis=-1)
+        assert differs.tolist() == [True, True, False]
+    with pytest.raises(st.ConfigError, match=r"^state: of 3 observations .* must be of 1, as"):
+        agent.act(np.zeros(4), whole)
+    with pytest.raises(st.ConfigError, match=r"^episode_start: shape \(2,\) .* must be \(3,\)"):
+        agent.act(np.zeros((3, 4)), whole, episode_start=[True, False])
+
+
+def memories(state):
+    return jax.tree.leaves(state.seen.memory)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import selftuning as st
 from selftuning.agents import moments, normalization, self_tuning
 from selftuning.agents.trajectory import Scales, scaled, seen
 from selftuning.agents.window import kept
@@ -106,6 +107,55 @@ def test_learning_is_the_same_in_other_units(algorithm):
         np.testing.assert_allclose(others, params, atol=2e-4)
         for name, x in raw.items():
             np.testing.assert_allclose(others_raw[name], x, rtol=1e-2, err_msg=name)
+
+
+def pendulum(shift, factor, unit):
+    """Makes Pendulum with other observations and rewards."""
+    seen = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+    def moved(observation):
+        return (shift + factor * observation.astype(np.float64)).astype(np.float32)
+
+    def make():
+        env = gym.wrappers.TransformObservation(gym.make("Pendulum-v1"), moved, seen)
+        return gym.wrappers.TransformReward(env, lambda reward: unit * reward)
+
+    return make
+
+
+# Shift and factor of observations, and unit of rewards. In units of powers of two nothing rounds.
+EXACT = (0.0, 2.0**13, 2.0**-10)
+UNITS = [(0.0, 1.0, 1e-3), (0.0, 1.0, 1e4), (0.0, 1e4, 1.0), (1e4, 1.0, 1.0), (1e4, 1e4, 1e4)]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "steps", "units"),
+    [
+        ("actor_critic", 1536, UNITS[-1:]),
+        pytest.param("ppo", 16_384, UNITS, marks=pytest.mark.slow),
+    ],
+    ids=["actor_critic", "ppo"],
+)
+def test_learning_curves_are_the_same_in_other_units(algorithm, steps, units):
+    """Exactly where nothing rounds; elsewhere at first, and later rewards within what chance makes.
+
+    What was rounded once makes other episodes in the end, and these another path of the discount.
+    """
+    agent = {"algorithm": algorithm, "hidden": [16], "num_envs": 4, "rollout_length": 64}
+
+    def learned(*units):
+        run = st.train(pendulum(*units), steps=steps, progress=False, **agent)
+        return run.rewards / units[-1], run.hyperparameters["gamma"]
+
+    rewards, gamma = learned(0.0, 1.0, 1.0)
+    assert np.ptp(gamma) > 0
+    for found, expected in zip(learned(*EXACT), (rewards, gamma), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    for each in units:
+        others, others_gamma = learned(*each)
+        np.testing.assert_allclose(others[:4], rewards[:4], rtol=1e-3, err_msg=str(each))
+        np.testing.assert_allclose(others_gamma[:4], gamma[:4], atol=1e-4, err_msg=str(each))
+        assert np.abs(others - rewards).mean() < np.std(rewards) / 2, each
 
 
 def test_what_acted_is_what_learns():

@@ -13,6 +13,7 @@ import selftuning as st
 from selftuning.agents import policies
 from selftuning.envs.spaces import graph_action, to_env
 from tests.marks import mostly_slow
+from tests.quick_jit import quick_jit
 
 INF, LARGEST = np.inf, float(np.finfo(np.float32).max)
 BOUNDS = ["clip", "squash"]
@@ -56,6 +57,33 @@ def test_divergence_of_squashed_policies_by_integration():
     density = jnp.exp(one.log_prob(u)) * (1 - jnp.tanh(u[:, 0]) ** 2)
     expected = jnp.trapezoid(density * (one.log_prob(u) - other.log_prob(u)), u[:, 0])
     assert float(one.kl_divergence(other)) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_derivatives_of_a_squashed_policy_equal_finite_differences():
+    """By mean and log scale, in float64; the second number of an action is not squashed."""
+
+    def policy(x):
+        return policies.SquashedNormal(x[:2], jnp.exp(x[2:]), np.array([True, False]))
+
+    def values(x, at):
+        """Of a policy x near another one, with an action that this one might have drawn."""
+        here, other = policy(x), policy(at + 0.3)
+        u = at[:2] + jnp.exp(at[2:]) * jnp.array([0.8, -1.3])
+        divergences = here.kl_divergence(other), other.kl_divergence(here)
+        return jnp.stack([here.log_prob(u), here.entropy(), *divergences])
+
+    with jax.enable_x64(True):
+        grid = [(m, 0.2, s, -0.5) for m in (-6.0, -0.7, 0.4, 3.0) for s in (-4.0, -0.3, 0.9)]
+        points, moves = jnp.array(grid), 1e-5 * jnp.eye(4)
+        around = jax.vmap(jax.vmap(values, (0, None)))
+        more, less = (around(points[:, None] + step, points) for step in (moves, -moves))
+        found = np.swapaxes((more - less) / 2e-5, 1, 2)  # [point, value, parameter]
+        slopes = quick_jit(jax.vmap(jax.jacobian(values)))(points, points)
+    np.testing.assert_allclose(slopes, found, rtol=1e-5, atol=1e-6)
+    entropy, others = found[:, 1], found[:, [0, 2, 3]]
+    assert np.all(np.abs(others) > 1e-3), "a vanishing derivative would test nothing"
+    # An entropy depends on the mean where the action is squashed, and only there.
+    assert np.all(np.abs(entropy[:, [0, 2, 3]]) > 1e-3) and np.all(np.abs(entropy[:, 1]) < 1e-6)
 
 
 def test_far_out_nothing_is_infinite():

@@ -91,29 +91,31 @@ def update_by_hand(task, inner, by_loss, by_rule, *data):
 
 
 @pytest.mark.parametrize(
-    ("actions", "K", "tuning"),
+    ("actions", "K", "tuning", "agent"),
     mostly_slow(
         {
-            "mg": ("discrete", 6, {"method": "mg"}),
-            "bmg": ("continuous", 6, {"target_steps": 2}),
+            "mg": ("discrete", 6, {"method": "mg"}, {}),
+            "bmg": ("continuous", 6, {"target_steps": 2}, {}),
+            "squash": ("continuous", 6, {"method": "mg"}, {"action_bounds": "squash"}),
             "last three": (
                 "discrete",
                 3,
                 {"target_steps": 2, "target_by": "mixed", "target_last": "policy"},
+                {},
             ),
         },
         {"bmg", "last three"},
     ),
 )
 def test_meta_gradients_through_all_updates_of_a_rollout_equal_finite_differences(
-    actions, K, tuning
+    actions, K, tuning, agent
 ):
     with jax.enable_x64(True):
-        check_finite_differences(ACTIONS[actions], K, tuning)
+        check_finite_differences(ACTIONS[actions], K, tuning, agent)
 
 
-def check_finite_differences(actions, K, tuning, step=2e-5):
-    settings = settings_of(inner_steps=K, **tuning)
+def check_finite_differences(actions, K, tuning, agent, step=2e-5):
+    settings = settings_of(agent=agent, inner_steps=K, **tuning)
     tuning, task = settings.tuning, by_hand.task_of(settings, actions)
     made = ppo.make(OBSERVATIONS, actions, settings)
     engine = parts.learner(made, settings)

@@ -13,10 +13,11 @@ import jax
 import numpy as np
 from gymnasium import spaces
 
+from selftuning.agents.memory import Moment
 from selftuning.agents.self_tuning import SelfTuningAgent, compiled
 from selftuning.configs.errors import not_allowed, require
 from selftuning.configs.settings import RunSettings
-from selftuning.envs.masks import MASK, OBSERVATION, is_masked
+from selftuning.envs import masks
 from selftuning.envs.spaces import agent_spaces, to_agent, to_env
 from selftuning.envs.task import Task
 from selftuning.training import evaluation
@@ -83,6 +84,7 @@ class Agent:
         *,
         greedy: bool = True,
         action_mask: Any = None,
+        episode_start: Any = None,
     ) -> tuple[Any, State]:
         """Chooses an action for an observation, or one for each of a batch.
 
@@ -91,30 +93,28 @@ class Agent:
             `gymnasium.vector` has it: arrays with one more axis in front.
           state: that the call before this one returned; None at the start of an episode.
           greedy: the most probable action, or one that is drawn from the policy.
-          action_mask: `info["action_mask"]` of the environment, where it has such masks and
-            `observation` has none.
+          action_mask: `info["action_mask"]` of the environment, or what its `action_masks()` says,
+            where it has such masks and `observation` has none.
+          episode_start: of a batch, [B] bool: whose observation is the first of an episode. There
+            an agent with a memory forgets the one before it. None where all go on.
 
         Returns:
           The action in the environment's own action space (for a batch an array [B, ...]), and the
           state for the next call.
 
         Raises:
-          ConfigError: if the observation does not have the shape that the space says, or a mask is
-            missing.
+          ConfigError: if the observation does not have the shape that the space says, a mask is
+            missing or not expected, or `state` is of another number of observations.
         """
         state = self.initial_state() if state is None else state
-        if is_masked(self.observation_space) and not isinstance(observation, Mapping):
-            # The environment itself has no such observations: `info` has their second part.
-            if action_mask is None:
-                raise not_allowed("action_mask", None, 'info["action_mask"] of the environment')
-            observation = {MASK: action_mask, OBSERVATION: observation}
+        observation = self._with_mask(observation, action_mask)
         observed, single = self._seen(observation)
         agent, key = self._compiled, state.key
         if state.seen is None:
             seen = agent.begin(observed)
         else:
-            same = np.zeros(len(observed), bool)  # episode as before
-            seen = agent.follow(self.params, state.seen, observed, same)
+            ended = self._ended(state.seen, len(observed), episode_start)
+            seen = agent.follow(self.params, state.seen, observed, ended)
         if greedy:
             actions = agent.mode(self.params, seen)
         else:
@@ -152,6 +152,34 @@ class Agent:
         return evaluation.evaluate(
             env_id, backend, self.functions, self.params, episodes, seed, options, stochastic
         )
+
+    def _with_mask(self, observation: Any, mask: Any) -> Any:
+        """The observation of the agent's space: `info` may have had the second part of it."""
+        space, actions = self.observation_space, self.action_space
+        if not masks.has_mask(space, actions):
+            if mask is not None:
+                raise not_allowed("action_mask", "a mask", "None: the agent was trained without")
+            return observation
+        if not masks.is_masked(space) or masks.is_beside(observation):
+            return observation
+        if mask is None:
+            raise not_allowed("action_mask", None, 'info["action_mask"] of the environment')
+        found, numbers = masks.flat(mask), masks.size(actions)
+        if found.shape[-1:] != (numbers,):
+            allowed = f"({numbers},), or (B, {numbers}) for a batch"
+            raise not_allowed("action_mask", f"shape {found.shape}", allowed)
+        return {masks.MASK: found, masks.OBSERVATION: observation}
+
+    def _ended(self, before: Any, count: int, episode_start: Any) -> np.ndarray:
+        """Where the episode of `before` has ended [count], for an agent that may remember it."""
+        remembers = isinstance(before, Moment)
+        if remembers and len(before.observation) != count:
+            had = f"of {len(before.observation)} observations"
+            raise not_allowed("state", had, f"of {count}, as the observation is, or None")
+        ended = np.zeros(count, bool) if episode_start is None else np.atleast_1d(episode_start)
+        if ended.shape != (count,):
+            raise not_allowed("episode_start", f"shape {ended.shape}", f"({count},)")
+        return ended.astype(bool)
 
     def _seen(self, observation: Any) -> tuple[np.ndarray, bool]:
         """The observation as agents see it, [B, ...], and whether it was a single one."""
