@@ -168,7 +168,7 @@ def main() -> None:
     """Measures what is missing, row by row, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("tasks", nargs="*", default=list(ROWS), choices=[[], *ROWS])
+    parser.add_argument("tasks", nargs="*", default=[], choices=[[], *ROWS])
     parser.add_argument("--agents", nargs="+", default=["default", "untuned"], choices=AGENTS)
     parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()

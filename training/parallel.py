@@ -57,6 +57,8 @@ class Placement(NamedTuple):
 
     def divide(self, trajectory: Any) -> Any:
         """Puts a trajectory [T, B / processes, ...] of this process's environments in place."""
+        if self.divided.num_devices == 1:
+            return trajectory  # where a program puts its arguments all at once
         make = jax.make_array_from_process_local_data
         return jax.tree.map(lambda x: make(self.trajectories, np.asarray(x)), trajectory)
 

@@ -194,9 +194,12 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
 def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: parallel.Placement):
     agent = compiled(agent)
     collect = collect_on_host(task, agent, settings.agent.rollout_length)
-    inner_step = jax.jit(agent.inner_step)
-    meta_step = jax.jit(agent.meta_step)
+    inner_step, split = jax.jit(agent.inner_step), jax.jit(jax.random.split)
     hyperparameters = jax.jit(agent.hyperparameters)
+
+    @jax.jit
+    def meta_step(agent_state, records):
+        return agent.meta_step(agent_state, kept(agent.window, records))
 
     def init(key, start_values=None):
         key, key_agent, key_env = jax.random.split(key, 3)
@@ -210,7 +213,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         agent_state, observation, key = state.agent, state.observation, state.key
         records, steps = [], []
         for _ in range(settings.tuning.period):
-            key, key_rollout = jax.random.split(key)
+            key, key_rollout = split(key)
             observation, trajectory, timesteps = collect(
                 parallel.here(agent.params(agent_state)),
                 observation,
@@ -220,7 +223,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
             agent_state, record = inner_step(agent_state, trajectory, key_rollout)
             records.append(record)
             steps.append(timesteps)
-        agent_state, info = meta_step(agent_state, kept(agent.window, records))
+        agent_state, info = meta_step(agent_state, records)
         metrics = _metrics(hyperparameters(agent_state), info, _stack(steps))
         return TrainState(agent_state, (), observation, key), metrics
 
@@ -233,7 +236,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         agent.follow(actor, seen, observation_of(seen), ended)
         agent_state, record = inner_step(state.agent, where.divide(empty), state.key)
         records = [record] * settings.tuning.period
-        hyperparameters(meta_step(agent_state, kept(agent.window, records))[0])
+        hyperparameters(meta_step(agent_state, records)[0])
 
         def run(state):
             rows = []
