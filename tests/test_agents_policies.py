@@ -10,7 +10,8 @@ import pytest
 from scipy import special
 
 import selftuning as st
-from selftuning.agents import policies
+from selftuning.agents import networks, policies
+from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import graph_action, to_env
 from tests.marks import mostly_slow
 from tests.quick_jit import quick_jit
@@ -247,6 +248,18 @@ def test_agents_learn_and_act_in_spaces_of_several_axes(space, tmp_path):
     assert run.evaluation.mean > 4
     many, _ = loaded.act(np.zeros((3, 1), np.float32), greedy=False)
     assert many.shape == (3, *space.shape)
+
+
+@pytest.mark.parametrize("number", [1, 2, 6])
+def test_noise_is_as_long_with_many_actions_as_with_one(number):
+    """E|u|^2 = 1 at first; entropies say the standard deviation of each of n Gaussians."""
+    actions = gym.spaces.Box(-3.0, 5.0, (number,), np.float32)
+    nets = networks.make(gym.spaces.Box(-1.0, 1.0, (4,), np.float32), actions, AgentSettings())
+    policy = nets.policy(nets.init(jax.random.PRNGKey(0)), jnp.zeros(4))
+    u = policy.sample(seed=jax.random.PRNGKey(1), sample_shape=(20_000,))
+    assert float(jnp.mean(jnp.sum(u**2, -1))) == pytest.approx(1.0, abs=0.05)
+    one = 0.5 * math.log(2 * math.pi * math.e / number)
+    assert float(policy.entropy()) == pytest.approx(number * one, abs=1e-3)
 
 
 def test_in_graph_actions_of_several_axes():
