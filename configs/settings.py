@@ -41,9 +41,9 @@ class AgentSettings:
         al. (2015) for bytes with three axes, the last of which are channels, of any size.
       hidden: widths of the hidden layers. Policy and value network have such layers each.
       activation: non-linearity between the layers.
-      action_bounds: what keeps continuous actions within bounds. "clip" draws them from a Gaussian
-        in units of half their range, and those outside become the bound; "squash" sends the
-        Gaussian through tanh. Where an action has no bound, or one, both are the same.
+      action_bounds: what keeps continuous actions, drawn from a Gaussian in units of half their
+        range, within bounds. "squash" sends the Gaussian through tanh; with "clip" those outside
+        become the bound. Where an action has no bound, or one, both are the same.
       core: "gru" is a recurrent agent, which remembers what it saw in an episode: policy and value
         network have a gated recurrent unit behind their torso each, as wide as the last hidden
         layer.
@@ -76,7 +76,7 @@ class AgentSettings:
     torso: Torso = "auto"
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
-    action_bounds: Literal["clip", "squash"] = "clip"
+    action_bounds: Literal["squash", "clip"] = "squash"
     core: Literal["none", "gru"] = "none"
     rollout_length: int = 128
     epochs: int = 10
