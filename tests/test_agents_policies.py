@@ -254,7 +254,11 @@ def test_agents_learn_and_act_in_spaces_of_several_axes(space, tmp_path):
 def test_noise_is_as_long_with_many_actions_as_with_one(number):
     """E|u|^2 = 1 at first; entropies say the standard deviation of each of n Gaussians."""
     actions = gym.spaces.Box(-3.0, 5.0, (number,), np.float32)
-    nets = networks.make(gym.spaces.Box(-1.0, 1.0, (4,), np.float32), actions, AgentSettings())
+    seen, settings = (
+        gym.spaces.Box(-1.0, 1.0, (4,), np.float32),
+        AgentSettings(action_bounds="clip"),
+    )
+    nets = networks.make(seen, actions, settings)
     policy = nets.policy(nets.init(jax.random.PRNGKey(0)), jnp.zeros(4))
     u = policy.sample(seed=jax.random.PRNGKey(1), sample_shape=(20_000,))
     assert float(jnp.mean(jnp.sum(u**2, -1))) == pytest.approx(1.0, abs=0.05)
