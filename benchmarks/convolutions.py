@@ -7,7 +7,6 @@ They take turns; numbers are medians. The table of docs/performance.md is made o
 
 from __future__ import annotations
 
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import numpy as np
 
 from selftuning.agents.convolution import convolve
 from selftuning.agents.torsos import CONVOLUTIONS
-from selftuning.benchmarks.record import DOCS, write
+from selftuning.benchmarks.record import DOCS, with_table, write
 
 PICTURES = {  # height, width, channels; batch
     "7 x 7 x 20 (MiniGrid)": ((7, 7, 20), 256),
@@ -29,7 +28,6 @@ PICTURES = {  # height, width, channels; batch
 }
 LOOPS = 2  # iterations of the scan
 PAGE = DOCS / "performance.md"
-_TABLE = re.compile(r"(<!-- convolutions -->\n).*?(<!-- end -->)", re.DOTALL)
 _ORDER = ("NHWC", "HWIO", "NHWC")
 
 Convolve = Callable[[jax.Array, jax.Array, int, str], jax.Array]
@@ -100,9 +98,9 @@ def main(rounds: int = 7) -> None:
     """Measures, keeps the numbers and writes the table."""
     results = {name: milliseconds(*what, rounds) for name, what in PICTURES.items()}
     write("convolutions", {"milliseconds": results})
-    made = f"\n{table(results)}\n\n"
     text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(_TABLE.sub(lambda found: found[1] + made + found[2], text), encoding="utf-8")
+    made = with_table(text, "convolutions", table(results) + "\n")
+    PAGE.write_text(made, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from selftuning.benchmarks.record import DOCS, write
+from selftuning.benchmarks.record import DOCS, with_table, write
 from selftuning.benchmarks.speed import agents, turns
 from selftuning.benchmarks.speed.turns import Contestant, Turn
 from selftuning.configs import presets
@@ -39,7 +38,6 @@ LENGTH = 16  # of a rollout
 OURS, POOLED, DEFAULT = "actor-critic", "actor-critic on EnvPool", "default"
 THEIRS = "Stable-Baselines3 A2C"
 PAGE = DOCS / "performance.md"
-_TABLE = re.compile(r"(<!-- host -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 class Pictures(gym.Env):
@@ -160,9 +158,8 @@ def main() -> None:
     made = list(contestants(asked.tasks or list(TASKS), tuple(asked.num_envs), asked.steps))
     rows = measure(made, asked.repeats)
     write("host", {"rows": rows})
-    found = f"\n{table(rows)}\n"
     text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(_TABLE.sub(lambda m: m[1] + found + m[2], text), encoding="utf-8")
+    PAGE.write_text(with_table(text, "host", table(rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":

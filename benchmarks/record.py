@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import time
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +42,12 @@ def write(name: str, result: dict[str, Any]) -> None:
     path = RESULTS / f"{name}.json"
     path.write_text(content + "\n", encoding="utf-8")
     print(f"wrote {path}")
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """The text of a page with a table between `<!-- name -->` and `<!-- end -->`."""
+    place = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return place.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
 
 
 def _version(name: str) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +18,11 @@ import gymnasium as gym
 import numpy as np
 
 import selftuning as st
-from selftuning.benchmarks.record import DOCS, write
+from selftuning.benchmarks.record import DOCS, with_table, write
 from selftuning.training.evaluation import summarise
 
 EPISODES = 20  # of an evaluation
 PAGE = DOCS / "tasks.md"
-_TABLE = re.compile(r"(<!-- tasks -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 class Row(NamedTuple):
@@ -161,7 +159,7 @@ def _interval(scores: list[float]) -> str:
 
 def render(text: str, results: list[dict[str, Any]]) -> str:
     """The text of a page with the table of some results."""
-    return _TABLE.sub(lambda match: f"{match[1]}\n{table(results)}\n{match[2]}", text)
+    return with_table(text, "tasks", table(results))
 
 
 def main() -> None:
