@@ -32,7 +32,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     own = extensions.parts(settings.extensions)
     own_objective = own.get("outer_objective")
     nets = networks.make(observation_space, action_space, settings.agent, own.get("torso"))
-    one = head.make(nets.distribution, settings.agent, added, own_objective is not None)
+    one = head.make(nets, settings.agent, added, own_objective is not None)
     packing = packing_of(nets.init)
     unpack = packing.unpack
     num_heads, has_outer_critic = settings.agent.heads, settings.agent.outer_critic
@@ -81,10 +81,8 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     def compared(target, params, batch, divergence):
         """How far policy and values of the first head are from a target's."""
         target = jax.lax.stop_gradient(target)
-        observation = batch.observation
-        there, here = (
-            (nets.policy(p, observation), nets.value(p, observation)) for p in (target, params)
-        )
+        seen = ((p, nets.see(p, batch.observation)) for p in (target, params))
+        there, here = ((nets.policy(p, x), nets.value(p, x)) for p, x in seen)
         return {
             "policy": divergence(there[0], here[0]),
             "value": one.value_distance(here[1], there[1]),

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import distrax
 import jax
 import jax.numpy as jnp
 import rlax
 
 from selftuning.agents import losses, terms
 from selftuning.agents.algorithm import Hyperparams, Params
+from selftuning.agents.networks import Networks
 from selftuning.agents.trajectory import Experience, scaled
 from selftuning.configs.own_parts import Own
 from selftuning.configs.settings import AgentSettings
@@ -50,9 +50,11 @@ class Judged(NamedTuple):
     frozen: Said | None
 
 
-def constant(v_tm1: jax.Array, v_t: jax.Array, said: Said | None = None) -> Judged:
-    """What value targets are made of [T, B] where nothing is weighted."""
-    return Judged(v_tm1, v_tm1, v_tm1, None, v_tm1, v_t, None, said)
+def constant(
+    v_tm1: jax.Array, v_t: jax.Array, rho_tm1: jax.Array | None, said: Said | None = None
+) -> Judged:
+    """What value targets are made of, [T, B]."""
+    return Judged(v_tm1, v_tm1, v_tm1, rho_tm1, v_tm1, v_t, None, said)
 
 
 class Head(NamedTuple):
@@ -83,7 +85,7 @@ class Head(NamedTuple):
 
 
 def make(
-    distribution: Callable[[jax.Array], distrax.Distribution],
+    nets: Networks,
     settings: AgentSettings,
     added: Mapping[str, Own],
     in_full: bool = False,
@@ -91,28 +93,33 @@ def make(
     """The head of an agent.
 
     Args:
-      distribution: outputs [..., size] of a policy network -> distribution over actions [...].
+      nets: whose outputs are judged.
       settings: of losses.
       added: what extensions add to losses and rewards, by the names of their hyperparameters.
       in_full: whether policies and values of successors are there even if nothing is added.
     """
+    distribution = nets.distribution
     returns = jax.vmap(losses.lambda_returns, (1,) * 4 + (None,) * 2, 1)
     off_policy = jax.vmap(losses.leaky_vtrace, (1,) * 6 + (None,) * 4, 1)
 
     def judged(outputs, value, params, frozen, batch):
         trajectory = batch.trajectory
-        observation, following = batch.observation, batch.next_observation
+        observation = nets.see(params, batch.observation)
         outputs_tm1, v_tm1 = outputs(params, observation), value(params, observation)
         policy = distribution(outputs_tm1)
-        frozen_outputs_tm1 = outputs(frozen, observation)
-        frozen_v = value(frozen, observation), value(frozen, following)
+        constant_tm1, constant_t = (
+            nets.see(frozen, x) for x in (batch.observation, batch.next_observation)
+        )
+        frozen_outputs_tm1 = outputs(frozen, constant_tm1)
+        frozen_v = value(frozen, constant_tm1), value(frozen, constant_t)
         rho_tm1 = live = constant = None
-        if settings.correction == "vtrace":
+        if settings.off_policy:
             frozen_policy = distribution(frozen_outputs_tm1)
             rho_tm1 = jnp.exp(frozen_policy.log_prob(trajectory.action) - trajectory.log_prob)
         if added or in_full:
+            following = nets.see(params, batch.next_observation)
             live = Said(outputs_tm1, outputs(params, following), v_tm1, value(params, following))
-            constant = Said(frozen_outputs_tm1, outputs(frozen, following), *frozen_v)
+            constant = Said(frozen_outputs_tm1, outputs(frozen, constant_t), *frozen_v)
         log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
         return Judged(log_prob, entropy, v_tm1, rho_tm1, *frozen_v, live, constant)
 
@@ -125,7 +132,7 @@ def make(
             total = terms.reward(added, put(judged.frozen, batch, hyperparams))
             reward = scaled(batch.scales, total)
         ends = reward, trajectory.discount, trajectory.truncated
-        if settings.correction == "none":
+        if not settings.off_policy:
             target_tm1 = returns(*ends, v_t, gamma, lambda_)
             return target_tm1, target_tm1 - v_tm1
         alphas = hyperparams["alpha_rho"], hyperparams["alpha_c"]

@@ -1,8 +1,12 @@
-"""Haiku networks chosen from the spaces of a task: separate policy and value, several heads."""
+"""Haiku networks chosen from the spaces of a task: policy and value, several heads.
+
+Policy and value network have nothing in common but, if there are pictures, the convolutions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import distrax
@@ -13,13 +17,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from selftuning.agents import cores, policies, torsos
-from selftuning.agents.memory import NONE, Memory, Moment, observation_of, recurrent
+from selftuning.agents.memory import NONE, Memory, Moment, changed, observation_of, recurrent
 from selftuning.configs.own_parts import Part
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
 
 Params = Any
+_NETWORKS = ("policy", "value", "outputs", "values", "outer_value")
 _WIDTH = 64  # of a recurrent core where there is no hidden layer
+
+
+class Seen(NamedTuple):
+    """What `Networks.see` made of observations, with their memory if there is one."""
+
+    seen: Any
 
 
 class Networks(NamedTuple):
@@ -30,7 +41,9 @@ class Networks(NamedTuple):
 
     Attributes:
       init: key -> parameters, {"policy": ..., "value": ...}, and "outer_value" where there is
-        an outer critic.
+        an outer critic, "encoder" where convolutions are shared.
+      see: (params, observation) -> what all networks take in its place. Where more than one of
+        them looks at an observation, what they share is computed once.
       policy: (params, observation [..., *obs]) -> distribution over actions [...] of the first
         head.
       value: (params, observation [..., *obs]) -> value [...] of the first head.
@@ -43,6 +56,7 @@ class Networks(NamedTuple):
     """
 
     init: Callable[[jax.Array], Params]
+    see: Callable[[Params, Any], Any]
     policy: Callable[[Params, jax.Array], distrax.Distribution]
     value: Callable[[Params, jax.Array], jax.Array]
     outputs: Callable[[Params, jax.Array], jax.Array]
@@ -60,6 +74,44 @@ def make(
     own_torso: Part | None = None,
 ) -> Networks:
     """Networks for the spaces that `envs.spaces` admits, on a torso of the user's own if given."""
+    shared = own_torso is None and settings.share_convolutions
+    encoder = torsos.encoder_for(observation_space, settings) if shared else None
+    if encoder is None:
+        return _apart(observation_space, action_space, settings, own_torso)
+    behind = replace(settings, torso="mlp")
+    return _on(encoder, observation_space, _apart(encoder.features, action_space, behind))
+
+
+def _on(encoder: torsos.Encoder, space: gym.Space, rest: Networks) -> Networks:
+    """Networks of features, with the encoder that they share in front."""
+    encode = _in_one_batch(lambda params, x: encoder.apply(params, x)[None], len(shape(space)))
+
+    def init(key):
+        example = np.zeros((1, *shape(space)), space.dtype)
+        return rest.init(key) | {"encoder": encoder.init(jax.random.fold_in(key, 3), example)}
+
+    def see(params, observation):
+        if isinstance(observation, Seen):
+            return observation
+        return Seen(changed(lambda x: encode(params["encoder"], x)[0], observation))
+
+    def behind(network):
+        return lambda params, observation: network(params, see(params, observation).seen)
+
+    def follow(params, seen, observation, ended):
+        return rest.memory.follow(params, see(params, seen).seen, observation, ended)
+
+    each = {name: behind(getattr(rest, name)) for name in _NETWORKS}
+    return rest._replace(init=init, see=see, memory=rest.memory._replace(follow=follow), **each)
+
+
+def _apart(
+    observation_space: gym.Space,
+    action_space: gym.Space,
+    settings: AgentSettings,
+    own_torso: Part | None = None,
+) -> Networks:
+    """Networks that share nothing."""
     torso = torsos.torso_for(observation_space, settings, own_torso)
     policy = policies.make(action_space, settings.action_bounds)
     heads, rank = settings.heads, len(shape(observation_space))
@@ -130,6 +182,7 @@ def make(
 
     return Networks(
         init,
+        lambda params, o: o,
         lambda params, o: policy.distribution(outputs_of(params, o)[0]),
         lambda params, o: values_of("value")(params, o)[0],
         outputs_of,

@@ -4,6 +4,9 @@ Each rollout is learned from in epochs over shuffled minibatches, with the clipp
 place of the policy gradient. Networks see a minibatch. Targets and advantages are those of the
 whole rollout, from values at the parameters that it starts from. They are computed again in every
 loss: a short scan over numbers, through which meta-gradients find gamma and lambda.
+
+Experience of another policy is weighted by V-trace. The surrogate is then decoupled from it (Hilton
+et al. 2021): it is clipped around the policy that the updates start from.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     in_full = bool(added) or own_objective is not None
     base = actor_critic.make(*spaces, settings)
     nets = networks.make(*spaces, agent, own.get("torso"))
-    one = head.make(nets.distribution, agent, added, in_full)
+    one = head.make(nets, agent, added, in_full)
     unpack = base.packing.unpack
 
     def learned(hyperparams, batch):
@@ -62,7 +65,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
 
     def said(params, batch):
         """All that networks say of rows, for what users add."""
-        ends = batch.observation, batch.next_observation
+        ends = [nets.see(params, x) for x in (batch.observation, batch.next_observation)]
         outputs = (nets.outputs(params, x)[0] for x in ends)
         return head.Said(*outputs, *(nets.value(params, x) for x in ends))
 
@@ -77,11 +80,12 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     def loss(params, hyperparams, batch):
         params, rows = unpack(params), _rows(batch)
         target, advantage = learned(hyperparams, batch)
-        policy = nets.policy(params, rows.observation)
+        seen_by_both = nets.see(params, rows.observation)
+        policy = nets.policy(params, seen_by_both)
         made = rows.trajectory
         ratio = jnp.exp(policy.log_prob(made.action) - made.log_prob)
         surrogate = losses.clipped_surrogate_loss(ratio, advantage, hyperparams["clip"])
-        value = nets.value(params, rows.observation)
+        value = nets.value(params, seen_by_both)
         total = (
             hyperparams["policy"] * surrogate
             - hyperparams["entropy"] * jnp.mean(policy.entropy())
@@ -109,7 +113,15 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         v_tm1 = base.value(params, experience.observation)
         v_t = base.value(params, experience.next_observation)
         full = said(unpack(params), experience) if in_full else None
-        start = head.constant(v_tm1, v_t, full)
+        rho_tm1 = None
+        if agent.off_policy:
+            # Ratios are those to the policy that learning starts from; how probable that makes what
+            # another one did is in the weights of advantages.
+            policy = nets.policy(unpack(params), experience.observation)
+            log_prob = policy.log_prob(made.action)
+            rho_tm1 = jnp.exp(log_prob - made.log_prob)
+            made = made._replace(log_prob=log_prob)
+        start = head.constant(v_tm1, v_t, rho_tm1, full)
         row = jnp.arange(size[0] * size[1], dtype=jnp.int32).reshape(size)
         rows = made if in_full else made._replace(next_observation=())
         # What targets do not read is left out of every record.

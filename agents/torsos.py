@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import haiku as hk
@@ -96,6 +96,50 @@ def _sides(first: int, middle: int, last: int) -> tuple[int, int, int]:
     return (1, 2, 0) if channels_first and first != middle else (0, 1, 2)
 
 
+class Encoder(NamedTuple):
+    """The convolutions of a task, for several networks.
+
+    Attributes:
+      init: (key, observations) -> parameters.
+      apply: (parameters, observations [..., *obs]) -> features [..., F].
+      features: their space: what networks behind it see in place of observations.
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[[Any, jax.Array], jax.Array]
+    features: Composite
+
+
+def encoder_for(observation_space: gym.Space, settings: AgentSettings) -> Encoder | None:
+    """What is before the dense layers, as a network of its own; None if nothing is a picture.
+
+    Args:
+      observation_space: of the task.
+      settings: of the layers.
+    """
+    parts, sees = _parts(observation_space), settings.torso
+    if not any(picture(part, sees) for part, _ in parts):
+        return None
+    side_by_side = _side_by_side(parts, sees)
+    mask = observation_space.mask if isinstance(observation_space, Composite) else None
+
+    def encoded(observation):
+        x = side_by_side(observation)
+        return x if mask is None else jnp.concatenate([x, observation[..., slice(*mask)]], -1)
+
+    network = hk.without_apply_rng(hk.transform(encoded))
+    example = np.zeros((1, *shape(observation_space)), observation_space.dtype)
+    made = jax.eval_shape(network.init, jax.random.PRNGKey(0), example)
+    size = jax.eval_shape(network.apply, made, example).shape[-1]
+    allowed = 0 if mask is None else mask[1] - mask[0]
+    bound = np.full(size, np.inf, np.float32)
+    spaces: list[gym.Space] = [gym.spaces.Box(-np.inf, np.inf, (size - allowed,))]
+    spaces += [gym.spaces.MultiBinary(allowed)] if allowed else []
+    features = Composite(-bound, bound, tuple(spaces))
+    features.mask = None if mask is None else (size - allowed, size)
+    return Encoder(network.init, network.apply, features)
+
+
 def torso_for(
     observation_space: gym.Space, settings: AgentSettings, own: Part | None = None
 ) -> Function:
@@ -115,20 +159,28 @@ def torso_for(
     if sees == "conv" and not any(picture(part, sees) for part, _ in parts):
         allowed = f"auto | mlp for observations {observation_space}"
         raise not_allowed("agent.torso", sees, allowed)
-    encoders = [(_encoder(part, sees), shape(part), where) for part, where in parts]
+    side_by_side = _side_by_side(parts, sees)
     activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[settings.activation]
 
     def torso(observation):
-        x = jnp.concatenate(
-            [
-                encode(observation if where is None else _shaped(observation[..., where], last))
-                for encode, last, where in encoders
-            ],
-            -1,
-        )
-        return hk.nets.MLP(settings.hidden, activation=activation, activate_final=True)(x)
+        dense = hk.nets.MLP(settings.hidden, activation=activation, activate_final=True)
+        return dense(side_by_side(observation))
 
     return torso
+
+
+def _side_by_side(parts: list[tuple[gym.Space, slice | None]], sees: str) -> Function:
+    """All parts of an observation in one vector, pictures after their convolutions."""
+    encoders = [(_encoder(part, sees), shape(part), where) for part, where in parts]
+
+    def encoded(observation):
+        each = [
+            encode(observation if where is None else _shaped(observation[..., where], last))
+            for encode, last, where in encoders
+        ]
+        return jnp.concatenate(each, -1)
+
+    return encoded
 
 
 def _parts(space: gym.Space) -> list[tuple[gym.Space, slice | None]]:

@@ -39,6 +39,8 @@ class AgentSettings:
         says which, and nothing for the rest. "mlp" flattens images, "conv" takes numbers with two
         axes for a gray image too. "nature" is what version 0.2 did: the convolutions of Mnih et
         al. (2015) for bytes with three axes, the last of which are channels, of any size.
+      share_convolutions: whether policy and value see images through the same convolutions. With a
+        torso of one's own, and all layers after convolutions, they have theirs each.
       hidden: widths of the hidden layers. Policy and value network have such layers each.
       activation: non-linearity between the layers.
       action_bounds: what keeps continuous actions, drawn from a Gaussian in units of half their
@@ -68,12 +70,15 @@ class AgentSettings:
         2020).
       correction: "vtrace" weights experience by leaky V-trace. Several heads need it, because
         all but the first learn from actions that they have not chosen.
+      overlap: whether environments of the host go on while the agent learns. It then acts with the
+        parameters of one rollout earlier, and experience is weighted as with "vtrace".
       outer_critic: whether a second critic learns at the outer objective's values. It supplies
         the advantages of the outer objective (Bonnet et al. 2022).
     """
 
     algorithm: Algorithm = "ppo"
     torso: Torso = "auto"
+    share_convolutions: bool = True
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
     action_bounds: Literal["squash", "clip"] = "squash"
@@ -90,12 +95,18 @@ class AgentSettings:
     normalize_advantage: bool = True
     heads: int = 1
     correction: Literal["none", "vtrace"] = "none"
+    overlap: bool = False
     outer_critic: bool = False
 
     @property
     def in_loss(self) -> tuple[str, ...]:
         """The hyperparameters that the loss or the behaviour reads."""
-        return _read_by(self.algorithm, self.correction)
+        return _read_by(self.algorithm, "vtrace" if self.off_policy else "none")
+
+    @property
+    def off_policy(self) -> bool:
+        """Whether experience is weighted, because others may have made it."""
+        return self.overlap or self.correction == "vtrace"
 
     @property
     def in_optimizer(self) -> tuple[str, ...]:

@@ -119,7 +119,6 @@ def _check_agent(settings: RunSettings) -> None:
     if agent.algorithm != "actor_critic":
         for name, value, only in (
             ("heads", agent.heads, 1),
-            ("correction", agent.correction, "none"),
             ("outer_critic", agent.outer_critic, False),
         ):
             allowed = f"{only} for {agent.algorithm}; --preset actor_critic has others"
@@ -137,14 +136,22 @@ def _check_agent(settings: RunSettings) -> None:
             allowed = f"left out for {agent.algorithm}: only ppo learns from a rollout again"
             require(value == getattr(AgentSettings, name), f"agent.{name}", value, allowed)
     if agent.algorithm == "q_lambda":
-        require(agent.core == "none", "agent.core", agent.core, "none for q_lambda")
+        for name in ("core", "correction", "overlap"):
+            value, only = getattr(agent, name), getattr(AgentSettings, name)
+            require(value == only, f"agent.{name}", value, f"{only} for q_lambda")
     if agent.heads > 1:
         require(
-            agent.correction == "vtrace",
+            agent.off_policy,
             "agent.correction",
             agent.correction,
             "vtrace: all heads but the first learn from actions that they have not chosen",
         )
+    require(
+        settings.devices == 1 or not agent.overlap,
+        "devices",
+        settings.devices,
+        "1 with overlap",
+    )
     if settings.tuning.method == "none":
         return
     for name in sorted(_tuned(settings) - set(settings.in_use)):
@@ -172,9 +179,8 @@ def _unread(agent: AgentSettings, name: str) -> ConfigError:
     wanted = BUILT_IN[name].read_by
     field = next(field for field, known in parts.items() if not set(known).isdisjoint(wanted))
     readers = [reader for reader in wanted if reader in parts[field]]
-    # Only one algorithm has corrections to choose from.
-    if field == "correction" and agent.algorithm != "actor_critic":
-        field, readers = "algorithm", ["actor_critic"]
+    if field == "correction" and agent.algorithm == "q_lambda":  # which has none to choose from
+        field, readers = "algorithm", ["actor_critic", "ppo"]
     allowed = f"{' | '.join(readers)} to tune {name}"
     if field == "algorithm" and agent.algorithm == "q_lambda":
         allowed += " (--preset q_lambda tunes epsilon alone)"

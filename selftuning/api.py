@@ -17,7 +17,7 @@ from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.settings import RunSettings, WandbMode
 from selftuning.envs import given
 from selftuning.envs.task import GraphTask, HostTask, Task
-from selftuning.training import many, saved_agent
+from selftuning.training import host_devices, many, saved_agent
 from selftuning.training import run as runs
 from selftuning.training.acting import Agent
 from selftuning.training.many import Runs
@@ -86,6 +86,7 @@ def train(
     require(wandb in get_args(WandbMode), "wandb", repr(wandb), " | ".join(get_args(WandbMode)))
     if wandb != "off" and out is None:
         raise not_allowed("wandb", wandb, "off unless there is an out")
+    host_devices.enable_for(settings.devices, settings.agent.overlap)
     return runs.train(
         settings,
         _console(progress),

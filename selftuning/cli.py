@@ -36,8 +36,8 @@ def _run(command: cli.Command) -> int:
 
     compilation_cache.enable()
     compilation_cache.tell_jax()
-    if isinstance(command, cli.Train) and command.settings.devices > 1:
-        host_devices.enable(command.settings.devices)
+    if isinstance(command, cli.Train):
+        host_devices.enable_for(command.settings.devices, command.settings.agent.overlap)
     if isinstance(command, (cli.Train, cli.Convex, cli.Bench, cli.StudyCompare)):
         run_directory.check(command.out)
     from rich.console import Console

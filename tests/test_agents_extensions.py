@@ -122,7 +122,7 @@ def seen_by(kind, made, params, frozen):
     spec = Own(PROBE, kind, lambda seen: given.append(seen) or 0 * seen.value)
     settings = settings_of("on policy").agent
     nets = networks.make(OBSERVATIONS, actions_of("on policy"), settings)
-    one = head.make(nets.distribution, settings, {"probe": spec})
+    one = head.make(nets, settings, {"probe": spec})
     hyper = {"gamma": 0.9, "lambda": 0.8, "policy": 1.0, "critic": 1.0, "entropy": 0.0}
     hyper = {n: jnp.asarray(x) for n, x in (hyper | {"probe": 0.5}).items()}
     judged = one.judged(lambda *x: nets.outputs(*x)[0], nets.value, params, frozen, packed(made))

@@ -68,7 +68,7 @@ def test_an_own_rule_and_objective_are_what_moves_and_what_judges():
 
     nets = networks.make(*SPACES, settings.agent)
     made, unpacked = batch.trajectory, agent.algorithm.packing.unpack(params)
-    one = head.make(nets.distribution, settings.agent, {}, True)
+    one = head.make(nets, settings.agent, {}, True)
     judged = one.judged(lambda *x: nets.outputs(*x)[0], nets.value, unpacked, unpacked, batch)
     seen = one.seen(judged, settings.outer, batch)
     expected = -np.mean(seen.policy.log_prob(made.action) * seen.advantage)

@@ -69,13 +69,15 @@ def rounded(ratio, advantage, clip):
 
 
 def loss_by_hand(task, params, hyper, made, values, rows):
-    v_tm1, v_t = values
-    target, advantage = by_hand.targets(task, v_tm1, v_t, None, hyper, made)
+    v_tm1, v_t, old = values
+    rho = jnp.exp(old - made.log_prob)
+    target, advantage = by_hand.targets(task, v_tm1, v_t, rho, hyper, made)
+    old = old if task.vtrace else made.log_prob
     advantage = advantage / jnp.sqrt(jnp.var(advantage) + 1e-8)
     t, b = rows // B, rows % B
     observation, action = made.observation[t, b], made.action[t, b]
     dist = by_hand.policy(task, params, observation, 0)
-    ratio = jnp.exp(by_hand.log_prob(task, dist, action) - made.log_prob[t, b])
+    ratio = jnp.exp(by_hand.log_prob(task, dist, action) - old[t, b])
     error = by_hand.value(task, params, observation, 0) - target[t, b]
     return (
         -hyper["policy"] * jnp.mean(rounded(ratio, advantage[t, b], hyper["clip"]))
@@ -97,6 +99,7 @@ def update_by_hand(task, inner, by_loss, by_rule, *data):
             "mg": ("discrete", 6, {"method": "mg"}, {}),
             "bmg": ("continuous", 6, {"target_steps": 2}, {}),
             "squash": ("continuous", 6, {"method": "mg"}, {"action_bounds": "squash"}),
+            "off policy": ("discrete", 4, {"target_steps": 2}, {"correction": "vtrace"}),
             "last three": (
                 "discrete",
                 3,
@@ -104,7 +107,7 @@ def update_by_hand(task, inner, by_loss, by_rule, *data):
                 {},
             ),
         },
-        {"bmg", "last three"},
+        {"bmg", "last three", "off policy"},
     ),
 )
 def test_meta_gradients_through_all_updates_of_a_rollout_equal_finite_differences(
@@ -123,7 +126,8 @@ def check_finite_differences(actions, K, tuning, agent, step=2e-5):
     first, second = (nearly_on_policy(s, task, unpack(flat), actions) for s in (0, 1))
 
     start = {n: jnp.asarray(h.start, float) for n, h in settings.in_use.items()}
-    assert set(start) == {
+    alphas = {"alpha_rho", "alpha_c"} if task.vtrace else set()
+    assert set(start) == alphas | {
         *("gamma", "lambda", "entropy", "critic", "policy", "clip", "learning_rate")
     }
     updates = reuse.updates(engine, made.reuse, K)
@@ -139,7 +143,8 @@ def check_finite_differences(actions, K, tuning, agent, step=2e-5):
 
     def values(params, data):
         pair = data.observation, data.next_observation
-        return tuple(by_hand.value(task, params, o, 0) for o in pair)
+        old = by_hand.log_prob(task, by_hand.policy(task, params, data.observation, 0), data.action)
+        return (*(by_hand.value(task, params, o, 0) for o in pair), old)
 
     def learned(raw, inner, start, rows):
         at, data = {n: by_hand.from_raw(n, x) for n, x in raw.items()}, values(start, first)

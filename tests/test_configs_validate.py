@@ -18,7 +18,7 @@ EXPLORING = {"inner_steps": 0, "matching": "kl"}
 CONTEXT = {"context": "rich"}
 
 
-def settings_of(agent=None, tuning=None, tuned=None, **starts):
+def settings_of(agent=None, tuning=None, tuned=None, devices=1, **starts):
     """Settings with these names tuned, or those that are by default."""
     hyperparameters = {
         name: replace(
@@ -29,6 +29,7 @@ def settings_of(agent=None, tuning=None, tuned=None, **starts):
         for name, spec in default_hyperparameters().items()
     }
     return RunSettings(
+        devices=devices,
         hyperparameters=hyperparameters,
         agent=AgentSettings(**(agent or {})),
         tuning=TuningSettings(**(tuning or {})),
@@ -73,10 +74,6 @@ REFUSED = [
         {"agent": PPO | {"epochs": 1}, "tuning": {"inner_steps": 5}},
         r"tuning\.inner_steps: 5 .* at most 4, epochs \* minibatches",
     ),
-    (
-        {"agent": PPO | {"correction": "vtrace"}},
-        r"agent\.correction: vtrace .* none for ppo",
-    ),
     ({"agent": PPO | {"outer_critic": True}}, r"agent\.outer_critic: True .* False for ppo"),
     (
         {"agent": ACTOR_CRITIC, "tuned": {"clip"}},
@@ -102,7 +99,16 @@ REFUSED = [
         {"agent": Q_LAMBDA | {"outer_critic": True}, "tuned": set()},
         r"agent\.outer_critic: True .* False for q_lambda",
     ),
-    ({"tuned": {"alpha_c"}}, r"agent\.algorithm: ppo .* actor_critic to tune alpha_c"),
+    (
+        {"agent": Q_LAMBDA | {"overlap": True}, "tuned": set()},
+        r"agent\.overlap: True .* False for q_lambda",
+    ),
+    ({"agent": {"overlap": True}, "devices": 2}, r"devices: 2 .* 1 with overlap"),
+    ({"tuned": {"alpha_c"}}, r"agent\.correction: none .* vtrace to tune alpha_c"),
+    (
+        {"agent": Q_LAMBDA, "tuned": {"alpha_c"}},
+        r"agent\.algorithm: q_lambda .* actor_critic \| ppo to tune alpha_c",
+    ),
     (
         {"agent": ACTOR_CRITIC, "tuned": {"alpha_rho"}},
         r"agent\.correction: none .* vtrace to tune alpha_rho",

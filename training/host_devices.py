@@ -15,6 +15,13 @@ _POOL = "intra_op_parallelism_threads"
 _OWN = (_COUNT, _THREADS, _POOL)
 
 
+def enable_for(devices: int, overlap: bool) -> None:
+    """Sets up what a run needs: its devices, and with overlap one more, on which it acts."""
+    count = devices + overlap
+    if count > 1:
+        enable(count)
+
+
 def enable(count: int | None = None) -> None:
     """Sets this up through the environment, before JAX uses its first device.
 

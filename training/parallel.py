@@ -81,6 +81,23 @@ def placement(settings: RunSettings) -> Placement:
     return Placement(settings.num_envs, *(NamedSharding(mesh, spec) for spec in specs))
 
 
+def acting_device() -> jax.Device:
+    """A CPU beside the first device, which acts while that one learns.
+
+    A device runs one program after the other: on the same one, to act would be to wait.
+
+    Raises:
+      ConfigError: if there is none.
+    """
+    found = [x for x in jax.local_devices(backend="cpu") if x != jax.local_devices()[0]]
+    if not found:
+        allowed = (
+            'false with one CPU device: jax.config.update("jax_num_cpu_devices", 2) comes first'
+        )
+        raise not_allowed("agent.overlap", "true", allowed)
+    return found[0]
+
+
 def here(tree: Any) -> Any:
     """Copies on one device of this process of arrays that are everywhere."""
 

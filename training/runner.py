@@ -17,6 +17,7 @@ import numpy as np
 from selftuning.agents.memory import observation_of
 from selftuning.agents.self_tuning import AgentState, SelfTuningAgent, compiled
 from selftuning.agents.window import kept
+from selftuning.configs.errors import require
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import GraphTask, HostTask, Task, Timestep
 from selftuning.training import parallel
@@ -42,12 +43,14 @@ class TrainState(NamedTuple):
       env: state of the in-graph environments; () on the host, where they keep their own.
       observation: what is acted on next [B, ...], with what is remembered (`agents.memory`).
       key: uint32 [2].
+      actor: that collects the next rollout, where it is not that of the agent; () elsewhere.
     """
 
     agent: AgentState
     env: Any
     observation: Any
     key: jax.Array
+    actor: Any = ()
 
 
 class CycleMetrics(NamedTuple):
@@ -139,7 +142,12 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
 
     `init` is (key, start values or None) -> TrainState; `cycle` has the form that
     `jax.lax.scan` takes, (state, None) -> (state, CycleMetrics of that cycle, no axis N).
+
+    Raises:
+      ConfigError: if acting is to overlap with learning, which is for environments of the host.
     """
+    allowed = "false inside jit, or used with --backend host"
+    require(not settings.agent.overlap, "agent.overlap", "true", allowed)
     collect = collect_in_graph(task, agent, settings.agent.rollout_length)
 
     def init(key, start_values=None):
@@ -192,7 +200,8 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
 
 
 def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: parallel.Placement):
-    agent = compiled(agent)
+    agent, overlap = compiled(agent), settings.agent.overlap
+    acting = parallel.acting_device() if overlap else None
     collect = collect_on_host(task, agent, settings.agent.rollout_length)
     inner_step, split = jax.jit(agent.inner_step), jax.jit(jax.random.split)
     hyperparameters = jax.jit(agent.hyperparameters)
@@ -206,35 +215,45 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         key_env = parallel.process_key(key_env)
         observation = task.reset(int(jax.random.randint(key_env, (), 0, np.iinfo(np.int32).max)))
         init_agent = jax.jit(agent.init, out_shardings=where.everywhere, compiler_options=ONCE)
-        seen = agent.begin(observation)
-        return TrainState(init_agent(key_agent, start_values), (), seen, key)
+        seen, agent_state = agent.begin(observation), init_agent(key_agent, start_values)
+        if not overlap:
+            return TrainState(agent_state, (), seen, key)
+        return TrainState(agent_state, (), seen, jax.device_put(key, acting), latest(agent_state))
+
+    def latest(agent_state):
+        """The actor of a state. With overlap it is still being computed when this returns."""
+        actor = parallel.here(agent.params(agent_state))
+        return jax.device_put(actor, acting) if overlap else actor
+
+    def rollout_and_step(state):
+        key, key_rollout = split(state.key)
+        actor = latest(state.agent)
+        seen, trajectory, timesteps = collect(
+            state.actor if overlap else actor, state.observation, parallel.process_key(key_rollout)
+        )
+        key_rollout = np.asarray(key_rollout) if overlap else key_rollout  # of no device
+        agent_state, record = inner_step(state.agent, where.divide(trajectory), key_rollout)
+        following = TrainState(agent_state, (), seen, key, actor if overlap else ())
+        return following, record, timesteps
 
     def cycle(state):
-        agent_state, observation, key = state.agent, state.observation, state.key
         records, steps = [], []
         for _ in range(settings.tuning.period):
-            key, key_rollout = split(key)
-            observation, trajectory, timesteps = collect(
-                parallel.here(agent.params(agent_state)),
-                observation,
-                parallel.process_key(key_rollout),
-            )
-            trajectory = where.divide(trajectory)
-            agent_state, record = inner_step(agent_state, trajectory, key_rollout)
+            state, record, timesteps = rollout_and_step(state)
             records.append(record)
             steps.append(timesteps)
-        agent_state, info = meta_step(agent_state, records)
+        agent_state, info = meta_step(state.agent, records)
         metrics = _metrics(hyperparameters(agent_state), info, _stack(steps))
-        return TrainState(agent_state, (), observation, key), metrics
+        return state._replace(agent=agent_state), metrics
 
     def compile_cycles(state, num_cycles):
         # Compiled by one use on an empty trajectory: no environment is stepped for it.
         empty = agent.empty(settings.agent.rollout_length, task.num_envs)
-        actor, seen = parallel.here(agent.params(state.agent)), state.observation
+        actor, seen = latest(state.agent), state.observation
         agent.act(actor, seen, state.key)
         ended = np.zeros(task.num_envs, bool)
         agent.follow(actor, seen, observation_of(seen), ended)
-        agent_state, record = inner_step(state.agent, where.divide(empty), state.key)
+        agent_state, record = inner_step(state.agent, where.divide(empty), np.asarray(state.key))
         records = [record] * settings.tuning.period
         hyperparameters(meta_step(agent_state, records)[0])
 
