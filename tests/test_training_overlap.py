@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -75,7 +76,7 @@ def check_who_acts():
         nets = networks.make(*spaces, settings.agent)
         for number, (actor, made) in enumerate(rollouts):
             who = states[max(number - 1, 0)] if overlap else states[number]
-            jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, actor), who)
+            jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), actor, who)
             policy = nets.policy(who.behaviour, seen(who.scales, made.observation))
             np.testing.assert_allclose(
                 policy.log_prob(made.action), made.log_prob, rtol=1e-4, atol=1e-5
