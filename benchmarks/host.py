@@ -2,7 +2,8 @@
 
 The actor-critic (tuning on) and A2C have rollouts of the same length and networks of the same
 size. Ours steps Gymnasium's environments, and EnvPool's where it is installed; theirs is
-`DummyVecEnv`. The default agent, PPO, is there too. All take turns; ratios are medians over rounds.
+`DummyVecEnv`. The default agent, PPO, is there too, also acting while it learns. All take turns;
+ratios are medians over rounds.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from selftuning.benchmarks.speed.turns import Contestant, Turn
 from selftuning.configs import presets
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
+from selftuning.training import host_devices
 
 PICTURES = "Pictures84-v0"
 # Tasks, and what EnvPool calls them.
@@ -36,6 +38,7 @@ TASKS = {
 NUM_ENVS = (8, 64)
 LENGTH = 16  # of a rollout
 OURS, POOLED, DEFAULT = "actor-critic", "actor-critic on EnvPool", "default"
+OVERLAP = "default, --overlap"
 THEIRS = "Stable-Baselines3 A2C"
 PAGE = DOCS / "performance.md"
 
@@ -80,22 +83,27 @@ def contestants(tasks: list[str], num_envs: tuple[int, ...], steps: int) -> Iter
                     group, POOLED, partial(_ours, made, pooled, number, "actor_critic")
                 )
             if not pictures:
-                yield Contestant(group, DEFAULT, partial(_ours, made, task, number, None))
+                for name, overlap in ((DEFAULT, False), (OVERLAP, True)):
+                    ours = partial(_ours, made, task, number, None, overlap)
+                    yield Contestant(group, name, ours)
             if importlib.util.find_spec("stable_baselines3"):
                 yield Contestant(group, THEIRS, partial(_theirs, task, number, made))
 
 
-def settings_of(task: str, num_envs: int, preset: str | None) -> RunSettings:
+def settings_of(task: str, num_envs: int, preset: str | None, overlap: bool = False) -> RunSettings:
     """What is trained: networks of 64 x 2, or those for pictures."""
     settings = presets.for_env(registry.resolve(task))
     if preset:
         settings = presets.with_method(settings, preset)
         settings = replace(settings, agent=replace(settings.agent, rollout_length=LENGTH))
+    settings = replace(settings, agent=replace(settings.agent, overlap=overlap))
     return replace(settings, env=task, num_envs=num_envs, backend="host")
 
 
-def _ours(steps: int, task: str, num_envs: int, preset: str | None) -> tuple[Turn, int]:
-    return agents.training(settings_of(task, num_envs, preset), steps)
+def _ours(
+    steps: int, task: str, num_envs: int, preset: str | None, overlap: bool = False
+) -> tuple[Turn, int]:
+    return agents.training(settings_of(task, num_envs, preset, overlap), steps)
 
 
 def _theirs(task: str, num_envs: int, steps: int) -> tuple[Turn, int]:
@@ -132,7 +140,7 @@ def measure(made: list[Contestant], repeats: int) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each number of environments of a task: rates, and ratios to A2C in brackets."""
-    names = (OURS, POOLED, DEFAULT, THEIRS)
+    names = (OURS, POOLED, DEFAULT, OVERLAP, THEIRS)
     lines = [("", *names), ("---",) * (1 + len(names))]
     for group, members in itertools.groupby(rows, lambda row: row["group"]):
         found = {row["name"]: row for row in members}
@@ -155,6 +163,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2**13, help="environment steps of a turn")
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
+    host_devices.enable_for(1, overlap=True)
     made = list(contestants(asked.tasks or list(TASKS), tuple(asked.num_envs), asked.steps))
     rows = measure(made, asked.repeats)
     write("host", {"rows": rows})
