@@ -1,6 +1,6 @@
 """Haiku networks chosen from the spaces of a task: policy and value, several heads.
 
-Policy and value network have nothing in common but, if there are pictures, the convolutions.
+Policy and value network have nothing in common but, if that is asked for, convolutions.
 """
 
 from __future__ import annotations

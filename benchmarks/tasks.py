@@ -2,7 +2,8 @@
 
 Every run of a task is a file in DIR, and a run that has its file is not made again: stop it when
 you like. What is there is kept in benchmarks/results/tasks.json, and the table of docs/tasks.md is
-made of it. A score is the mean return of 20 greedy episodes after the last step of training.
+made of it. A score is the mean return of 20 greedy episodes after the last step of training. With
+--steps runs are shorter than the table says, and have a table of their own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,7 +131,35 @@ def kept(directory: Path) -> list[dict[str, Any]]:
 def table(results: list[dict[str, Any]]) -> str:
     """Tasks down, agents across: mean score over seeds with Student's 95% interval."""
     head = ("task", "steps", *AGENTS, "seeds", "goal", "zoo's PPO, tuned per task")
-    lines = [head, ("---",) * len(head), *_lines(results)]
+    full = [x for x in results if x["steps"] >= ROWS[x["task"]].steps]
+    return _table(head, _lines(full))
+
+
+def shorter(results: list[dict[str, Any]]) -> str:
+    """Runs that had fewer steps than a row of the table, the goal of which is that of all steps."""
+    head = ("task", "steps", "default", "untuned", "seeds", "goal, at these steps")
+    lines = []
+    for task, row in ROWS.items():
+        found = [x for x in results if x["task"] == task and x["steps"] < row.steps]
+        for steps in sorted({x["steps"] for x in found}):
+            scores = [
+                [x["score"] for x in found if (x["steps"], x["agent"]) == (steps, agent)]
+                for agent in ("default", "untuned")
+            ]
+            seeds, goal = (
+                "/".join(str(len(x)) for x in scores),
+                f"{row.goal:g}, {_steps(row.steps)}",
+            )
+            lines.append((task, _steps(steps), *map(_interval, scores), seeds, goal))
+    return _table(head, lines)
+
+
+def _steps(steps: int) -> str:
+    return f"{steps / 1e3:.0f}k"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -142,7 +171,7 @@ def _lines(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
         }
         seeds = "/".join(str(len(x)) for x in scores.values())
         cells = (_interval(x) for x in scores.values())
-        yield task, f"{row.steps / 1e3:.0f}k", *cells, seeds, f"{row.goal:g}", row.zoo
+        yield task, _steps(row.steps), *cells, seeds, f"{row.goal:g}", row.zoo
 
 
 def _interval(scores: list[float]) -> str:
@@ -158,8 +187,8 @@ def _interval(scores: list[float]) -> str:
 
 
 def render(text: str, results: list[dict[str, Any]]) -> str:
-    """The text of a page with the table of some results."""
-    return with_table(text, "tasks", table(results))
+    """The text of a page with the tables of some results."""
+    return with_table(with_table(text, "tasks", table(results)), "shorter", shorter(results))
 
 
 def main() -> None:
@@ -169,11 +198,13 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", default=[], choices=[[], *ROWS])
     parser.add_argument("--agents", nargs="+", default=["default", "untuned"], choices=AGENTS)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="of each run, where that is less than the row's")
     asked = parser.parse_args()
     for task in asked.tasks or ROWS:
         for agent in asked.agents:
             for seed in range(asked.seeds):
-                measure(asked.directory, task, agent, seed, ROWS[task].steps)
+                steps = min(asked.steps or ROWS[task].steps, ROWS[task].steps)
+                measure(asked.directory, task, agent, seed, steps)
     results = kept(asked.directory)
     write("tasks", {"runs": results})
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")

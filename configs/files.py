@@ -87,7 +87,7 @@ def _with_scales(data: dict[str, Any], where: str, trained: bool) -> dict[str, A
         )
     # What values were multiplied by has no influence on what a trained agent does.
     as_it_was: dict[str, Any] = {"normalize_observations": False, "normalize_rewards": False}
-    as_it_was |= {"torso": "nature", "action_bounds": "clip", "share_convolutions": False}
+    as_it_was |= {"torso": "nature", "action_bounds": "clip"}
     as_it_was |= {"algorithm": "actor_critic", "anneal_learning_rate": False}
     return data | {"agent": as_it_was | rest}
 

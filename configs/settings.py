@@ -39,8 +39,8 @@ class AgentSettings:
         says which, and nothing for the rest. "mlp" flattens images, "conv" takes numbers with two
         axes for a gray image too. "nature" is what version 0.2 did: the convolutions of Mnih et
         al. (2015) for bytes with three axes, the last of which are channels, of any size.
-      share_convolutions: whether policy and value see images through the same convolutions. With a
-        torso of one's own, and all layers after convolutions, they have theirs each.
+      share_convolutions: whether policy and value see images through the same convolutions. Layers
+        behind them are never shared, nor is a torso of your own.
       hidden: widths of the hidden layers. Policy and value network have such layers each.
       activation: non-linearity between the layers.
       action_bounds: what keeps continuous actions, drawn from a Gaussian in units of half their
@@ -78,7 +78,7 @@ class AgentSettings:
 
     algorithm: Algorithm = "ppo"
     torso: Torso = "auto"
-    share_convolutions: bool = True
+    share_convolutions: bool = False
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
     action_bounds: Literal["squash", "clip"] = "squash"

@@ -145,6 +145,7 @@ def test_the_gradient_of_shared_convolutions_is_the_sum_of_both(algorithm):
 
 def test_what_sees_no_picture_shares_nothing():
     space, settings = spaces.Box(-1, 1, (3,), np.float32), SETTINGS.agent
+    settings = replace(settings, share_convolutions=True)
     params = networks.make(space, spaces.Discrete(2), settings).init(jax.random.PRNGKey(0))
     assert set(params) == {"policy", "value"}
     flat = networks.make(*SPACES, replace(settings, torso="mlp")).init(jax.random.PRNGKey(0))
