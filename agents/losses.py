@@ -47,6 +47,11 @@ def lambda_returns(
     return rlax.lambda_returns(r_t, gamma * discount_t, v_t, lambda_t)
 
 
+# How near to 1 the weight of an action counts as that of who acted: float32 is as exact as this
+# about a probability that is computed twice.
+_ON_POLICY = 1e-4
+
+
 def leaky_vtrace(
     r_t: Array,
     discount_t: Array,
@@ -90,7 +95,9 @@ def leaky_vtrace(
         [r_t, discount_t, truncated_t, v_tm1, v_t, rho_tm1, gamma, lambda_, alpha_rho, alpha_c],
         [1] * 6 + [0] * 4,
     )
-    clipped = jnp.minimum(1.0, rho_tm1)
+    # Who acted has a weight of 1, give or take the last bit, and there is the corner: its derivative
+    # would be that of the one side or the other by chance. It is held at that of the clipped side.
+    clipped = jnp.where(rho_tm1 > 1.0 - _ON_POLICY, 1.0, rho_tm1)
     gamma_t, lambda_t = gamma * discount_t, jnp.where(truncated_t, 0.0, lambda_)
     rho_t = alpha_rho * clipped + (1.0 - alpha_rho) * rho_tm1
     c_t = lambda_t * (alpha_c * clipped + (1.0 - alpha_c) * rho_tm1)

@@ -65,16 +65,17 @@ def experience(seed):
     )
 
 
-def learn(settings, params, start, batches, K):
-    """Parameters after K updates, and the meta-gradient."""
+def learn(settings, params, start, batches, K, acted=lambda params, batch: batch):
+    """Parameters after K updates, and the meta-gradient; `acted` has what each batch meets."""
     engine = parts.learner(actor_critic.make(*SPACES, settings), settings)
     inner_step = quick_jit(engine.inner_step)
     state, steps = engine.init(ravel_pytree(params)[0], start), []
     for batch in batches[:K]:
-        state, step = inner_step(state, batch)
+        state, step = inner_step(state, acted(state.inner.params, batch))
         steps.append(step)
     meta_gradient = quick_jit(lambda *seen: engine.meta_gradient(*seen)[0])
-    gradient = meta_gradient(state, stack(steps), state.inner, stack(batches[K:]))
+    judges = [acted(state.inner.params, batch) for batch in batches[K:]]
+    gradient = meta_gradient(state, stack(steps), state.inner, stack(judges))
     return structured(settings)[2](state.inner.params), gradient
 
 
@@ -183,3 +184,25 @@ def test_on_policy_one_head_learns_the_same_with_and_without_correction():
         after_plain,
         after_corrected,
     )
+
+
+def test_the_last_bit_of_what_was_on_policy_decides_nothing():
+    """Weights of those who act are 1, where the clip has its corner."""
+    settings = settings_of(1, "bmg", inner_steps=3)
+    nets, _, unravel = structured(settings)
+    start = {n: jnp.asarray(h.start, float) for n, h in settings.in_use.items()}
+    batches, found = [experience(seed) for seed in range(5)], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+
+        def acted(params, batch, rng=rng):
+            made = batch.trajectory
+            log_prob = nets.policy(unravel(params), made.observation).log_prob(made.action)
+            last_bits = 1e-12 * rng.normal(size=log_prob.shape)
+            return batch._replace(trajectory=made._replace(log_prob=log_prob + last_bits))
+
+        found.append(learn(settings, some_params(settings), start, batches, 3, acted)[1])
+    assert all(abs(x) > 1e-6 for x in (found[0]["gamma"], found[0]["lambda"]))
+    for name in ("gamma", "lambda", "alpha_rho", "alpha_c"):
+        for other in found[1:]:
+            np.testing.assert_allclose(other[name], found[0][name], rtol=1e-6, atol=1e-12)
