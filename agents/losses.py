@@ -95,8 +95,8 @@ def leaky_vtrace(
         [r_t, discount_t, truncated_t, v_tm1, v_t, rho_tm1, gamma, lambda_, alpha_rho, alpha_c],
         [1] * 6 + [0] * 4,
     )
-    # Who acted has a weight of 1, give or take the last bit, and there is the corner: its derivative
-    # would be that of the one side or the other by chance. It is held at that of the clipped side.
+    # Who acted has a weight of 1, give or take the last bit, and there is the corner: its
+    # derivative would be that of one side or the other by chance. The clipped side's it is.
     clipped = jnp.where(rho_tm1 > 1.0 - _ON_POLICY, 1.0, rho_tm1)
     gamma_t, lambda_t = gamma * discount_t, jnp.where(truncated_t, 0.0, lambda_)
     rho_t = alpha_rho * clipped + (1.0 - alpha_rho) * rho_tm1
