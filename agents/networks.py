@@ -18,6 +18,7 @@ import numpy as np
 
 from selftuning.agents import cores, policies, torsos
 from selftuning.agents.memory import NONE, Memory, Moment, changed, observation_of, recurrent
+from selftuning.configs.errors import not_allowed
 from selftuning.configs.own_parts import Part
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
@@ -73,11 +74,18 @@ def make(
     settings: AgentSettings,
     own_torso: Part | None = None,
 ) -> Networks:
-    """Networks for the spaces that `envs.spaces` admits, on a torso of the user's own if given."""
-    shared = own_torso is None and settings.share_convolutions
-    encoder = torsos.encoder_for(observation_space, settings) if shared else None
-    if encoder is None:
+    """Networks for the spaces that `envs.spaces` admits, on a torso of the user's own if given.
+
+    Raises:
+      ConfigError: if there are no convolutions where they are to be there, or to be shared.
+    """
+    if not settings.share_convolutions:
         return _apart(observation_space, action_space, settings, own_torso)
+    encoder = torsos.encoder_for(observation_space, settings) if own_torso is None else None
+    if encoder is None:
+        what = f"observations {observation_space}, torso {settings.torso}"
+        what = what if own_torso is None else f"the torso {own_torso.name}"
+        raise not_allowed("agent.share_convolutions", "true", f"false for {what}")
     behind = replace(settings, torso="mlp")
     return _on(encoder, observation_space, _apart(encoder.features, action_space, behind))
 

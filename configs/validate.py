@@ -136,7 +136,7 @@ def _check_agent(settings: RunSettings) -> None:
             allowed = f"left out for {agent.algorithm}: only ppo learns from a rollout again"
             require(value == getattr(AgentSettings, name), f"agent.{name}", value, allowed)
     if agent.algorithm == "q_lambda":
-        for name in ("core", "correction", "overlap"):
+        for name in ("core", "correction", "overlap", "share_convolutions"):
             value, only = getattr(agent, name), getattr(AgentSettings, name)
             require(value == only, f"agent.{name}", value, f"{only} for q_lambda")
     if agent.heads > 1:

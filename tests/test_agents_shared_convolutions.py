@@ -11,6 +11,7 @@ from gymnasium import spaces
 from selftuning.agents import actor_critic, networks, ppo
 from selftuning.agents.memory import Moment
 from selftuning.agents.trajectory import Experience, Trajectory
+from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import AgentSettings, RunSettings
 from selftuning.envs.spaces import SpacesOnly, agent_spaces
 from tests.quick_jit import quick_jit
@@ -23,6 +24,7 @@ PARTS = {
 }
 SPACES = agent_spaces("Mine-v0", SpacesOnly(spaces.Dict(PARTS), spaces.Discrete(3)))
 SETTINGS = RunSettings(num_envs=B, agent=AgentSettings(hidden=(6,), epochs=1, minibatches=1))
+KEY = jax.random.PRNGKey(0)
 MAKE = {"actor_critic": actor_critic.make, "ppo": ppo.make}
 
 
@@ -33,7 +35,7 @@ def settings_of(shared, **changes):
 def both(**changes):
     """Networks with shared convolutions and without, and equal parameters for them."""
     nets = [networks.make(*SPACES, settings_of(x, **changes).agent) for x in (True, False)]
-    params = random(nets[0].init(jax.random.PRNGKey(0)))
+    params = random(nets[0].init(KEY))
     return nets, (params, apart(params))
 
 
@@ -114,7 +116,7 @@ def gradient_of(algorithm, shared, params):
     batch, packed = made(0), built.packing.pack(params)
     if built.reuse is not None:
         whole = built.reuse.prepare(packed, batch)
-        batch = built.reuse.take(whole, built.reuse.order(jax.random.PRNGKey(0))[0])
+        batch = built.reuse.take(whole, built.reuse.order(KEY)[0])
     values = {name: spec.start for name, spec in settings.hyperparameters.items()}
     constant = jax.tree.map(lambda x: x, packed)
 
@@ -143,10 +145,11 @@ def test_the_gradient_of_shared_convolutions_is_the_sum_of_both(algorithm):
     assert products < more_products  # seen once, not once by each
 
 
-def test_what_sees_no_picture_shares_nothing():
-    space, settings = spaces.Box(-1, 1, (3,), np.float32), SETTINGS.agent
-    settings = replace(settings, share_convolutions=True)
-    params = networks.make(space, spaces.Discrete(2), settings).init(jax.random.PRNGKey(0))
-    assert set(params) == {"policy", "value"}
-    flat = networks.make(*SPACES, replace(settings, torso="mlp")).init(jax.random.PRNGKey(0))
-    assert set(flat) == {"policy", "value"}
+def test_where_there_is_nothing_to_share():
+    vector = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
+    for seen, torso in ((vector, "auto"), (SPACES, "mlp")):
+        refused = rf"^agent.share_convolutions: true is not allowed.*torso {torso}"
+        with pytest.raises(ConfigError, match=refused):
+            networks.make(*seen, settings_of(True, torso=torso).agent)
+        params = networks.make(*seen, settings_of(False, torso=torso).agent).init(KEY)
+        assert set(params) == {"policy", "value"}
