@@ -86,7 +86,6 @@ SHORT = {
     "own state-one head-2",
     "all matched-one head-2",
     "mg-on policy-2",
-    "outer-gaussian-2",
     "outer-squash-2",
     "outer-outer critic-2",
     "mg-sgd-2",

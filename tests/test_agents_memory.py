@@ -52,7 +52,7 @@ def two_rollouts(backend, task, agent, actor):
     return collect(actor, seen, jax.random.PRNGKey(2))[1]
 
 
-@pytest.mark.parametrize("backend", ["jax", "host"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.slow), "host"])
 def test_replayed_policies_are_those_that_acted(backend):
     task, agent = cartpole(backend)
     state = agent.init(jax.random.PRNGKey(0))

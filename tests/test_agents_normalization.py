@@ -131,7 +131,7 @@ UNITS = [(0.0, 1.0, 1e-3), (0.0, 1.0, 1e4), (0.0, 1e4, 1.0), (1e4, 1.0, 1.0), (1
 @pytest.mark.parametrize(
     ("algorithm", "steps", "units"),
     [
-        ("actor_critic", 1536, UNITS[-1:]),
+        pytest.param("actor_critic", 1536, UNITS[-1:], marks=pytest.mark.slow),
         pytest.param("ppo", 16_384, UNITS, marks=pytest.mark.slow),
     ],
     ids=["actor_critic", "ppo"],

@@ -66,7 +66,9 @@ def walks(tmp_path_factory):
     return cache(lambda kind: Walk(kind, folder))
 
 
-@pytest.fixture(params=[pytest.param("random_search", marks=pytest.mark.slow), "pbt", "optuna"])
+@pytest.fixture(
+    params=["pbt", *(pytest.param(x, marks=pytest.mark.slow) for x in ("random_search", "optuna"))]
+)
 def walk(request, walks):
     return walks(request.param)
 
