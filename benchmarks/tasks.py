@@ -175,15 +175,15 @@ def _lines(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
 
 
 def _interval(scores: list[float]) -> str:
+    """The mean with its interval; one or two seeds as they are, an interval would say nothing."""
     if not scores:
         return "not measured"
-    found = summarise(np.array(scores))
     largest = max(map(abs, scores))
     digits = 2 if largest < 2 else 1 if largest < 20 else 0
-    value = f"{found.mean:.{digits}f}"
-    return (
-        value if len(scores) < 2 else f"{value} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-    )
+    if len(scores) < 3:
+        return ", ".join(f"{score:.{digits}f}" for score in scores)
+    found = summarise(np.array(scores))
+    return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
 def render(text: str, results: list[dict[str, Any]]) -> str:

@@ -1,0 +1,72 @@
+"""The table of tasks: means and intervals of what was measured, short runs apart, nothing twice."""
+
+import json
+
+from scipy import stats
+
+from selftuning.benchmarks import tasks
+
+HOPPER, BREAKOUT = "Hopper-v5", "gymnax:Breakout-MinAtar"
+
+
+def result(task, agent, seed, score, steps):
+    return {"task": task, "agent": agent, "seed": seed, "score": score, "steps": steps}
+
+
+RESULTS = [
+    result(HOPPER, "default", 0, 2000.0, 1_003_520),
+    result(HOPPER, "default", 1, 3000.0, 1_003_520),
+    result(HOPPER, "default", 2, 2500.0, 1_003_520),
+    result(HOPPER, "untuned", 0, 1234.4, 1_003_520),
+    result(BREAKOUT, "default", 0, 11.35, 1_003_520),
+]
+
+
+def cells(table, task):
+    (line,) = (x for x in table.splitlines() if x.startswith(f"| {task} "))
+    return [x.strip() for x in line.strip("|").split("|")]
+
+
+def test_a_row_has_means_with_students_intervals():
+    row = cells(tasks.table(RESULTS), HOPPER)
+    half = stats.t.ppf(0.975, 2) * 500 / 3**0.5
+    assert row[:2] == [HOPPER, "1000k"]
+    assert row[2] == f"2500 [{2500 - half:.0f}, {2500 + half:.0f}]"
+    assert row[3:] == ["1234", "not measured", "not measured", "3/1/0/0", "2400", "2410"]
+
+
+def test_two_seeds_are_shown_as_they_are():
+    two = [x for x in RESULTS if x["seed"] < 2]
+    assert cells(tasks.table(two), HOPPER)[2] == "2000, 3000"
+
+
+def test_runs_with_fewer_steps_have_a_table_of_their_own():
+    assert cells(tasks.table(RESULTS), BREAKOUT)[2] == "not measured"
+    row = cells(tasks.shorter(RESULTS), BREAKOUT)
+    assert row == [BREAKOUT, "1004k", "11.3", "not measured", "1/0", "28, 10000k"]
+    assert HOPPER not in tasks.shorter(RESULTS)
+
+
+def test_the_page_has_both_tables():
+    text = tasks.PAGE.read_text(encoding="utf-8")
+    written = tasks.render(text, RESULTS)
+    for made in (tasks.table(RESULTS), tasks.shorter(RESULTS)):
+        assert made in written
+    assert tasks.render(written, RESULTS) == written
+    recorded = json.loads((tasks.DOCS.parent / "benchmarks/results/tasks.json").read_text())
+    assert tasks.render(text, recorded["runs"]) == text  # nobody has changed a number by hand
+
+
+def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
+    made = []
+
+    def train(task, seed, steps, changes):
+        made.append((task, seed, steps, changes))
+        return {"steps": steps, "score": 1.0}
+
+    monkeypatch.setattr(tasks, "_ours", train)
+    for _ in range(2):
+        tasks.measure(tmp_path, HOPPER, "untuned", 3, 500)
+    assert made == [(HOPPER, 3, 500, {"meta": "none"})]
+    (kept,) = tasks.kept(tmp_path)
+    assert kept == result(HOPPER, "untuned", 3, 1.0, 500)
