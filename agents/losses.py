@@ -47,9 +47,9 @@ def lambda_returns(
     return rlax.lambda_returns(r_t, gamma * discount_t, v_t, lambda_t)
 
 
-# How near to 1 the weight of an action counts as that of who acted: float32 is as exact as this
-# about a probability that is computed twice.
-_ON_POLICY = 1e-4
+def _on_policy(rho: Array) -> Array:
+    """Whether a weight is 1 or more, but for the rounding of a probability computed twice."""
+    return rho > 1.0 - jnp.finfo(rho.dtype).eps ** 0.7  # 1.4e-5, and 1e-11 in float64
 
 
 def leaky_vtrace(
@@ -97,7 +97,7 @@ def leaky_vtrace(
     )
     # Who acted has a weight of 1, give or take the last bit, and there is the corner: its
     # derivative would be that of one side or the other by chance. The clipped side's it is.
-    clipped = jnp.where(rho_tm1 > 1.0 - _ON_POLICY, 1.0, rho_tm1)
+    clipped = jnp.where(_on_policy(rho_tm1), 1.0, rho_tm1)
     gamma_t, lambda_t = gamma * discount_t, jnp.where(truncated_t, 0.0, lambda_)
     rho_t = alpha_rho * clipped + (1.0 - alpha_rho) * rho_tm1
     c_t = lambda_t * (alpha_c * clipped + (1.0 - alpha_c) * rho_tm1)
