@@ -231,8 +231,8 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         seen, trajectory, timesteps = collect(
             state.actor if overlap else actor, state.observation, parallel.process_key(key_rollout)
         )
-        key_rollout = np.asarray(key_rollout) if overlap else key_rollout  # of no device
-        agent_state, record = inner_step(state.agent, where.divide(trajectory), key_rollout)
+        key_learning = np.asarray(key_rollout)  # of no device: it was drawn where the agent acts
+        agent_state, record = inner_step(state.agent, where.divide(trajectory), key_learning)
         following = TrainState(agent_state, (), seen, key, actor if overlap else ())
         return following, record, timesteps
 
