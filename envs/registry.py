@@ -23,6 +23,7 @@ from selftuning.envs.cartpole import CartPole
 from selftuning.envs.functional import check_positive, graph_task
 from selftuning.envs.graph_options import with_options
 from selftuning.envs.hosted import functional_env
+from selftuning.envs.mountain_car import MountainCar
 from selftuning.envs.spaces import AgentView
 from selftuning.envs.task import Task
 from selftuning.envs.vector import host_task
@@ -49,6 +50,9 @@ class Twin(NamedTuple):
 TWINS: dict[str, Twin] = {
     "Acrobot-v1": Twin("gymnasium.envs.classic_control.acrobot:AcrobotEnv", Acrobot),
     "CartPole-v1": Twin("gymnasium.envs.classic_control.cartpole:CartPoleEnv", CartPole),
+    "MountainCar-v0": Twin(
+        "gymnasium.envs.classic_control.mountain_car:MountainCarEnv", MountainCar
+    ),
 }
 
 

@@ -307,7 +307,7 @@ class TestMany:
             ({"seeds": [0, 0]}, "seeds: .* without repetition"),
             ({"seeds": 3}, "seeds: 3 is not allowed"),
             ({"seed": 3}, "seed: 3 is not allowed; it must be left out"),
-            ({"env": "MountainCar"}, "stepped inside jit"),
+            ({"env": "Pendulum"}, "stepped inside jit"),
         ],
     )
     def test_mistakes_are_config_errors(self, changes, said):
