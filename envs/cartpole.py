@@ -33,9 +33,10 @@ class CartPole(FuncEnv):
 
     State and observation are one float32 array [4]: position, velocity, angle and
     angular velocity. Action 0 pushes to the left, 1 to the right. The time limit of
-    500 steps is not part of it: it belongs to the task.
+    500 steps is not part of it: it belongs to the task. `params` are factors of `physics`.
     """
 
+    physics = ("gravity", "length")
     observation_space = spaces.Box(-_HIGH, _HIGH, dtype=np.float32)
     action_space = spaces.Discrete(2)
 
@@ -49,14 +50,15 @@ class CartPole(FuncEnv):
 
     def transition(self, state: jax.Array, action: Any, rng: Any, params: Any = None) -> jax.Array:
         """State [4] after one Euler step."""
+        gravity, length = (1.0, 1.0) if params is None else params
         _, x_dot, theta, theta_dot = state
         force = jnp.where(action == 1, jnp.float32(FORCE), jnp.float32(-FORCE))
         cos, sin = jnp.cos(theta), jnp.sin(theta)
-        push = (force + POLE_MASS_LENGTH * jnp.square(theta_dot) * sin) / TOTAL_MASS
-        theta_acc = (GRAVITY * sin - cos * push) / (
-            HALF_LENGTH * (4.0 / 3.0 - POLE_MASS * jnp.square(cos) / TOTAL_MASS)
+        push = (force + (length * POLE_MASS_LENGTH) * jnp.square(theta_dot) * sin) / TOTAL_MASS
+        theta_acc = ((gravity * GRAVITY) * sin - cos * push) / (
+            (length * HALF_LENGTH) * (4.0 / 3.0 - POLE_MASS * jnp.square(cos) / TOTAL_MASS)
         )
-        x_acc = push - POLE_MASS_LENGTH * theta_acc * cos / TOTAL_MASS
+        x_acc = push - (length * POLE_MASS_LENGTH) * theta_acc * cos / TOTAL_MASS
         velocity = jnp.stack([x_dot, x_acc, theta_dot, theta_acc])
         return state + SECONDS_PER_STEP * velocity
 

@@ -51,7 +51,8 @@ def graph_task(
 
     What an environment remembers beyond the end of an episode, such as a clock of all its steps,
     it hands on with `carry_over(start, ended)`, which returns the start state with that part of
-    the state in which the episode ended.
+    the state in which the episode ended. If it has a method `truncated(state)`, episodes are
+    truncated where that holds.
 
     An environment with `reset(key) -> (state, observation)` and `step(key, state, action) ->
     (state, observation, reward, terminated, truncated)` is stepped by these (`envs.foreign`). As
@@ -148,6 +149,11 @@ def steps_at_once(env: FuncEnv) -> TypeGuard[Any]:
     return hasattr(env, "reset") and hasattr(env, "step")
 
 
+def is_truncated(env: Any, state: Any) -> Any:
+    """Whether an environment itself cuts an episode off in a state; it may have a say in it."""
+    return env.truncated(state) if hasattr(env, "truncated") else False
+
+
 class _Pool(NamedTuple):
     """Start states that wait: 16 draws of N = ceil(B / 16), of which the oldest is next to go."""
 
@@ -219,7 +225,6 @@ def _transition(
       Successor, what is seen of it, reward [], terminated [], truncated [].
     """
     action = graph_action(env.action_space, action)
-    truncated: Any = False
     if steps_at_once(env):
         successor, found, reward, terminated, truncated = env.step(key, state, action)
     else:
@@ -227,6 +232,7 @@ def _transition(
         found = env.observation(successor, key)
         reward = env.reward(state, action, successor, key)
         terminated = env.terminal(successor, key)
+        truncated = is_truncated(env, successor)
     observation = _masked(env, successor, found)
     terminated, truncated = (jnp.asarray(x, bool).reshape(()) for x in (terminated, truncated))
     successor = jax.tree.map(_as_type_of, successor, state)

@@ -13,8 +13,12 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.experimental.functional import FuncEnv
 
-from selftuning.envs.functional import steps_at_once
+from selftuning.envs.acrobot import Acrobot
+from selftuning.envs.cartpole import CartPole
+from selftuning.envs.continual import Continual
+from selftuning.envs.functional import is_truncated, steps_at_once
 from selftuning.envs.masks import MASK
+from selftuning.envs.mountain_car import MountainCar
 from selftuning.envs.switching_mdp import SwitchingMDP
 from selftuning.envs.two_colors import TwoColors
 
@@ -89,6 +93,27 @@ class SwitchingMDPEnv(HostedEnv):
     functional = SwitchingMDP
 
 
+class ContinualCartPoleEnv(HostedEnv):
+    """CartPole that changes over a life (`envs.continual.Continual`)."""
+
+    functional = staticmethod(lambda **settings: Continual(CartPole(), **settings))
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+
+class ContinualAcrobotEnv(HostedEnv):
+    """Acrobot that changes over a life."""
+
+    functional = staticmethod(lambda **settings: Continual(Acrobot(), **settings))
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+
+class ContinualMountainCarEnv(HostedEnv):
+    """MountainCar that changes over a life."""
+
+    functional = staticmethod(lambda **settings: Continual(MountainCar(), **settings))
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+
 def functional_env(spec: EnvSpec) -> Callable[[], FuncEnv] | None:
     """What makes the functional environment that `spec` hosts; None if it hosts none.
 
@@ -136,4 +161,5 @@ def _step(env: FuncEnv, key: jax.Array, state: Any, action: Any) -> tuple[Any, .
     successor = env.transition(state, action, step_key)
     observation = env.observation(successor, step_key)
     reward = env.reward(state, action, successor, step_key)
-    return key, successor, observation, reward, env.terminal(successor, step_key), False
+    ends = env.terminal(successor, step_key), is_truncated(env, successor)
+    return key, successor, observation, reward, *ends
