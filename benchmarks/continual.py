@@ -1,0 +1,249 @@
+"""Tasks that change over a life: `python -m selftuning.benchmarks.continual DIR [TASK ...]`.
+
+"Continual Gym Control" (TRAC, Muppidi et al. 2024, NeurIPS; C-CHAIN, Tang et al. 2025, ICML): ten
+levels of 160,000 steps, at each of which another vector is added to all observations. Vectors are
+those of the run's seed. Steps are those of all environments together, and all of them count.
+
+Every run is a file in DIR, and a run that has its file is not made again: stop it when you like.
+What is there is kept in benchmarks/results/continual.json, and the tables of docs/continual.md are
+made of it. With --level-steps lives are shorter, to try things out, and in no table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import selftuning as st
+from selftuning.benchmarks.record import DOCS, with_table, write
+from selftuning.configs import keywords
+from selftuning.configs.errors import require
+from selftuning.configs.settings import RunSettings
+from selftuning.training.metrics import Episodes
+
+PAGE = DOCS / "continual.md"
+LEVELS = 10
+LEVEL_STEPS = 160_000
+BLOCK = 800
+
+TASKS = (
+    "ContinualAcrobot-v0",
+    "ContinualCartPole-v0",
+    "ContinualLunarLander-v0",
+    "ContinualMountainCar-v0",
+)
+
+_UNTUNED = {"meta": "none"}
+_ACTOR_CRITIC = {"preset": "actor_critic"}
+# Changes to the agent that a user gets who says nothing. No learning rate falls: a life has no end
+# that the agent knows of.
+AGENTS: dict[str, dict[str, Any]] = {
+    "untuned": _UNTUNED,
+    "untuned, entropy 0.0001": {**_UNTUNED, "start": {"entropy": 1e-4}},
+    "untuned, entropy 0.05": {**_UNTUNED, "start": {"entropy": 0.05}},
+    "untuned, rate 0.0003": {**_UNTUNED, "start": {"learning_rate": 3e-4}},
+    "untuned, rate 0.003": {**_UNTUNED, "start": {"learning_rate": 3e-3}},
+    "untuned, raw observations": {**_UNTUNED, "normalize_observations": False},
+    "untuned, memory 5000": {**_UNTUNED, "normalization_memory": 5000.0},
+    "untuned actor_critic": {**_UNTUNED, **_ACTOR_CRITIC},
+    "default": {},
+    "default, entropy 0.0001": {"start": {"entropy": 1e-4}},
+    "default, entropy 0.05": {"start": {"entropy": 0.05}},
+    "default, raw observations": {"normalize_observations": False},
+    "default, memory 5000": {"normalization_memory": 5000.0},
+    "actor_critic": _ACTOR_CRITIC,
+}
+
+# Means over six seeds and their standard errors, task after task: C-CHAIN (Tang et al. 2025),
+# Table 1. Theirs is LunarLander-v2. "Oracle" is an agent with new networks at each level.
+PUBLISHED: dict[str, tuple[tuple[float, float], ...]] = {
+    "oracle": ((-125.7, 8.3), (299.9, 6.0), (1.1, 2.0), (-322.6, 9.4)),
+    "PPO": ((-372.7, 3.3), (61.8, 6.9), (-499.4, 19.6), (-346.6, 4.6)),
+    "TRAC": ((-166.6, 8.9), (217.4, 26.3), (-58.1, 17.5), (-400.0, 0.01)),
+    "weight clipping": ((-118.8, 13.4), (154.3, 16.0), (-58.6, 2.9), (-267.9, 6.9)),
+    "L2 Init": ((-134.0, 14.3), (266.1, 5.3), (-6.7, 5.9), (-369.4, 27.9)),
+    "C-CHAIN": ((-119.2, 6.9), (160.4, 14.6), (-16.7, 8.4), (-245.7, 14.7)),
+}
+
+
+class Score(NamedTuple):
+    """What a life came to.
+
+    Attributes:
+      mean: over blocks, of the mean return of the episodes that ended in each.
+      levels: the same over the blocks of each level; NaN where no episode ended in a level.
+      empty: blocks in which no episode ended, which count in no mean.
+    """
+
+    mean: float
+    levels: list[float]
+    empty: int
+
+
+def score(episodes: Episodes, level_steps: int, levels: int = LEVELS, block: int = BLOCK) -> Score:
+    """The score of a life of `levels` * `level_steps` steps, from every episode of it.
+
+    An episode that ends with a block is of that block. Episodes that end later than the life, since
+    a run has whole cycles, are left out.
+    """
+    blocks = -(-levels * level_steps // block)
+    inside = episodes.env_steps <= levels * level_steps
+    at = (episodes.env_steps[inside] - 1) // block
+    count = np.bincount(at, minlength=blocks)
+    total = np.bincount(at, episodes.returns[inside], minlength=blocks)
+    (filled,) = np.nonzero(count)
+    means, level = total[filled] / count[filled], filled * block // level_steps
+    by_level = [means[level == i] for i in range(levels)]
+    return Score(_mean(means), [_mean(x) for x in by_level], int(np.sum(count == 0)))
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+def life(task: str, agent: str, seed: int, level_steps: int) -> RunSettings:
+    """The settings of a run. Its clock counts the steps of one environment, so levels are divided.
+
+    Raises:
+      ConfigError: if environments cannot share a level equally.
+    """
+    changes = dict(AGENTS[agent])
+    preset = changes.pop("preset", None)
+    changes |= {
+        "seed": seed,
+        "steps": LEVELS * level_steps,
+        "anneal_learning_rate": False,
+    }
+    num_envs = keywords.run_settings(None, task, None, preset, changes).num_envs
+    each = f"a multiple of {num_envs}, the number of environments, and of {BLOCK}"
+    even = level_steps % num_envs == level_steps % BLOCK == 0
+    require(even, "--level-steps", level_steps, each)
+    changes["env_kwargs"] = {
+        "change": "offset",
+        "levels": LEVELS,
+        "switch_every": level_steps // num_envs,
+        "block": BLOCK,
+        "change_seed": seed,
+    }
+    return keywords.run_settings(None, task, None, preset, changes)
+
+
+def measure(directory: Path, task: str, agent: str, seed: int, level_steps: int) -> None:
+    """Lives once, unless that has been done."""
+    name = agent.replace(", ", "-").replace(" ", "_")
+    file = directory / f"{task}-{name}-{level_steps}-{seed}.json"
+    if file.exists():
+        return
+    run = st.train(settings=life(task, agent, seed, level_steps))
+    found = score(run.episodes, level_steps)
+    result = {
+        "task": task,
+        "agent": agent,
+        "seed": seed,
+        "level_steps": level_steps,
+        "steps": run.summary["env_steps"],
+        "score": found.mean,
+        "levels": [None if np.isnan(x) else x for x in found.levels],
+        "empty_blocks": found.empty,
+        "wall_seconds": run.summary["wall_seconds"],
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(result), encoding="utf-8")
+    part.replace(file)
+    print(json.dumps(result), flush=True)
+
+
+def kept(directory: Path) -> list[dict[str, Any]]:
+    """All results of whole lives in a directory, in the order of the tables."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json")]
+    agents = list(AGENTS)
+    known = [x for x in found if x["agent"] in agents and x["task"] in TASKS]
+    whole = [x for x in known if x["level_steps"] == LEVEL_STEPS]
+    return sorted(
+        whole, key=lambda x: (TASKS.index(x["task"]), agents.index(x["agent"]), x["seed"])
+    )
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Agents down, tasks across: the mean over seeds, its standard error, how many there are."""
+    ours = (
+        (agent, *(_cell([x["score"] for x in _of(results, task, agent)]) for task in TASKS))
+        for agent in AGENTS
+    )
+    theirs = (
+        (f"*{name}, published*", *(f"{mean:.1f} ({error:.3g}), 6" for mean, error in row))
+        for name, row in PUBLISHED.items()
+    )
+    return _table(("agent", *map(_short, TASKS)), (*ours, *theirs))
+
+
+def by_level(results: list[dict[str, Any]]) -> str:
+    """What was measured, level after level: means over seeds."""
+    head = ("task", "agent", "seeds", *(str(level) for level in range(1, LEVELS + 1)))
+    return _table(head, _level_rows(results))
+
+
+def _level_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for task in TASKS:
+        for agent in AGENTS:
+            found = [x["levels"] for x in _of(results, task, agent)]
+            if found:
+                levels = np.array(found, float)  # None is NaN
+                means = ("-" if np.isnan(x) else f"{x:.0f}" for x in levels.mean(axis=0))
+                yield _short(task), agent, str(len(found)), *means
+
+
+def _of(results: list[dict[str, Any]], task: str, agent: str) -> list[dict[str, Any]]:
+    return [x for x in results if (x["task"], x["agent"]) == (task, agent)]
+
+
+def _short(task: str) -> str:
+    return task.removeprefix("Continual").removesuffix("-v0")
+
+
+def _cell(scores: list[float]) -> str:
+    if not scores:
+        return "not measured"
+    if len(scores) == 1:  # of which there is no error
+        return f"{scores[0]:.1f}, 1"
+    error = np.std(scores, ddof=1) / np.sqrt(len(scores))
+    return f"{np.mean(scores):.1f} ({error:.3g}), {len(scores)}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def render(text: str, results: list[dict[str, Any]]) -> str:
+    """The text of a page with the tables of some results."""
+    return with_table(with_table(text, "continual", table(results)), "levels", by_level(results))
+
+
+def main() -> None:
+    """Lives what is missing, seed by seed, and writes the tables if lives are whole."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("tasks", nargs="*", default=[], choices=[[], *TASKS])
+    parser.add_argument("--agents", nargs="+", default=["untuned", "default"], choices=AGENTS)
+    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--level-steps", type=int, default=LEVEL_STEPS)
+    asked = parser.parse_args()
+    for seed in range(asked.seeds):
+        for task in asked.tasks or TASKS:
+            for agent in asked.agents:
+                measure(asked.directory, task, agent, seed, asked.level_steps)
+    if asked.level_steps == LEVEL_STEPS:
+        results = kept(asked.directory)
+        write("continual", {"runs": results})
+        PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
