@@ -75,35 +75,36 @@ class Score(NamedTuple):
     """What a life came to.
 
     Attributes:
-      mean: over blocks, of the mean return of the episodes that ended in each.
-      levels: the same over the blocks of each level; NaN where no episode ended in a level.
-      empty: blocks in which no episode ended, which count in no mean.
+      mean: over the blocks of all environments, of the mean return of the episodes in each.
+      levels: the same over the blocks of each level.
     """
 
     mean: float
     levels: list[float]
-    empty: int
 
 
-def score(episodes: Episodes, level_steps: int, levels: int = LEVELS, block: int = BLOCK) -> Score:
+def score(
+    episodes: Episodes, num_envs: int, level_steps: int, levels: int = LEVELS, block: int = BLOCK
+) -> Score:
     """The score of a life of `levels` * `level_steps` steps, from every episode of it.
 
-    An episode that ends with a block is of that block. Episodes that end later than the life, since
-    a run has whole cycles, are left out.
+    A block is `block` steps of one environment, and an episode ends with it, as published. With
+    several environments there are as many blocks as with one. Episodes that end later than the
+    life, since a run has whole cycles, are left out.
+
+    Raises:
+      ValueError: if no episode ended in a block: the life is not a whole one.
     """
-    blocks = -(-levels * level_steps // block)
-    inside = episodes.env_steps <= levels * level_steps
-    at = (episodes.env_steps[inside] - 1) // block
-    count = np.bincount(at, minlength=blocks)
-    total = np.bincount(at, episodes.returns[inside], minlength=blocks)
-    (filled,) = np.nonzero(count)
-    means, level = total[filled] / count[filled], filled * block // level_steps
-    by_level = [means[level == i] for i in range(levels)]
-    return Score(_mean(means), [_mean(x) for x in by_level], int(np.sum(count == 0)))
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else float("nan")
+    own_steps, per_env = episodes.env_steps // num_envs, levels * level_steps // num_envs
+    lived = own_steps <= per_env
+    at = (own_steps[lived] - 1) // block, episodes.env[lived]
+    count, total = (np.zeros((per_env // block, num_envs)) for _ in range(2))
+    np.add.at(count, at, 1)
+    np.add.at(total, at, episodes.returns[lived])
+    if not count.all():
+        raise ValueError(f"{np.sum(count == 0)} blocks of {count.size} have no end of an episode")
+    by_level = (total / count).reshape(levels, -1).mean(axis=1)
+    return Score(float(by_level.mean()), by_level.tolist())
 
 
 def life(task: str, agent: str, seed: int, level_steps: int) -> RunSettings:
@@ -120,9 +121,8 @@ def life(task: str, agent: str, seed: int, level_steps: int) -> RunSettings:
         "anneal_learning_rate": False,
     }
     num_envs = keywords.run_settings(None, task, None, preset, changes).num_envs
-    each = f"a multiple of {num_envs}, the number of environments, and of {BLOCK}"
-    even = level_steps % num_envs == level_steps % BLOCK == 0
-    require(even, "--level-steps", level_steps, each)
+    each = f"a multiple of {num_envs * BLOCK}, a block of each of {num_envs} environments"
+    require(level_steps % (num_envs * BLOCK) == 0, "--level-steps", level_steps, each)
     changes["env_kwargs"] = {
         "change": "offset",
         "levels": LEVELS,
@@ -139,8 +139,9 @@ def measure(directory: Path, task: str, agent: str, seed: int, level_steps: int)
     file = directory / f"{task}-{name}-{level_steps}-{seed}.json"
     if file.exists():
         return
-    run = st.train(settings=life(task, agent, seed, level_steps))
-    found = score(run.episodes, level_steps)
+    settings = life(task, agent, seed, level_steps)
+    run = st.train(settings=settings)
+    found = score(run.episodes, settings.num_envs, level_steps)
     result = {
         "task": task,
         "agent": agent,
@@ -148,8 +149,7 @@ def measure(directory: Path, task: str, agent: str, seed: int, level_steps: int)
         "level_steps": level_steps,
         "steps": run.summary["env_steps"],
         "score": found.mean,
-        "levels": [None if np.isnan(x) else x for x in found.levels],
-        "empty_blocks": found.empty,
+        "levels": found.levels,
         "wall_seconds": run.summary["wall_seconds"],
     }
     directory.mkdir(parents=True, exist_ok=True)
@@ -194,8 +194,7 @@ def _level_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
         for agent in AGENTS:
             found = [x["levels"] for x in _of(results, task, agent)]
             if found:
-                levels = np.array(found, float)  # None is NaN
-                means = ("-" if np.isnan(x) else f"{x:.0f}" for x in levels.mean(axis=0))
+                means = (f"{x:.0f}" for x in np.mean(found, axis=0))
                 yield _short(task), agent, str(len(found)), *means
 
 

@@ -13,39 +13,41 @@ CARTPOLE, ACROBOT = "ContinualCartPole-v0", "ContinualAcrobot-v0"
 
 
 def lived(*ends):
-    """Episodes from (environment steps, return)."""
-    env_steps, returns = zip(*ends, strict=True)
-    return Episodes(np.array(env_steps, np.int64), np.array(returns, float))
+    """Episodes from (environment steps, return, environment), in order of time."""
+    env_steps, returns, env = zip(*sorted(ends), strict=True)
+    return Episodes(np.array(env_steps, np.int64), np.array(returns, float), np.array(env))
 
 
 def test_blocks_count_alike_however_many_episodes_end_in_them():
     # Two levels of two blocks of 10 steps; 10 and 20 are the last steps of theirs.
-    episodes = lived((3, 1), (3, 2), (10, 6), (11, 5), (20, 7), (35, 100), (40, 50), (41, 1e9))
-    found = continual.score(episodes, level_steps=20, levels=2, block=10)
-    assert found == (np.mean([3, 6, 75]), [4.5, 75.0], 1)  # none ended in steps 21 to 30
+    ends = (3, 1), (3, 2), (10, 6), (11, 5), (20, 7), (30, 100), (40, 50), (41, 1e9)
+    episodes = lived(*((*end, 0) for end in ends))
+    found = continual.score(episodes, 1, level_steps=20, levels=2, block=10)
+    assert found == (np.mean([3, 6, 100, 50]), [4.5, 75.0])
 
 
-def test_a_level_without_ends_has_no_mean():
-    found = continual.score(lived((20, 4)), level_steps=20, levels=2, block=10)
-    assert found.mean == 4 and found.levels[0] == 4 and np.isnan(found.levels[1])
-    assert found.empty == 3
+def test_a_life_that_was_cut_short_has_no_score():
+    episodes = lived((10, 4, 0), (20, 4, 0), (30, 4, 0))
+    with pytest.raises(ValueError, match="1 blocks of 4"):
+        continual.score(episodes, 1, level_steps=20, levels=2, block=10)
 
 
-def test_the_score_of_one_environment_is_that_of_the_protocol():
+def test_the_score_is_that_of_the_protocol_with_several_environments():
     """Episodes of random lengths, cut at 400 steps and at the ends of blocks, scored by hand."""
     rng = np.random.default_rng(0)
-    means, ends, time = [], [], 0
-    for block in range(1, 11):
-        returns = []
-        while time < 800 * block:
-            time = min(time + int(rng.integers(1, 600)), time + 400, 800 * block)
-            returns.append(rng.normal())
-            ends.append((time, returns[-1]))
-        means.append(np.mean(returns))
-    found = continual.score(lived(*ends), level_steps=1600, levels=5)
-    assert found.empty == 0
+    means, ends = np.zeros((2, 10)), []
+    for env in range(2):
+        time = 0
+        for block in range(10):
+            returns = []
+            while time < 800 * (block + 1):
+                time = min(time + int(rng.integers(1, 600)), time + 400, 800 * (block + 1))
+                returns.append(rng.normal())
+                ends.append((2 * time, returns[-1], env))
+            means[env, block] = np.mean(returns)
+    found = continual.score(lived(*ends), 2, level_steps=3200, levels=5)
     np.testing.assert_allclose(found.mean, np.mean(means))
-    np.testing.assert_allclose(found.levels, np.reshape(means, (5, 2)).mean(axis=1))
+    np.testing.assert_allclose(found.levels, means.reshape(2, 5, 2).mean(axis=(0, 2)))
 
 
 @pytest.mark.parametrize("agent", continual.AGENTS)
@@ -68,7 +70,7 @@ def test_levels_that_cannot_be_shared():
 
 def result(task, agent, seed, score, level_steps=continual.LEVEL_STEPS):
     found = {"task": task, "agent": agent, "seed": seed, "level_steps": level_steps}
-    return found | {"score": score, "levels": [score + i for i in range(9)] + [None]}
+    return found | {"score": score, "levels": [score + i for i in range(10)]}
 
 
 RESULTS = [
@@ -91,7 +93,7 @@ def test_tables_have_means_and_standard_errors():
     published = ["-372.7 (3.3), 6", "61.8 (6.9), 6", "-499.4 (19.6), 6", "-346.6 (4.6), 6"]
     assert cells(made, "*PPO, published*") == published
     levels = continual.by_level(RESULTS)
-    assert cells(levels, "CartPole", "untuned", "2") == [str(120 + i) for i in range(9)] + ["-"]
+    assert cells(levels, "CartPole", "untuned", "2") == [str(120 + i) for i in range(10)]
     assert "MountainCar" not in levels
 
 
@@ -107,17 +109,17 @@ def test_the_page_has_what_is_kept():
 
 def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     class Lived:
-        episodes = lived((800, 10), (1600, 20))
-        summary = {"env_steps": 16_384, "wall_seconds": 1.0}  # noqa: RUF012
+        episodes = lived(*((800 * 8 * i, 10.0 * i, env) for i in range(1, 11) for env in range(8)))
+        summary = {"env_steps": 65_536, "wall_seconds": 1.0}  # noqa: RUF012
 
     made = []
     monkeypatch.setattr(continual.st, "train", lambda settings: made.append(settings) or Lived)
-    monkeypatch.setattr(continual, "LEVEL_STEPS", 1600)
+    monkeypatch.setattr(continual, "LEVEL_STEPS", 6400)
     for _ in range(2):
-        continual.measure(tmp_path, CARTPOLE, "untuned, memory 5000", 3, 1600)
+        continual.measure(tmp_path, CARTPOLE, "untuned, memory 5000", 3, 6400)
     assert len(made) == 1 and made[0].agent.normalization_memory == 5000
     (kept,) = continual.kept(tmp_path)
-    assert (kept["score"], kept["steps"], kept["empty_blocks"]) == (15, 16_384, 18)
-    assert kept["levels"] == [15, *[None] * 9]
-    monkeypatch.setattr(continual, "LEVEL_STEPS", 3200)
+    assert (kept["score"], kept["steps"]) == (55, 65_536)
+    assert kept["levels"] == [10.0 * i for i in range(1, 11)]
+    monkeypatch.setattr(continual, "LEVEL_STEPS", 12_800)
     assert continual.kept(tmp_path) == []  # a short life is in no table

@@ -40,14 +40,20 @@ def read_events(path):
     return events
 
 
+def episodes(env_steps, returns):
+    """Those of a single environment."""
+    return Episodes(env_steps, returns, np.zeros(len(returns), np.int32))
+
+
 def test_finished_episodes_are_in_time_order_with_their_step():
     # Two cycles of two steps of three environments.
     end = np.zeros((2, 2, 3), bool)
     returns = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
     end[0, 1, 2] = end[0, 1, 0] = end[1, 0, 1] = True
-    episodes = finished_episodes(end, returns, steps_before=100)
-    np.testing.assert_array_equal(episodes.returns, [3, 5, 7])
-    np.testing.assert_array_equal(episodes.env_steps, [106, 106, 109])
+    found = finished_episodes(end, returns, steps_before=100)
+    np.testing.assert_array_equal(found.returns, [3, 5, 7])
+    np.testing.assert_array_equal(found.env_steps, [106, 106, 109])
+    np.testing.assert_array_equal(found.env, [0, 2, 1])
 
 
 @pytest.mark.parametrize("cuts", [[], [100], [1, 2, 99, 101, 250], list(range(0, 300, 7))])
@@ -56,7 +62,7 @@ def test_solved_does_not_depend_on_the_chunks(cuts):
     env_steps = np.arange(300) * 5
     statistics = EpisodeStatistics(threshold=5.0)
     for part in np.split(np.arange(300), cuts):
-        statistics.add(Episodes(env_steps[part], returns[part]))
+        statistics.add(episodes(env_steps[part], returns[part]))
     # Half of the last 100 are at 10 when 50 of those have ended: episode 199, the first being 0.
     assert statistics.solved_at == 199 * 5
     assert statistics.last_mean == 10.0
@@ -66,17 +72,17 @@ def test_solved_does_not_depend_on_the_chunks(cuts):
 
 def test_it_takes_a_hundred_episodes_to_solve():
     statistics = EpisodeStatistics(threshold=5.0)
-    statistics.add(Episodes(np.arange(99), np.full(99, 10.0)))
+    statistics.add(episodes(np.arange(99), np.full(99, 10.0)))
     assert statistics.solved_at is None and statistics.last_mean == 10.0
-    statistics.add(Episodes(np.asarray([99]), np.asarray([10.0])))
+    statistics.add(episodes(np.asarray([99]), np.asarray([10.0])))
     assert statistics.solved_at == 99
 
 
 def test_without_episodes_or_threshold_there_is_no_answer():
     statistics = EpisodeStatistics(threshold=None)
-    statistics.add(Episodes(np.zeros(0, np.int64), np.zeros(0)))
+    statistics.add(episodes(np.zeros(0, np.int64), np.zeros(0)))
     assert statistics.last_mean is None
-    statistics.add(Episodes(np.arange(500), np.full(500, 1e9)))
+    statistics.add(episodes(np.arange(500), np.full(500, 1e9)))
     assert statistics.solved_at is None
 
 
@@ -165,8 +171,8 @@ def test_log_writes_lines_and_events(tmp_path):
 
 
 def test_plots_can_be_drawn_of_little_and_of_boundary_values(tmp_path):
-    none = Episodes(np.zeros(0, np.int64), np.zeros(0))
-    some = Episodes(np.arange(150), np.arange(150.0))
+    none = episodes(np.zeros(0, np.int64), np.zeros(0))
+    some = episodes(np.arange(150), np.arange(150.0))
     plots.learning_curve(tmp_path / "none.png", "none", none, None)
     plots.learning_curve(tmp_path / "some.png", "some", some, 100.0)
     for cycles in (0, 1, 7, 5003):

@@ -25,10 +25,12 @@ class Episodes(NamedTuple):
     Attributes:
       env_steps: environment steps of the run when each ended, int64 [E].
       returns: their undiscounted returns, float64 [E].
+      env: which of the run's environments each was in, int32 [E].
     """
 
     env_steps: np.ndarray
     returns: np.ndarray
+    env: np.ndarray
 
 
 def finished_episodes(end: np.ndarray, returns: np.ndarray, steps_before: int) -> Episodes:
@@ -42,7 +44,8 @@ def finished_episodes(end: np.ndarray, returns: np.ndarray, steps_before: int) -
     num_envs = end.shape[-1]
     (entries,) = np.nonzero(end.reshape(-1))
     env_steps = steps_before + (entries.astype(np.int64) // num_envs + 1) * num_envs
-    return Episodes(env_steps, returns.reshape(-1)[entries].astype(np.float64))
+    ended = returns.reshape(-1)[entries].astype(np.float64)
+    return Episodes(env_steps, ended, (entries % num_envs).astype(np.int32))
 
 
 def first_solved(recent: np.ndarray, episodes: Episodes, threshold: float) -> int | None:
@@ -119,7 +122,7 @@ class EpisodeStatistics:
     @property
     def all(self) -> Episodes:
         """Every episode of the run."""
-        empty = Episodes(np.zeros(0, np.int64), np.zeros(0))
+        empty = Episodes(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int32))
         parts = [empty, *self._parts]
         return Episodes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
