@@ -64,8 +64,8 @@ def play(rule, steps, w=W):
 def test_trac_takes_the_path_of_the_published_package():
     """Numbers of trac-optimizer 0.0.2 with the exact erfi, its own being off by up to 1%.
 
-    In float64 (torch.set_default_dtype before its import), with trac_optimizer.trac.erfi replaced by
-    the Taylor series, on the parameters and gradients above, in this order, and with
+    In float64 (torch.set_default_dtype before its import), with trac_optimizer.trac.erfi replaced
+    by the Taylor series, on the parameters and gradients above, in this order, and with
 
         start_trac(log, torch.optim.Adam)([a, b], lr=0.05)
 
@@ -85,7 +85,7 @@ def test_trac_takes_the_path_of_the_published_package():
 
 
 def test_the_way_is_that_of_the_rule_and_h_is_the_derivative_in_the_scale():
-    """With a tuner that starts large, eps is nothing, and the way is the sum of the rule's steps."""
+    """Where a tuner starts large, eps is nothing: the way is the sum of the rule's steps."""
     with jax.enable_x64(True):
         rule = trac.trac(update_rules.sgd(), first=0.1, eps=1e-30)
         way = jax.tree.map(jnp.zeros_like, start())

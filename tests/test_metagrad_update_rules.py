@@ -257,7 +257,9 @@ def test_l2_init_is_a_term_of_the_loss():
                 params, state = one.update(gradient, state, params, {**W, "l2_init": weight})
             return loss(params)
 
-        got, want = (jax.jit(jax.value_and_grad(partial(end, by_rule=by)))(0.7) for by in (True, False))
+        got, want = (
+            jax.jit(jax.value_and_grad(partial(end, by_rule=by)))(0.7) for by in (True, False)
+        )
         np.testing.assert_allclose(got, want, rtol=1e-10)
         assert abs(want[1]) > 1e-3
         plain = play(rule(lambda rule: rule), steps=4)[-1]
