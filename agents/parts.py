@@ -26,6 +26,7 @@ from selftuning.metagrad import (
     meta_network,
     online,
     targets,
+    trac,
     update_rules,
 )
 from selftuning.metagrad import hyperparams as hp
@@ -38,6 +39,12 @@ INNER_OPTIMIZERS: dict[InnerOptimizer, Callable[[], update_rules.UpdateRule]] = 
     "rms": update_rules.rms,
     "adam": update_rules.adam,
     "accelerated": update_rules.accelerated,
+    "trac": lambda: trac.trac(update_rules.adam()),
+}
+# Around the inner optimiser and all that is done to gradients before it.
+REGULARIZERS: dict[str, Callable[[update_rules.UpdateRule], update_rules.UpdateRule]] = {
+    "none": lambda rule: rule,
+    "l2_init": update_rules.l2_init,
 }
 # Meta-optimisers other than Adam.
 ONLINE_LEARNERS: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -152,9 +159,9 @@ def update_rule(settings: RunSettings) -> update_rules.UpdateRule:
         raise not_allowed(f"extensions: update_rule {own.name}", repr(rule), wanted)
     if settings.agent.anneal_learning_rate:
         rule = update_rules.annealed(rule, settings.updates)
-    if not math.isfinite(settings.agent.max_grad_norm):
-        return rule
-    return update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm)
+    if math.isfinite(settings.agent.max_grad_norm):
+        rule = update_rules.clip_by_global_norm(rule, settings.agent.max_grad_norm)
+    return REGULARIZERS[settings.agent.regularize](rule)
 
 
 def learner(agent: Algorithm, settings: RunSettings) -> core.MetaLearner:
@@ -163,7 +170,12 @@ def learner(agent: Algorithm, settings: RunSettings) -> core.MetaLearner:
     tuned = {name for name, spec in space(settings).items() if spec.tuned}
     region = None
     if LEARNING_RATE in tuned and agent.change is not None:
-        region = TrustRegion(agent.change, tuning.trust_region, tuning.trust_region_cut)
+        region = TrustRegion(
+            agent.change,
+            tuning.trust_region,
+            tuning.trust_region_cut,
+            tuning.trust_region_repay,
+        )
     derivative = differentiation.unrolled(tuning.horizon_mixing)
     if tuning.differentiation == "implicit":
         derivative = differentiation.implicit(tuning.implicit_damping, tuning.implicit_iterations)

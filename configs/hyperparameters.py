@@ -55,7 +55,7 @@ class Definition:
         log-odds of values between 0 and 1, "linear" for any, in units of its declared range.
       default: what a run does with it unless told otherwise.
       read_by: the parts of the agent that read it: values of `AgentSettings.algorithm`,
-        `correction` or `inner_optimizer`, or `ANY_OPTIMIZER`. One of them is enough.
+        `correction`, `inner_optimizer` or `regularize`, or `ANY_OPTIMIZER`. One of them is enough.
       at_most: largest value that makes sense, where that is less than the scale allows.
       at_least: smallest one, where that is more than the scale allows.
       about: what it does, for help.
@@ -176,7 +176,7 @@ _BUILT_IN = (
         "momentum",
         "unit",
         Hyperparameter(start=0.9, low=0.0, high=0.999, tuned=False),
-        read_by=("momentum", "adam", "accelerated"),
+        read_by=("momentum", "adam", "accelerated", "trac"),
         at_most=0.9999,  # an average that never forgets never moves
         about="how slowly the average of past gradients changes",
     ),
@@ -187,6 +187,14 @@ _BUILT_IN = (
         Hyperparameter(start=0.5, low=0.0, high=10.0, tuned=False),
         read_by=("accelerated",),
         about="weight of the guess of the next gradient",
+    ),
+    Definition(
+        "l2_init",
+        "pull to the start",
+        "log",
+        Hyperparameter(start=1e-3, low=1e-6, high=1.0, tuned=False),
+        read_by=("l2_init",),
+        about="weight of half the squared distance of parameters from their initial ones",
     ),
 )
 BUILT_IN: dict[str, Definition] = {one.name: one for one in _BUILT_IN}

@@ -21,7 +21,8 @@ from selftuning.configs.hyperparameters import (
 Backend = Literal["auto", "jax", "host"]
 Method = Literal["none", "mg", "bmg"]
 Torso = Literal["auto", "mlp", "conv", "nature"]
-InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated"]
+InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated", "trac"]
+Regularizer = Literal["none", "l2_init"]
 MetaOptimizer = Literal["adam", "ogd", "ao_ftrl", "omega"]
 WandbMode = Literal["off", "offline", "online"]  # of no influence on a run, and in no settings
 
@@ -53,7 +54,10 @@ class AgentSettings:
       epochs: how often ppo learns from each rollout.
       minibatches: parts into which ppo shuffles a rollout in each epoch, one update each.
       inner_optimizer: name of a rule in `metagrad.update_rules`; "accelerated" is averaging
-        and a hint on RMS-scaled gradients.
+        and a hint on RMS-scaled gradients, "trac" is Adam whose way from the initial parameters is
+        scaled by a parameter-free learner (Muppidi et al. 2024).
+      regularize: "l2_init" adds half the squared distance from the initial parameters to the
+        inner loss, with the hyperparameter of that name as its weight (Kumar et al. 2023).
       anneal_learning_rate: whether the learning rate falls linearly, to nothing at the end of the
         run. What is shown, tuned and started is the rate before that.
       max_grad_norm: global norm to which inner gradients are clipped; inf turns clipping off.
@@ -87,6 +91,7 @@ class AgentSettings:
     epochs: int = 10
     minibatches: int = 4
     inner_optimizer: InnerOptimizer = "adam"
+    regularize: Regularizer = "none"
     anneal_learning_rate: bool = True
     max_grad_norm: float = 0.5
     normalize_observations: bool = True
@@ -110,8 +115,8 @@ class AgentSettings:
 
     @property
     def in_optimizer(self) -> tuple[str, ...]:
-        """The hyperparameters that the inner optimiser reads."""
-        return _read_by(self.inner_optimizer, ANY_OPTIMIZER)
+        """The hyperparameters that the inner optimiser reads, and what regularises it."""
+        return _read_by(self.inner_optimizer, self.regularize, ANY_OPTIMIZER)
 
 
 def _read_by(*parts: str) -> tuple[str, ...]:
@@ -164,6 +169,8 @@ class TuningSettings:
         rate is tuned. A longer update is shortened, and the learning rate lowered.
       trust_region_cut: how far the learning rate is lowered: by the factor of the shortening to
         this power.
+      trust_region_repay: how much of what it was lowered by each update inside the region gives
+        back to the learning rate, in its logarithm; 0 for nothing.
     """
 
     method: Method = "bmg"
@@ -188,6 +195,7 @@ class TuningSettings:
     learning_rate: float = 4e-2
     trust_region: float = 0.05
     trust_region_cut: float = 0.25
+    trust_region_repay: float = 0.0
 
 
 @dataclass(frozen=True)

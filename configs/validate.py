@@ -14,7 +14,13 @@ from selftuning.configs.hyperparameters import (
     Definition,
     Hyperparameter,
 )
-from selftuning.configs.settings import AgentSettings, EnvSettings, InnerOptimizer, RunSettings
+from selftuning.configs.settings import (
+    AgentSettings,
+    EnvSettings,
+    InnerOptimizer,
+    Regularizer,
+    RunSettings,
+)
 
 # Whole numbers, both ends included; others start at 1. The upper ends are far above use: they turn
 # a slip of the keyboard into a message where there would be an exhausted memory.
@@ -45,6 +51,7 @@ _FROM_ZERO = {
     "implicit_damping": math.inf,
     "horizon_mixing": 1.0,
     "sticky_actions": 1.0,
+    "trust_region_repay": 1.0,
 }
 
 
@@ -173,6 +180,7 @@ def _unread(agent: AgentSettings, name: str) -> ConfigError:
     """What has to change in the agent for one of its parts to read a hyperparameter."""
     parts = {
         "inner_optimizer": get_args(InnerOptimizer),
+        "regularize": get_args(Regularizer),
         "algorithm": get_args(Algorithm),
         "correction": ("vtrace",),
     }

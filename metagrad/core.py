@@ -18,7 +18,7 @@ import optax
 from selftuning.metagrad import hyperparams as hp
 from selftuning.metagrad.differentiation import Differentiation, Inner, Step, unrolled
 from selftuning.metagrad.targets import Objective, Problem, Student
-from selftuning.metagrad.trust_region import TrustRegion, cut, shorten
+from selftuning.metagrad.trust_region import TrustRegion, no_debt, settle, shorten
 from selftuning.metagrad.trust_region import advance as make_advance
 from selftuning.metagrad.update_rules import InnerState, UpdateRule
 
@@ -26,12 +26,21 @@ PyTree = Any
 
 
 class LearnerState(NamedTuple):
-    """Everything that learning changes."""
+    """Everything that learning changes.
+
+    Attributes:
+      inner: parameters and the state of their rule.
+      values: of the hyperparameters.
+      meta_optimizer: its state.
+      objective: its state.
+      debt: what the trust region took from a tuned learning rate and owes it, () for nothing.
+    """
 
     inner: InnerState
     values: hp.Values
     meta_optimizer: optax.OptState
     objective: PyTree
+    debt: PyTree = ()
 
 
 class MetaLearner(NamedTuple):
@@ -83,7 +92,8 @@ def meta_learner(
     def init(params, start: Mapping[str, PyTree], key=None):
         values = source.init(start, key)
         inner = InnerState(params, rule.init(params))
-        return LearnerState(inner, values, meta_optimizer.init(values.raw), objective.init(inner))
+        optimizer, judged = meta_optimizer.init(values.raw), objective.init(inner)
+        return LearnerState(inner, values, optimizer, judged, no_debt(trust_region, values))
 
     def hyperparams(state, batch=None):
         return source.apply(state.values, batch)
@@ -93,11 +103,11 @@ def meta_learner(
         params = state.inner.params
         gradient = jax.grad(problem.inner_loss)(params, params, used, batch)
         inner, scale = advance(gradient, state.inner, used, batch)
-        values = state.values
+        values, debt = state.values, state.debt
         if trust_region is not None:
-            values = cut(trust_region, source.space, values, scale)
+            values, debt = settle(trust_region, source.space, values, debt, scale)
         step = Step(state.inner, state.values.raw, gradient, batch, scale)
-        return state._replace(inner=inner, values=values), step
+        return state._replace(inner=inner, values=values, debt=debt), step
 
     def inner_problem(fixed):
         def loss(raw, params, frozen, batch):
@@ -134,6 +144,6 @@ def meta_learner(
         raw = hp.project(source.space, optax.apply_updates(state.values.raw, updates))
         info = info | {f"meta_gradient/{name}": g for name, g in gradient.items()}
         values = state.values._replace(raw=raw)
-        return LearnerState(state.inner, values, optimizer, judged), info
+        return LearnerState(state.inner, values, optimizer, judged, state.debt), info
 
     return MetaLearner(init, inner_step, meta_gradient, meta_step, hyperparams)

@@ -9,6 +9,23 @@ too far:
 with `change` a divergence between before and after that grows with the square of a small
 step, so that c makes it about `limit`. A tuned learning rate is told: it is multiplied by c^power.
 Meta-gradients hold c constant.
+
+Steps are noisy, and a rate that is cut by the longest of them and by nothing raised again only
+falls. With `repay`, cuts are a debt. The rate that is used is the one that its start and all
+meta-gradients have made, divided by exp(debt):
+
+    debt' = debt - power log c                 if the update was shortened (c < 1)
+    debt' = max(debt - repay, 0)               if it was not
+
+This is dual ascent on a constraint on the mean of log(1/c), the debt its multiplier. Its moves add
+up: over any stretch where something is owed, power * sum log(1/c) - repay * (updates inside) is
+the change of the debt, which is bounded where the debt is. So it rests, whatever the noise, where
+updates are shortened just so often and so much that
+
+    power E[log(1/c)] = repay P(c = 1)
+
+and if the rate that meta-gradients ask for shortens them by less than that, at no debt. Neither the
+size of noise nor the depth of past cuts moves that point; a debt d is repaid in d / repay updates.
 """
 
 from __future__ import annotations
@@ -35,11 +52,14 @@ class TrustRegion(NamedTuple):
       limit: on `change`, of one update.
       power: of c, by which a tuned learning rate is multiplied: 0 leaves it, 1 sets it to what
         was allowed to the step, which after a few steps is the least that noise allowed.
+      repay: by how much an update inside the region raises the logarithm of a tuned learning rate
+        that is owed a cut; 0 repays nothing.
     """
 
     change: Callable[[PyTree, PyTree, PyTree], jax.Array]
     limit: float
     power: float = 0.25
+    repay: float = 0.0
 
 
 # (gradients, state, hyperparams, batch) -> (state, c)
@@ -83,3 +103,52 @@ def cut(region: TrustRegion, space: hp.Space, values: hp.Values, scale: jax.Arra
 
     lowered = {LEARNING_RATE: jax.tree.map(lower, values.raw[LEARNING_RATE])}
     return values._replace(raw=values.raw | hp.project(space, lowered))
+
+
+def no_debt(region: TrustRegion | None, values: hp.Values) -> PyTree:
+    """What a learning rate is owed at first: zeros like its raw value, or () if never repaid."""
+    if region is None or not _repays(region, values):
+        return ()
+    return jax.tree.map(jnp.zeros_like, values.raw[LEARNING_RATE])
+
+
+def settle(
+    region: TrustRegion, space: hp.Space, values: hp.Values, debt: PyTree, scale: jax.Array
+) -> tuple[hp.Values, PyTree]:
+    """Passes the cut of an update on to a tuned learning rate, or repays some of earlier cuts.
+
+    Args:
+      region: says how much.
+      space: of the hyperparameters.
+      values: before it.
+      debt: logarithms of the cuts that are owed, as of `no_debt`.
+      scale: the part of the update that was left.
+
+    Returns:
+      Values and debt after it.
+    """
+    after = cut(region, space, values, scale)
+    if not _repays(region, values):
+        return after, debt
+    bijector = space[LEARNING_RATE].bijector
+    repaid = jax.tree.map(lambda d: jnp.where(scale < 1, 0.0, jnp.minimum(d, region.repay)), debt)
+
+    def raised(raw, by):
+        higher = bijector.inverse(bijector.forward(raw) * jnp.exp(by))
+        return jnp.where(by > 0, higher, raw)
+
+    def lowered_by(raw, lowered):
+        # What the bounds have not let through is not owed.
+        return jnp.log(bijector.forward(raw)) - jnp.log(bijector.forward(lowered))
+
+    lowered = after.raw[LEARNING_RATE]
+    taken = jax.tree.map(lowered_by, values.raw[LEARNING_RATE], lowered)
+    debt = jax.tree.map(
+        lambda d, cut, back: d + jnp.where(scale < 1, cut, -back), debt, taken, repaid
+    )
+    raw = {LEARNING_RATE: jax.tree.map(raised, lowered, repaid)}
+    return after._replace(raw=after.raw | hp.project(space, raw)), debt
+
+
+def _repays(region: TrustRegion, values: hp.Values) -> bool:
+    return region.repay > 0 and LEARNING_RATE in values.raw

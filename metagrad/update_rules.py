@@ -172,6 +172,37 @@ def clip_by_global_norm(rule: UpdateRule, max_norm: float) -> UpdateRule:
     return UpdateRule(rule.init, update)
 
 
+class FromStartState(NamedTuple):
+    """State of `l2_init`: that of its rule, and the initial parameters."""
+
+    rule: PyTree
+    start: PyTree
+
+
+def l2_init(rule: UpdateRule) -> UpdateRule:
+    """Pulls parameters towards their start, as if l2_init/2 ||theta - theta_0||^2 were in the loss.
+
+    L2 Init (Kumar et al. 2023): what is of no use to a task goes back to where it was random, which
+    keeps it able to learn the next one. Reads `l2_init` and what `rule` reads.
+    """
+
+    def init(params):
+        return FromStartState(rule.init(params), params)
+
+    def update(gradients, state, params, hyperparams):
+        weight = hyperparams["l2_init"]
+        gradients = jax.tree.map(
+            lambda g, now, start: g + (weight * (now - start)).astype(g.dtype),
+            gradients,
+            params,
+            state.start,
+        )
+        params, after = rule.update(gradients, state.rule, params, hyperparams)
+        return params, FromStartState(after, state.start)
+
+    return UpdateRule(init, update)
+
+
 class AnnealedState(NamedTuple):
     """State of `annealed`: that of its rule, and the number of updates so far, int32."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from selftuning.metagrad import core, matching, targets, update_rules
+from selftuning.metagrad import core, matching, targets, trac, update_rules
 from selftuning.metagrad import hyperparams as hp
 from tests.marks import mostly_slow
 from tests.quick_jit import quick_jit
@@ -15,10 +15,12 @@ SPACE = {
     "learning_rate": hp.Hyperparameter(hp.POSITIVE),
     "momentum": hp.Hyperparameter(hp.UNIT_INTERVAL),
     "hint_weight": hp.Hyperparameter(),
+    "l2_init": hp.Hyperparameter(hp.POSITIVE),
     "decay": hp.Hyperparameter(hp.POSITIVE),
     "tilt": hp.Hyperparameter(),
 }
-START = {"learning_rate": 0.05, "momentum": 0.8, "hint_weight": 0.5, "decay": 0.1, "tilt": 0.3}
+START = {"learning_rate": 0.05, "momentum": 0.8, "hint_weight": 0.5, "l2_init": 0.2}
+START |= {"decay": 0.1, "tilt": 0.3}
 
 # A small network fitted to data: nothing of reinforcement learning in it.
 
@@ -58,11 +60,15 @@ RULES = {
     "adam": update_rules.adam(),
     "accelerated": update_rules.accelerated(),
     "clipped": update_rules.clip_by_global_norm(update_rules.rms(), 0.1),
+    "l2_init": update_rules.l2_init(update_rules.rms()),
+    "trac": trac.trac(update_rules.adam(), first=0.2),
 }
 READ_BY = {
     "momentum": {"learning_rate", "momentum"},
     "adam": {"learning_rate", "momentum"},
     "accelerated": {"learning_rate", "momentum", "hint_weight"},
+    "l2_init": {"learning_rate", "l2_init"},
+    "trac": {"learning_rate", "momentum"},
 }
 OBJECTIVES = {"mg": targets.meta_gradient(), "bmg": targets.bootstrapped(3)}
 
@@ -143,7 +149,7 @@ CASES = {
 }
 # Each rule with one of the objectives, and one of them with both and with a single update.
 SHORT = {"sgd-mg-3", "momentum-bmg-3", "adagrad-mg-3", "rms-bmg-3", "adam-mg-3", "adam-bmg-3"}
-SHORT |= {"adam-bmg-1", "accelerated-bmg-3", "clipped-mg-3"}
+SHORT |= {"adam-bmg-1", "accelerated-bmg-3", "clipped-mg-3", "l2_init-bmg-3"}
 
 
 @pytest.mark.parametrize(("rule", "objective", "count"), mostly_slow(CASES, SHORT))

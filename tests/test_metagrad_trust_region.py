@@ -174,3 +174,104 @@ def test_a_learning_rate_that_would_diverge_is_brought_down():
         ends[name] = float(jnp.sum(state.inner.params**2))
     assert not ends["free"] < 1e3
     assert ends["bounded"] < 1.0
+
+
+def with_noise(curvature, seed=0):
+    """Gradients a n of a/2 (x - n)^2 around x = 0, n normal; the change of x in units of a."""
+    noise = np.random.default_rng(seed).normal(size=curvature.shape)
+    return jnp.asarray(np.stack([curvature, noise], -1), jnp.float32)
+
+
+def rates(batches, where, start, low=1e-12):
+    """After each update, [T]: learning rate, part of the update that was left, debt."""
+    problem = PROBLEM._replace(
+        inner_loss=lambda x, frozen, hyperparams, batch: jnp.sum(batch[0] * batch[1] * x),
+        outer_loss=lambda x, frozen, batch: jnp.sum(x),
+    )
+    space = {"learning_rate": hp.Hyperparameter(hp.POSITIVE, low, 1e3)}
+    learner = core.meta_learner(
+        problem,
+        update_rules.sgd(),
+        hp.scalars(space),
+        targets.meta_gradient(),
+        optax.sgd(0.0),
+        where,
+    )
+
+    def step(state, batch):
+        state, step = learner.inner_step(state, batch)
+        return state, (learner.hyperparams(state)["learning_rate"], step.scale, state.debt)
+
+    state = learner.init(jnp.zeros(()), {"learning_rate": start})
+    return jax.tree.map(np.asarray, jax.lax.scan(step, state, batches)[1])
+
+
+def curved(repay, power=0.25):
+    """KL of Gaussians whose precision is the curvature."""
+    return TrustRegion(
+        lambda old, new, batch: 0.5 * batch[0] * jnp.sum((new - old) ** 2), LIMIT, power, repay
+    )
+
+
+REPAY = 0.02
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+def test_a_rate_that_is_repaid_follows_the_curvature_both_ways(factor):
+    """Curvature a allows rates like a^(-3/2): here a thousand times larger ones, or smaller."""
+    batches = with_noise(np.where(np.arange(3000) < 1500, 1.0, factor))
+    rate, _, _ = rates(batches, curved(REPAY), start=500.0)
+    before, end = (np.mean(np.log(rate[last - 600 : last])) for last in (1500, 3000))
+    change = -1.5 * np.log(factor)
+    np.testing.assert_allclose(end - before, change, atol=0.1)
+    # Up by REPAY an update inside, down at once.
+    left = np.abs(np.log(rate[1500:]) - before - change)
+    assert np.argmax(left < 0.3) < (1.2 * change / REPAY if factor < 1 else 60)
+    kept, _, debt = rates(batches, curved(0.0), start=500.0)
+    assert debt == ()
+    assert np.all(np.diff(kept) <= 0), "without repayment a rate only falls"
+
+
+@pytest.mark.parametrize("start", [1e3, 0.3])
+def test_noise_moves_a_repaid_rate_up_as_much_as_down(start):
+    """power E[log(1/c)] = repay P(c = 1), at one rate from wherever it starts."""
+    batches = with_noise(np.ones(6000), seed=1)
+    rate, scale, debt = rates(batches, curved(REPAY), start)
+    cut, inside = 0.25 * np.mean(-np.log(scale[1000:])), REPAY * np.mean(scale[1000:] == 1)
+    np.testing.assert_allclose(cut, inside, rtol=0.05)
+    first, second = (np.mean(np.log(rate[part])) for part in (slice(1000, 3500), slice(3500, 6000)))
+    assert abs(first - second) < 0.05
+    np.testing.assert_allclose(debt, np.log(start / rate), atol=1e-2)
+
+
+def test_a_rate_that_the_region_allows_owes_nothing():
+    """It is the start but for the moments after the few cuts, and never above it."""
+    rate, scale, debt = rates(with_noise(np.ones(3000)), curved(REPAY), start=0.06)
+    assert 0 < np.mean(scale < 1) < 0.05
+    assert np.all(rate <= 0.06 * (1 + 1e-5))
+    assert np.median(debt) == 0
+    assert np.exp(np.mean(np.log(rate / 0.06))) > 0.95
+
+
+def test_bounds_are_not_owed():
+    low = 1e-2
+    _, _, debt = rates(with_noise(np.full(50, 100.0)), curved(REPAY, 1.0), start=1.0, low=low)
+    assert np.max(debt) <= np.log(1.0 / low) + 1e-5
+
+
+def test_what_is_repaid_is_added_to_what_meta_gradients_say():
+    """Meta-steps leave the debt alone, and a payment comes on top of them."""
+    learner = make(region(power=1.0)._replace(repay=0.1))
+    state, step = learner.inner_step(learner.init(PARAMS, START), BATCHES[0])
+    owed = float(state.debt)
+    np.testing.assert_allclose(owed, -np.log(step.scale), rtol=1e-5)
+    one = jax.tree.map(lambda x: x[None], step)
+    moved, _ = learner.meta_step(state, one, state.inner, BATCHES[1:2])
+    assert moved.debt == state.debt
+    assert moved.values.raw["learning_rate"] != state.values.raw["learning_rate"]
+    calm = make(region(power=1.0, limit=1e9)._replace(repay=0.1))
+    after, step = calm.inner_step(moved, BATCHES[1])
+    assert step.scale == 1
+    gained = after.values.raw["learning_rate"] - moved.values.raw["learning_rate"]
+    np.testing.assert_allclose(gained, 0.1, rtol=1e-4)
+    np.testing.assert_allclose(after.debt, owed - 0.1, rtol=1e-4)

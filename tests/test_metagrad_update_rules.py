@@ -1,5 +1,7 @@
 """Update rules: against optax, against each other, and on any pytree."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from selftuning.metagrad import averaging, convex, hints, online, problems, schedules, update_rules
+from selftuning.metagrad import (
+    averaging,
+    convex,
+    hints,
+    online,
+    problems,
+    schedules,
+    trac,
+    update_rules,
+)
 
-W = {"learning_rate": 0.1, "momentum": 0.9, "hint_weight": 1.0}
+W = {"learning_rate": 0.1, "momentum": 0.9, "hint_weight": 1.0, "l2_init": 0.2}
 RULES = {
     "sgd": update_rules.sgd(),
     "momentum": update_rules.momentum(),
@@ -20,6 +31,8 @@ RULES = {
     "adam": update_rules.adam(),
     "accelerated": update_rules.accelerated(),
     "clipped": update_rules.clip_by_global_norm(update_rules.sgd(), 0.5),
+    "l2_init": update_rules.l2_init(update_rules.momentum()),
+    "trac": trac.trac(update_rules.adam(), first=0.3),  # as published its steps are tiny at first
 }
 REFERENCES = {
     "sgd": optax.sgd(0.1),
@@ -222,3 +235,32 @@ def test_an_annealed_rate_falls_to_nothing_with_the_last_update():
         moved.append(float((params - after)[0]))
         params = after
     np.testing.assert_allclose(moved, [0.5, 0.375, 0.25, 0.125, 0.0, 0.0], rtol=1e-6)
+
+
+def test_l2_init_is_a_term_of_the_loss():
+    """Half the squared distance from the start; clipping, momentum and derivatives see it too."""
+    with jax.enable_x64(True):
+
+        def rule(outer):
+            return outer(update_rules.clip_by_global_norm(update_rules.momentum(), 1.0))
+
+        def regularized(params, weight):
+            away = jax.tree.map(lambda x, y: jnp.sum((x - y) ** 2), params, some_params())
+            return loss(params) + weight / 2 * sum(jax.tree.leaves(away))
+
+        def end(weight, by_rule):
+            params = some_params()
+            one = rule(update_rules.l2_init if by_rule else lambda rule: rule)
+            state = one.init(params)
+            for _ in range(4):
+                gradient = jax.grad(loss if by_rule else lambda x: regularized(x, weight))(params)
+                params, state = one.update(gradient, state, params, {**W, "l2_init": weight})
+            return loss(params)
+
+        got, want = (
+            jax.jit(jax.value_and_grad(partial(end, by_rule=by)))(0.7) for by in (True, False)
+        )
+        np.testing.assert_allclose(got, want, rtol=1e-10)
+        assert abs(want[1]) > 1e-3
+        plain = play(rule(lambda rule: rule), steps=4)[-1]
+        assert end(0.0, True) == loss(plain)
