@@ -91,7 +91,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     divergence = {"kl": matching.kl}.get(tuning.matching, matching.reverse_kl)
     weights = {
         "policy": float(tuning.matching != "none"),
-        "value": outer["critic"] * tuning.value_weight,
+        "value": outer["critic"] * tuning.value_weight if settings.matches_values else 0.0,
         "parameters": tuning.parameter_weight,
     }
 

@@ -1,8 +1,9 @@
-"""A study as a table of docs/: `python -m selftuning.benchmarks.tables NAME DIR`.
+"""Results as tables of docs/: `python -m selftuning.benchmarks.tables NAME DIR`.
 
 DIR is what `run.py study --preset NAME` wrote. What its table says is kept in
 benchmarks/results/NAME.json, and the tables between `<!-- NAME -->` and `<!-- end -->` are made
-anew in all pages. Without arguments all tables are made from what is kept; a test compares them.
+anew in all pages: those of studies, and of numbers that have a head of columns. Without arguments
+all of them are made from what is kept; a test compares them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,24 @@ def kept(summary: dict[str, Any]) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The methods of a study in Markdown: means with their intervals."""
-    lines = [_HEAD, ("---",) * len(_HEAD), *map(_row, result["table"].values())]
+    return _markdown(_HEAD, map(_row, result["table"].values()))
+
+
+def numbers(result: dict[str, Any]) -> str:
+    """Rows of numbers in Markdown, two digits each; several in a cell are set apart by `;`."""
+    rows = result["rows"].items()
+    return _markdown(("", *result["head"]), ((label, *map(_cell, row)) for label, row in rows))
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _cell(value: float | Sequence[float]) -> str:
+    if isinstance(value, Sequence):
+        return "; ".join(map(_cell, value))
+    return f"{value:.1e}" if 0 < value < 0.01 else f"{value:.2g}"
 
 
 def _row(method: dict[str, Any]) -> Iterator[str]:
@@ -66,14 +83,15 @@ def _interval(found: dict[str, float | None]) -> str:
 
 
 def render(text: str) -> str:
-    """The text of a page whose tables of studies are made from what is kept of these."""
+    """The text of a page whose tables are made from what is kept of studies and of numbers."""
 
     def rendered(match: re.Match[str]) -> str:
         path = RESULTS / f"{match[2]}.json"
         result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if "table" not in result:  # measured by something else than a study
-            return match[0]
-        return f"{match[1]}\n{table(result)}\n{match[3]}"
+        for part, make in (("table", table), ("head", numbers)):
+            if part in result:
+                return f"{match[1]}\n{make(result)}\n{match[3]}"
+        return match[0]  # written by what measured it
 
     return _TABLE.sub(rendered, text)
 

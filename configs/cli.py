@@ -26,6 +26,7 @@ from selftuning.configs.settings import (
 )
 from selftuning.configs.settings_flags import flags_of, given, whole_number
 from selftuning.configs.study_cli import Study, StudyCompare, StudyReport
+from selftuning.configs.unread import refuse_unread
 from selftuning.configs.validate import validate
 
 
@@ -160,15 +161,17 @@ def _train(
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
     base = extended(base, changes.get("extensions", base.extensions))
     base = presets.with_method(base, preset) if preset else base
+    of_tuning = given(tuning, TuningSettings)
     settings = dataclasses.replace(
         base,
         **changes,
         hyperparameters=edit(base.hyperparameters, hyperparameters),
         environment=dataclasses.replace(base.environment, **given(environment, EnvSettings)),
-        tuning=dataclasses.replace(base.tuning, **given(tuning, TuningSettings)),
+        tuning=dataclasses.replace(base.tuning, **of_tuning),
         agent=dataclasses.replace(base.agent, **given(agent, AgentSettings)),
     )
     validate(settings)
+    refuse_unread(settings, of_tuning)
     return Train(settings, out, cluster(distributed, coordinator, processes, process), wandb)
 
 

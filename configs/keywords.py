@@ -16,6 +16,7 @@ from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
 from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
 from selftuning.configs.settings_flags import fields_by_flag
+from selftuning.configs.unread import refuse_unread
 from selftuning.configs.validate import validate
 
 _EDITS = ("start", "fix", "tune", "bounds", "outer")
@@ -74,6 +75,7 @@ def run_settings(
         edited = edit(settings.hyperparameters, HyperparameterFlags(**texts))
         settings = dataclasses.replace(settings, hyperparameters=edited)
         validate(settings)
+        refuse_unread(settings, changes["tuning"])
     except ConfigError as error:
         raise ConfigError(_as_typed(str(error))) from error
     return settings

@@ -76,8 +76,8 @@ class AgentSettings:
         all but the first learn from actions that they have not chosen.
       overlap: whether environments of the host go on while the agent learns. It then acts with the
         parameters of one rollout earlier, and experience is weighted as with "vtrace".
-      outer_critic: whether a second critic learns at the outer objective's values. It supplies
-        the advantages of the outer objective (Bonnet et al. 2022).
+      outer_critic: whether a second value network learns at the outer objective's values. It
+        supplies the advantages of the outer objective (Bonnet et al. 2022).
     """
 
     algorithm: Algorithm = "ppo"
@@ -146,7 +146,8 @@ class TuningSettings:
         "reverse_kl" is KL(student || target), "kl" is KL(target || student), "none" leaves
         policies out.
       value_weight: weight of values in the outer loss of mg and in the matching of bmg, in units
-        of the outer critic weight.
+        of the outer critic weight. With an outer critic, bmg matches values only if target_by is
+        not "outer".
       parameter_weight: weight of half the squared distance of parameters in the matching of bmg.
       outer_kl: weight of KL(new || old) of the policy in the outer loss of mg.
       differentiation: "unrolled" goes back through the K updates. "implicit" assumes that the
@@ -287,6 +288,15 @@ class RunSettings:
         added = (name for name in self.hyperparameters if name not in BUILT_IN)
         read = {*self.in_loss, *self.agent.in_optimizer, *added}
         return {name: spec for name, spec in self.hyperparameters.items() if name in read}
+
+    @property
+    def matches_values(self) -> bool:
+        """Whether the values in which a student is matched are any that its target has learned.
+
+        An outer critic takes their place in the outer loss. Then a target by this loss has them as
+        the student has, but for what a rule with momentum or shared convolutions move by the way.
+        """
+        return not (self.agent.outer_critic and self.tuning.target_by == "outer")
 
     @property
     def outer(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.extensions import definitions, extended
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
+from selftuning.configs.unread import refuse_unread
 from selftuning.configs.validate import validate
 
 NAME = "study.yaml"  # of the settings in a study's directory
@@ -337,10 +338,10 @@ def _check_method(study: StudySettings, name: str) -> None:
     settings = run_settings(study, name)
     for values in [*starts(study, name), *member_starts(study, name)]:
         for key, value in values.items():
-            if key not in settings.in_use:
-                known = ", ".join(settings.in_use)
-                raise not_allowed("start", f"{key}={value:g} of {name}", f"one of {known}")
+            known = f"one of {', '.join(settings.in_use)}"
+            require(key in settings.in_use, "start", f"{key}={value:g} of {name}", known)
         validate(started(settings, values))
+    refuse_unread(settings, study.methods[name].changes.get("tuning", ()))
     if study.methods[name].kind != "runs":
         _check_search(study, name, settings)
 
@@ -350,10 +351,8 @@ def _check_search(study: StudySettings, name: str, settings: RunSettings) -> Non
     members, given = search_settings(study, name).members, member_starts(study, name)
     if given and study.methods[name].kind == "optuna":
         raise not_allowed(f"methods.{name}.starts", len(given), "none: Optuna chooses each trial")
-    if given and len(given) != members:
-        raise not_allowed(
-            f"methods.{name}.starts", len(given), f"{members} starts, one for each member"
-        )
+    allowed = f"{members} starts, one for each member"
+    require(len(given) in (0, members), f"methods.{name}.starts", len(given), allowed)
     searched = [key for key, spec in settings.in_use.items() if spec.tuned]
     if not searched:
         raise not_allowed("tuned hyperparameters", f"none for {name}", "one at least to search for")

@@ -221,10 +221,8 @@ def _check_tuning(settings: RunSettings) -> None:
         allowed = f"unrolled to tune {by_rule}, which no minimiser depends on"
         require(not by_rule, "tuning.differentiation", tuning.differentiation, allowed)
     if tuning.method == "bmg" and tuning.matching == "none":
-        # An outer critic's target does not move the values that are matched.
-        by_value = 0.0 if settings.agent.outer_critic and tuning.target_by == "outer" else 1.0
-        weight = tuning.value_weight * settings.outer["critic"] * by_value
-        weight += tuning.parameter_weight
+        by_value = settings.outer["critic"] if settings.matches_values else 0.0
+        weight = tuning.value_weight * by_value + tuning.parameter_weight
         allowed = "reverse_kl | kl where nothing else is matched"
         require(weight > 0, "tuning.matching", tuning.matching, allowed)
     if tuning.target_last == "policy":

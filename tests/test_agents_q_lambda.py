@@ -51,14 +51,19 @@ def settings_of(epsilon=0.3, agent=None, **tuning):
     return settings
 
 
-def train(probe, cycles, epsilon=0.3, **tuning):
-    agent = {"hidden": (32,), "rollout_length": 8}
-    settings = replace(settings_of(epsilon, agent, **tuning), num_envs=16)
+def train(probe, cycles, rule=None, times=1, note=None, **tuning):
+    """Trains for so many cycles, so many times, after each of which it calls (agent, state)."""
+    agent = {"hidden": (32,), "rollout_length": 8} | (rule or {})
+    settings = replace(settings_of(agent=agent, **tuning), num_envs=16)
     task = probes.probe_task(probe, 16)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     runner = make_runner(task, agent, settings)
     state = runner.init(jax.random.PRNGKey(0))
-    state, metrics = runner.compile(state, cycles)(state)
+    run = runner.compile(state, cycles)
+    for _ in range(times):
+        state, metrics = run(state)
+        if note:
+            note(agent, state.agent)
     return agent, state.agent, metrics, settings, task
 
 
@@ -72,13 +77,23 @@ def train(probe, cycles, epsilon=0.3, **tuning):
     ids=lambda probe: probe.name,
 )
 def test_learns_the_values_and_actions_of_a_probe(probe):
-    agent, state, *_ = train(probe, 1200, method="none")
-    observations = jnp.asarray(probe.observations)
+    """With the inner optimizer of the preset.
+
+    Where rewards have no noise RMSProp's second moment decays, and values burst now and then for an
+    update or two. What is learned is their median.
+    """
+    observations, values = jnp.asarray(probe.observations), []
+
+    def note(agent, state):
+        scales = agent.scales(state)
+        found = agent.algorithm.value(state.learner.inner.params, seen(scales, observations))
+        values.append(found / scales.reward)
+
+    rule = {"inner_optimizer": "rms", "anneal_learning_rate": False}
+    agent, state, *_ = train(probe, 20, rule, times=60, note=note, method="none")
     expected = probe.values(GAMMA)
-    scales = agent.scales(state)
-    found = agent.algorithm.value(state.learner.inner.params, seen(scales, observations))
-    found = found / scales.reward
-    np.testing.assert_allclose(found, expected, atol=0.1 * max(1, np.max(np.abs(expected))))
+    found = np.median(values[-25:], 0)
+    np.testing.assert_allclose(found, expected, atol=0.02 * max(1, np.max(np.abs(expected))))
     if probe.actions is not None:
         np.testing.assert_array_equal(agent.mode(agent.params(state), observations), probe.actions)
     assert agent.hyperparameters(state)["epsilon"] == np.float32(0.3)

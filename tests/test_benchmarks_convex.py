@@ -14,11 +14,12 @@ import numpy as np
 import optax
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import run
 from selftuning.benchmarks import convex
 from selftuning.benchmarks.convex import methods as convex_methods
-from selftuning.benchmarks.convex import problems, report
+from selftuning.benchmarks.convex import plots, problems, report
 from selftuning.benchmarks.convex.methods import METHODS
 from selftuning.benchmarks.convex.results import RATES, Outcome
 from selftuning.configs import cli
@@ -27,15 +28,8 @@ from selftuning.configs import convex as names
 RUN_PY = Path(__file__).parents[1] / "run.py"
 CERTIFIED = ("gradient_descent", "nesterov", "standard", "optimistic")
 PROBLEM_KEYS = ["name", "smoothness", "distance", "draws", "steps", "seed", "stochastic"]
-METHOD_KEYS = [
-    "final_gap",
-    "bound",
-    "bound_holds",
-    "slope",
-    "diverged",
-    "learning_rate",
-    "cumulative_loss",
-]
+METHOD_KEYS = ["final_gap", "bound", "bound_holds", "slope", "at_goal", "diverged"]
+METHOD_KEYS += ["learning_rate", "cumulative_loss"]
 
 
 @pytest.fixture(autouse=True)
@@ -252,6 +246,32 @@ def test_slope_is_that_of_the_last_decade():
     np.testing.assert_allclose(report.slope(np.maximum(t**-3, 1e-8), 1e-8), -3.0)
     assert report.slope(np.zeros(100)) is None
     assert report.slope(np.append(t, np.inf)) is None
+
+
+def test_a_gap_is_at_its_goal_when_it_stays_there():
+    swings = np.array([1.0, 1e-13, 1e-3, 1e-12, 1e-65])
+    assert report.at_goal(swings) == 4
+    assert report.at_goal(np.zeros(5)) == 1
+    assert report.at_goal(swings[:3]) is None
+    assert report.at_goal(np.array([1e-13, np.nan])) is None
+
+
+def test_nothing_below_the_goal_is_drawn_or_printed(tmp_path, monkeypatch, capsys):
+    """AdaGrad comes to 1e-65 on the plane, others to 1e-12: neither is better by that."""
+    study = convex.solve(names.settings(methods="adagrad,optimistic", draws=3, steps=40))
+    assert 0 < np.median(study.outcomes["adagrad"].gap[:, -1]) < 1e-20
+    drawn, finished = [], plots.drawing.finished
+    monkeypatch.setattr(
+        plots.drawing, "finished", lambda *given: drawn.append(given[0]) or finished(*given)
+    )
+    plots.gaps(tmp_path / "gap.png", "title", study)
+    (axes,) = drawn[0].axes
+    assert axes.get_ylim()[0] == 1e-12
+    summary = report.summarise(study)
+    report.print_summary(Console(width=80), tmp_path, summary)
+    adagrad, optimistic = capsys.readouterr().out.splitlines()[1:3]
+    assert f"1e-12 at {summary['methods']['adagrad']['at_goal']} " in adagrad
+    assert f"{summary['methods']['optimistic']['final_gap']:.1e}" in optimistic
 
 
 def outcome_ending_at(*final):

@@ -40,6 +40,29 @@ def test_a_study_is_kept_and_becomes_a_table(tmp_path, monkeypatch):
         assert line[5] == f"{method['solved']} of {method['runs']}"
 
 
+def test_numbers_have_two_digits_and_a_row_each():
+    rows = {"`a`, 1/L": [4.27e-28, 0.0949, [1.79, 0.00123]], "`b`": [-2.96, 0.0, 12.3]}
+    text = tables.numbers({"head": ["one", "two", "three"], "rows": rows})
+    assert text.splitlines() == [
+        "|  | one | two | three |",
+        "| --- | --- | --- | --- |",
+        "| `a`, 1/L | 4.3e-28 | 0.095 | 1.8; 1.2e-03 |",
+        "| `b` | -3 | 0 | 12 |",
+    ]
+
+
+def test_what_is_said_of_the_lowest_gaps_on_pseudo_huber_is_so():
+    rows = json.loads((record.RESULTS / "convex-pseudo-huber.json").read_text())["rows"]
+    median, _, greatest = ({name: row[column] for name, row in rows.items()} for column in range(3))
+    learned = {"`meta_gradient`, 1/L", "`optimistic_meta_gradient`, 1/L"}
+    lowest, *following = sorted(median, key=median.__getitem__)
+    assert lowest == "`momentum`, 1/L" == min(greatest, key=greatest.__getitem__)
+    assert set(following[:2]) == learned
+    certain = ("`nesterov`, 1/L", "`optimistic`, 1/(2L)", "`bootstrapped`, 1/(2L)")
+    for name in (*certain, "`bootstrapped`, 1/L"):
+        assert greatest[name] < min(greatest[one] for one in learned)
+
+
 def test_signals_leave_the_first_tenth_out():
     gradients = np.array([1e6, *np.tile([-3.0, 1.0], 10)])[:20]
     columns = {f"diagnostics/meta_gradient/{name}": gradients for name in signals.TUNED}

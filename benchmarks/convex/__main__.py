@@ -3,7 +3,7 @@
 Parts are `quadratic`, `pseudo_huber` and `worst_case` (what accelerates, on 20 draws and for five
 horizons), `sensitivity` (how far learning rates may be off) and, on draws from 1000, what was tried
 before the defaults of `benchmarks.convex.methods` were chosen: `forms` and `meta_rates`. Each
-writes a table of numbers to benchmarks/results/.
+writes a table of numbers to benchmarks/results/; `benchmarks.tables` puts them into the page.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def pseudo_huber() -> dict[str, Any]:
             "standard_linear": [0.25, 0.5, 1.0],
             "optimistic": [0.25, 0.5, 1.0],
             "bootstrapped": [0.25, 0.5, 1.0],
+            "momentum": [1.0],
             "meta_gradient": [1.0],
             "optimistic_meta_gradient": [1.0],
         },

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from selftuning.benchmarks import drawing
-from selftuning.benchmarks.convex.results import FLOOR, RATES, Study
+from selftuning.benchmarks.convex.results import GOAL, RATES, Study
 from selftuning.benchmarks.drawing import COLOURS, MARKERS
 
 _DPI = 110
@@ -20,10 +20,13 @@ _TOP = 10.0  # of the gap at the start: what is above has diverged
 
 
 def gaps(path: Path, title: str, study: Study) -> None:
-    """Draws gap and bound of every method over steps: median of the draws, band of all."""
+    """Draws gap and bound of every method over steps: median of the draws, band of all.
+
+    The axis ends at `GOAL`. Lines that leave the picture there have arrived.
+    """
     figure, axes = _figure(len(study.outcomes))
     start = float(np.median(study.start_gap))
-    low, high = FLOOR * start, _TOP * start
+    low, high = GOAL, _TOP * start
     steps = np.unique(np.geomspace(1, study.settings.steps, _POINTS).astype(int))
     for number, (name, outcome) in enumerate(study.outcomes.items()):
         # What is not finite has left the picture at the top.

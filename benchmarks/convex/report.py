@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from selftuning.benchmarks.convex import plots
-from selftuning.benchmarks.convex.results import FLOOR, RATES, Outcome, Study
+from selftuning.benchmarks.convex.results import GOAL, RATES, Outcome, Study
 from selftuning.configs.convex import ConvexSettings
 from selftuning.training import report, run_directory
 from selftuning.training.metrics import finite
@@ -54,7 +54,8 @@ def describe(outcome: Outcome, start_gap: np.ndarray) -> dict[str, Any]:
         "bound_holds": None
         if bound is None
         else bool(np.all(gap <= bound * (1 + 1e-12) + rounding)),
-        "slope": slope(median, FLOOR * float(np.median(start_gap))),
+        "slope": slope(median, GOAL),
+        "at_goal": at_goal(median),
         # A gap that is not a number is not below either.
         "diverged": bool(np.any(~(gap[:, -1] <= start_gap))),
         "learning_rate": outcome.learning_rate,
@@ -67,7 +68,7 @@ def slope(gap: np.ndarray, floor: float = 0.0) -> float | None:
 
     Args:
       gap: of steps t = 1 ... T, [T].
-      floor: gaps not above it are left out: what is left there is rounding.
+      floor: gaps not above it are left out.
 
     Returns:
       None if fewer than two gaps are left, or if one is not finite.
@@ -79,6 +80,16 @@ def slope(gap: np.ndarray, floor: float = 0.0) -> float | None:
     if not np.all(np.isfinite(gap)) or kept.sum() < 2:
         return None
     return finite(np.polyfit(np.log(steps[kept]), np.log(gap[kept]), 1)[0])
+
+
+def at_goal(gap: np.ndarray) -> int | None:
+    """The first step from which on a gap [T] stays within `GOAL`; None if it ends above.
+
+    A method that swings past x* is there by chance, before it stays.
+    """
+    above = np.flatnonzero(~(gap <= GOAL))  # what is not a number too
+    steps = int(above[-1]) + 2 if above.size else 1
+    return steps if steps <= len(gap) else None
 
 
 def write(directory: Path, study: Study, summary: Mapping[str, Any]) -> None:
@@ -108,17 +119,18 @@ def _title(settings: ConvexSettings) -> str:
 def print_summary(console: Console, directory: Path, summary: Mapping[str, Any]) -> None:
     """Prints a table of the methods, 80 columns wide at most, and the directory.
 
-    Mean gaps are those over all steps, relative to the start.
+    Learning rates are multiples of 1 / L. Mean gaps are those over all steps, relative to the
+    start. A final gap within `GOAL` is shown as the step at which the method came there.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", no_wrap=True)
-    for column in ("rate x L", "final gap", "bound", "holds", "slope", "mean gap"):
+    for column in ("x 1/L", "final gap", "bound", "holds", "slope", "mean gap"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in summary["methods"].items():
         table.add_row(
             name,
             f"{row['learning_rate']:g}",
-            "diverged" if row["diverged"] else _short(row["final_gap"]),
+            _final(row),
             _short(row["bound"]),
             {None: "", True: "yes", False: "NO"}[row["bound_holds"]],
             "" if row["slope"] is None else f"{row['slope']:.1f}",
@@ -126,6 +138,13 @@ def print_summary(console: Console, directory: Path, summary: Mapping[str, Any])
         )
     console.print(table, highlight=False)
     report.print_rows(console, [("run directory", str(directory))])
+
+
+def _final(row: Mapping[str, Any]) -> str:
+    if row["diverged"]:
+        return "diverged"
+    steps = row["at_goal"]
+    return _short(row["final_gap"]) if steps is None else f"{GOAL:g} at {steps}"
 
 
 def _short(value: float | None) -> str:
