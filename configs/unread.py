@@ -13,6 +13,7 @@ from selftuning.configs.errors import not_allowed
 from selftuning.configs.settings import RunSettings
 
 _IMPLICIT = ("implicit_damping", "implicit_iterations")
+_OF_REGIONS = ("trust_region", "trust_region_cut", "trust_region_repay")
 _OF_TARGETS = ("target_steps", "target_by", "target_last", "target_state", "matching")
 
 
@@ -62,7 +63,7 @@ def unread(settings: RunSettings) -> dict[str, str]:
         ),
         (not unrolled, "where differentiation is implicit", ("horizon_mixing",)),
         (tuning.inner_steps < 2, "with fewer than 2 inner_steps", ("horizon_mixing",)),
-        (not tunes_rate, "unless learning_rate is tuned", ("trust_region", "trust_region_cut")),
+        (not tunes_rate, "unless learning_rate is tuned", _OF_REGIONS),
         (tuning.context == "none", "where context is none", ("context_hidden",)),
     )
     return {name: why for applies, why, names in rules if applies for name in names}

@@ -34,6 +34,7 @@ HYPERPARAMETERS = {
     "learning_rate": Hyperparameter(1e-2, 1e-6, 1e-1, True),
     "momentum": Hyperparameter(0.7, 0.0, 0.999, True),
     "hint_weight": Hyperparameter(0.5, 0.0, 10.0, True),
+    "l2_init": Hyperparameter(1e-2, 0.0, 1.0, True),
 }
 
 

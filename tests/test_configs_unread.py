@@ -31,6 +31,7 @@ OTHERS = {  # another value of each setting that an update, or what judges it, m
     "context_hidden": (16,),
     "trust_region": 0.01,
     "trust_region_cut": 0.5,
+    "trust_region_repay": 0.01,
 }
 METHODS = {
     "mg": ({}, {"method": "mg", "inner_steps": 2}, ()),
