@@ -47,3 +47,17 @@ def with_samples(moments: Moments, samples: jax.Array, memory: float = math.inf)
         + weight * variance
         + weight * (1 - weight) * jnp.square(difference),
     )
+
+
+def divergence(of: Moments, known: Moments) -> jax.Array:
+    """KL(of || known) of normal distributions with these moments, each element by itself [*shape].
+
+    It does not depend on the units of elements, nor on where they have their zero. An element that
+    has been constant, but for rounding, has none, whatever it is now.
+    """
+    rounding = jnp.square(1e-6 * known.mean) + jnp.finfo(known.mean.dtype).tiny
+    varied = known.variance > rounding
+    before, after = jnp.where(varied, known.variance, 1.0), of.variance + rounding
+    moved = jnp.square(of.mean - known.mean)
+    apart = 0.5 * (jnp.log(before / after) + (after + moved) / before - 1.0)
+    return jnp.where(varied, apart, 0.0)

@@ -14,15 +14,17 @@ d scale / d gamma.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import gymnasium as gym
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from selftuning.agents import torsos
-from selftuning.agents.moments import Moments, nothing, with_samples
+from selftuning.agents.moments import Moments, divergence, nothing, with_samples
 from selftuning.agents.trajectory import Scales, Trajectory
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
@@ -30,6 +32,9 @@ from selftuning.envs.spaces import shape
 # A float32 counts this far in steps of a few dozen, and averages over so many lose nothing to
 # rounding that matters. What is older fades.
 _LONGEST_MEMORY = 1e8
+_FEWEST = 512  # steps of a rollout that can be told from another
+_RECENT = 4  # rollouts with which the next one is compared
+_MOST = 5.0  # nats
 
 
 class Statistics(NamedTuple):
@@ -37,11 +42,13 @@ class Statistics(NamedTuple):
 
     Attributes:
       observation: moments of observations [*obs]; () where they are taken as they are.
+      recent: those of the latest rollouts; () where statistics never begin anew.
       reward: moments of discounted returns, a scalar each; () likewise.
       discounted: returns of the running episodes [B], discounted from now backwards.
     """
 
     observation: Moments | tuple[()]
+    recent: Moments | tuple[()]
     reward: Moments | tuple[()]
     discounted: jax.Array
 
@@ -75,24 +82,37 @@ def make(
     elements = torsos.measured(observation_space, settings.torso)
     sees = settings.normalize_observations and bool(elements.any())
     memory = min(settings.normalization_memory, _LONGEST_MEMORY)
+    tells = settings.rollout_length * num_envs >= _FEWEST
+    resets = sees and tells and math.isfinite(settings.normalization_reset)
+    none = nothing(shape(observation_space))
 
     def init():
-        observation = nothing(shape(observation_space)) if sees else ()
+        observation = none if sees else ()
         reward = nothing(()) if settings.normalize_rewards else ()
-        return Statistics(observation, reward, jnp.zeros(num_envs))
+        recent = nothing(shape(observation_space)) if resets else ()
+        return Statistics(observation, recent, reward, jnp.zeros(num_envs))
 
     def update(statistics, trajectory):
-        observation, reward, discounted = statistics
+        observation, recent, reward, discounted = statistics
         if sees:
             rows = trajectory.observation.astype(float)
-            observation = with_samples(observation, rows.reshape(-1, *rows.shape[2:]), memory)
+            rows = rows.reshape(-1, *rows.shape[2:])
+            if resets:
+                another = _is_another_task(recent, rows, elements, settings.normalization_reset)
+                observation, recent = jax.tree.map(
+                    lambda new, old: jnp.where(another, new, old),
+                    (none, none),
+                    (observation, recent),
+                )
+                recent = with_samples(recent, rows, _RECENT * len(rows))
+            observation = with_samples(observation, rows, memory)
         if settings.normalize_rewards:
             returns, discounted = _discounted(trajectory, discounted, gamma)
             reward = with_samples(reward, returns.reshape(-1), memory)
-        return Statistics(observation, reward, discounted)
+        return Statistics(observation, recent, reward, discounted)
 
     def scales(statistics):
-        observation, reward, _ = statistics
+        observation, reward = statistics.observation, statistics.reward
         result = Scales()
         if sees:
             factor = jnp.where(elements, _inverse_deviation(observation), 1.0)
@@ -106,6 +126,20 @@ def make(
         return result
 
     return Normalization(init, update, scales)
+
+
+def _is_another_task(
+    recent: Moments, rows: jax.Array, elements: np.ndarray, limit: float
+) -> jax.Array:
+    """Whether a rollout [N, *obs] is of another task than those just before it.
+
+    A policy that learns changes what it sees little by little, a task at once. Elements count
+    alike, and none for more than `_MOST`: a velocity that was almost always 0 can be far out on
+    one day.
+    """
+    now = with_samples(nothing(rows.shape[1:]), rows)
+    apart = jnp.where(elements, jnp.minimum(divergence(now, recent), _MOST), 0.0)
+    return (jnp.sum(apart) > limit * elements.sum()) & (recent.number > 0)
 
 
 def _inverse_deviation(moments: Moments) -> jax.Array:

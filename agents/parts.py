@@ -46,7 +46,9 @@ REGULARIZERS: dict[str, Callable[[update_rules.UpdateRule], update_rules.UpdateR
     "none": lambda rule: rule,
     "l2_init": update_rules.l2_init,
 }
-# Meta-optimisers other than Adam.
+# How far a standard deviation of evidence moves a raw hyperparameter, and how many move nothing.
+_PER_DEVIATION, _THRESHOLD = 0.7, 0.5
+# Meta-optimisers with a step size, other than Adam.
 ONLINE_LEARNERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "ogd": online.ogd,
     "ao_ftrl": online.ao_ftrl,
@@ -196,10 +198,21 @@ def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTra
     The online learners see meta-gradients divided by their root mean square, as Adam's are:
     those of different hyperparameters and tasks differ by orders of magnitude.
     """
-    if tuning.optimizer == "adam":
-        return optax.adam(tuning.learning_rate)
+    adam = optax.adam(tuning.learning_rate)
+    if tuning.optimizer == "adam" or (tuning.optimizer == "ftrl" and tuning.context != "none"):
+        return adam
     region = constraints.Constraint(lambda raw: hp.project(space, raw), separable=True)
+    scaled = optax.scale_by_adam(b1=0.0)
+    if tuning.optimizer == "ftrl":
+        # One meta-gradient in ten is a hundred times the median: none counts for more than a
+        # typical one. What a trust region lowers would come back with the anchor.
+        learner = online.adaptive_ftrl(_PER_DEVIATION, threshold=_THRESHOLD, constraint=region)
+        by_evidence = optax.chain(scaled, optax.clip(1.0), learner)
+        return optax.partition(
+            {"evidence": by_evidence, "steps": adam},
+            lambda raw: {name: "steps" if name == LEARNING_RATE else "evidence" for name in raw},
+        )
     learner = ONLINE_LEARNERS[tuning.optimizer](tuning.learning_rate, constraint=region)
     if tuning.optimizer == "ao_ftrl":
         learner = hints.with_hint(learner, hints.exponential_average())
-    return optax.chain(optax.scale_by_adam(b1=0.0), learner)
+    return optax.chain(scaled, learner)

@@ -67,6 +67,7 @@ _TWO_COLORS: dict[str, object] = {
         parameter_weight=1.0,
         value_weight=0.0,
         context="reward",
+        optimizer="adam",
         learning_rate=3e-3,
     ),
 }
@@ -101,8 +102,9 @@ def _actor_critic(settings: RunSettings) -> RunSettings:
     if settings.agent.algorithm == "actor_critic":
         return settings  # that of Two Colors, or one that has been changed already
     hyperparameters = dict(settings.hyperparameters)
-    for name, changes in (("learning_rate", {"start": 3e-3}), ("critic", {"tuned": True})):
-        hyperparameters[name] = replace(hyperparameters[name], **changes)
+    hyperparameters["learning_rate"] = replace(hyperparameters["learning_rate"], start=3e-3)
+    for name in ("lambda", "entropy", "critic"):
+        hyperparameters[name] = replace(hyperparameters[name], tuned=True)
     return replace(
         settings,
         num_envs=4,
@@ -114,7 +116,7 @@ def _actor_critic(settings: RunSettings) -> RunSettings:
             inner_optimizer="rms",
             anneal_learning_rate=False,
         ),
-        tuning=replace(settings.tuning, period=4),
+        tuning=replace(settings.tuning, period=4, optimizer="adam"),
     )
 
 

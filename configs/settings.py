@@ -23,7 +23,7 @@ Method = Literal["none", "mg", "bmg"]
 Torso = Literal["auto", "mlp", "conv", "nature"]
 InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated", "trac"]
 Regularizer = Literal["none", "l2_init"]
-MetaOptimizer = Literal["adam", "ogd", "ao_ftrl", "omega"]
+MetaOptimizer = Literal["ftrl", "adam", "ogd", "ao_ftrl", "omega"]
 WandbMode = Literal["off", "offline", "online"]  # of no influence on a run, and in no settings
 
 
@@ -67,6 +67,9 @@ class AgentSettings:
         Returns are reported as the environment pays them.
       normalization_memory: environment steps over which these statistics reach back, inf for all
         of a run.
+      normalization_reset: nats of KL divergence an element, by which the observations of a rollout
+        differ from those of the latest ones if they are of another task. Their statistics then
+        begin anew. Rollouts of fewer than 512 steps are too short to tell. inf for never.
       normalize_advantage: whether to divide advantages by their standard deviation over a
         rollout.
       heads: policy and value heads on shared torsos, each with its own hyperparameters. The
@@ -97,6 +100,7 @@ class AgentSettings:
     normalize_observations: bool = True
     normalize_rewards: bool = True
     normalization_memory: float = math.inf
+    normalization_reset: float = 2.0
     normalize_advantage: bool = True
     heads: int = 1
     correction: Literal["none", "vtrace"] = "none"
@@ -163,8 +167,10 @@ class TuningSettings:
         deviation of reward, value and TD error of the last rollout (Luketina et al. 2022).
       context_hidden: widths of the hidden layers of that network.
       period: rollouts that the agent learns from between two updates of the hyperparameters.
-      optimizer: what moves the hyperparameters along the meta-gradient: "adam", or an online
-        learner of `metagrad.online` on meta-gradients scaled as Adam scales them.
+      optimizer: what moves the hyperparameters along the meta-gradient. "ftrl" moves each as far
+        from its start as meta-gradients give evidence for, and has no step size. A meta-network,
+        and a learning rate behind a trust region, it leaves to "adam". The others are online
+        learners of `metagrad.online` on meta-gradients scaled as Adam scales them.
       learning_rate: step size of the meta-optimiser, in unconstrained units.
       trust_region: KL(new || old) by which one update may move the policy while the learning
         rate is tuned. A longer update is shortened, and the learning rate lowered.
@@ -192,7 +198,7 @@ class TuningSettings:
     context: Literal["none", "reward", "rich"] = "none"
     context_hidden: tuple[int, ...] = (32,)
     period: int = 1
-    optimizer: MetaOptimizer = "adam"
+    optimizer: MetaOptimizer = "ftrl"
     learning_rate: float = 4e-2
     trust_region: float = 0.05
     trust_region_cut: float = 0.25

@@ -64,6 +64,11 @@ def unread(settings: RunSettings) -> dict[str, str]:
         (not unrolled, "where differentiation is implicit", ("horizon_mixing",)),
         (tuning.inner_steps < 2, "with fewer than 2 inner_steps", ("horizon_mixing",)),
         (not tunes_rate, "unless learning_rate is tuned", _OF_REGIONS),
+        (
+            tuning.optimizer == "ftrl" and tuning.context == "none" and not tunes_rate,
+            "with the meta-optimizer ftrl, which has no step size (--meta-optimizer adam has)",
+            ("learning_rate",),
+        ),
         (tuning.context == "none", "where context is none", ("context_hidden",)),
     )
     return {name: why for applies, why, names in rules if applies for name in names}

@@ -155,12 +155,25 @@ def adaptive_ftrl(
     weights: Schedule = schedules.constant,
     constraint: constraints.Constraint | None = None,
     initial_square: float = 0.0,
+    threshold: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """`adaptive_ao_ftrl` that is deaf to hints, and has none to store.
 
-    Without constraint it is dual-averaging AdaGrad (Duchi et al. 2011).
+    Without constraint it is dual-averaging AdaGrad (Duchi et al. 2011). Then, with weights of 1,
+        w_{t+1} = w_1 - beta_t z_t      z_t = sum_{s<=t} g_s / sqrt( sum_{s<=t} g_s^2 )
+    is a statement about evidence. Of gradients that are noise z_t has a standard deviation of 1
+    at every t, and w stays about where it was. Of gradients with a mean it grows with sqrt(t).
+
+    Args:
+      learning_rate: beta_t, how far one standard deviation of evidence moves w.
+      weights: as there.
+      constraint: as there.
+      initial_square: as there.
+      threshold: k >= 0, standard deviations that move nothing: z_t is replaced by
+        sign(z_t) max(|z_t| - k, 0). It is the argmin with k <h_t, |w - w_1|> added, the L1
+        regulariser of FTRL-Proximal (McMahan 2011) in units of noise.
     """
-    return _leader(learning_rate, weights, constraint, True, False, initial_square)
+    return _leader(learning_rate, weights, constraint, True, False, initial_square, threshold)
 
 
 def _leader(
@@ -170,6 +183,7 @@ def _leader(
     adaptive: bool,
     optimistic: bool,
     initial_square: float = 0.0,
+    threshold: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     constraint = constraint or constraints.unconstrained()
     if adaptive and not constraint.separable:
@@ -209,6 +223,8 @@ def _leader(
         scaled = total if hint is None else _add(total, weights(t + 1), hint)
         if adaptive:
             scaled = jax.tree.map(lambda s, q: s * _inverse_root(q), scaled, squares)
+        if threshold:
+            scaled = jax.tree.map(lambda z: z - jnp.clip(z, -threshold, threshold), scaled)
         new = FtrlState(t, state.start, total, kept, squares)
         steps = schedules.scale(beta, scaled)
         moved = jax.tree.map(lambda w, d: (w - d).astype(w.dtype), state.start, steps)

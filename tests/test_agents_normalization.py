@@ -1,5 +1,6 @@
 """Running scales: right moments, and learning that does not depend on the units of a task."""
 
+import distrax
 import gymnasium as gym
 import jax
 import jax.numpy as jnp
@@ -178,3 +179,64 @@ def test_what_acted_is_what_learns():
     )
     np.testing.assert_array_equal(policy[0], action)
     np.testing.assert_allclose(policy[1], log_prob, rtol=1e-6)
+
+
+def test_divergence_is_that_of_normal_distributions_in_any_units():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        draws = rng.normal(size=(200, 3)), rng.normal([0.5, -2, 0], [2, 1, 0.1], (300, 3))
+        a, b = (moments.with_samples(moments.nothing((3,)), jnp.asarray(x)) for x in draws)
+        for element in range(3):
+            normal = [
+                distrax.Normal(m.mean[element], jnp.sqrt(m.variance[element])) for m in (a, b)
+            ]
+            found = moments.divergence(a, b)[element]
+            np.testing.assert_allclose(found, normal[0].kl_divergence(normal[1]), rtol=1e-9)
+        other = (
+            moments.with_samples(moments.nothing((3,)), 7 - 1e3 * jnp.asarray(x)) for x in draws
+        )
+        np.testing.assert_allclose(moments.divergence(*other), moments.divergence(a, b), rtol=1e-6)
+
+
+def test_an_element_that_was_constant_tells_nothing():
+    rows = jnp.asarray(np.random.default_rng(0).normal(size=(100, 2))).at[:, 0].set(3.0)
+    known = moments.with_samples(moments.nothing((2,)), rows)
+    now = moments.with_samples(moments.nothing((2,)), rows.at[:, 0].add(jnp.arange(100.0)))
+    assert moments.divergence(now, known)[0] == 0
+
+
+def seen_after(*shifts, spread=1.0, steps=64, memory=np.inf, reset=2.0):
+    """Statistics after rollouts [steps, 8] of normal observations around each of some points."""
+    rng = np.random.default_rng(0)
+    settings = AgentSettings(
+        rollout_length=steps, normalization_reset=reset, normalization_memory=memory
+    )
+    scaling = normalization.make(SPACE, settings, 8, 0.9)
+    state, update = scaling.init(), jax.jit(scaling.update)
+    batch = jax.tree.map(
+        lambda x: jnp.zeros((steps, 8, *x.shape[2:]), x.dtype), trajectory(0, ACTIONS)
+    )
+    for shift in shifts:
+        rows = jnp.asarray(rng.normal(shift, spread, (steps, 8, 3)), jnp.float32)
+        state = update(state, batch._replace(observation=rows))
+    return state.observation
+
+
+def test_statistics_begin_anew_where_observations_are_of_another_task():
+    before, after = [0.0] * 9, [[3.0, -3.0, 4.0]]
+    for known in (seen_after(*before, *after), seen_after(*before, *after, memory=1e4)):
+        assert known.number == 64 * 8
+        np.testing.assert_allclose(known.mean, after[0], atol=0.2)
+    assert seen_after(*before, *after, *after).number == 2 * 64 * 8
+    assert seen_after(*before, [1.0, -1.0, 1.0]).number == 10 * 64 * 8  # half a nat
+    assert seen_after(*before, *after, reset=np.inf).number == 10 * 64 * 8
+
+
+def test_what_moves_little_by_little_or_alone_is_the_same_task():
+    gradual = np.linspace(0.0, 12.0, 40)
+    assert seen_after(*gradual).number == 40 * 64 * 8
+    assert seen_after(*[0.0] * 9, [1e6, 0.0, 0.0]).number == 10 * 64 * 8
+
+
+def test_short_rollouts_cannot_tell_a_task_from_another():
+    assert seen_after(*[0.0] * 9, 1e3, steps=16).number == 10 * 16 * 8
