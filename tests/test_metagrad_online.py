@@ -127,6 +127,45 @@ def test_adaptive_without_hints_is_dual_averaging_adagrad():
             np.testing.assert_allclose(path[t], want, rtol=1e-12)
 
 
+def test_a_threshold_is_an_l1_regulariser_in_units_of_noise():
+    """Coordinate by coordinate, the argmin on a fine grid of a box."""
+    with jax.enable_x64(True):
+        gradients, start = vectors(12), vectors(1, seed=5)[0]
+        box = constraints.box(-2.0, 2.0)
+        path = play(online.adaptive_ftrl(0.5, threshold=1.2, constraint=box), start, gradients)
+        grid = np.linspace(-2.0, 2.0, 400_001)[:, None]
+        moved = []
+        for t in range(1, 13):
+            seen = np.stack(gradients[:t])
+            noise, away = np.sqrt(np.square(seen).sum(0)), grid - np.asarray(start)
+            objective = seen.sum(0) * grid + noise * (away**2 / (2 * 0.5) + 1.2 * np.abs(away))
+            best = grid[np.argmin(objective, axis=0), 0]
+            np.testing.assert_allclose(path[t], best, atol=1.1e-5)
+            moved.append(np.abs(path[t] - start) > 1e-9)
+        assert np.any(moved) and not np.all(moved), "thresholds that bind always or never"
+
+
+def test_noise_moves_nothing_far_and_a_signal_moves_with_the_root_of_time():
+    rng = np.random.default_rng(0)
+    noise = jnp.asarray(rng.choice([-1.0, 1.0], (2000, 40)), jnp.float32)
+    learner = online.adaptive_ftrl(0.7, threshold=0.5)
+
+    def step(carry, gradient):
+        state, w = carry
+        updates, state = learner.update(gradient, state, w)
+        return (state, optax.apply_updates(w, updates)), optax.apply_updates(w, updates)
+
+    def path(mean):
+        w = jnp.zeros(40)
+        return np.asarray(jax.lax.scan(step, (learner.init(w), w), noise + mean)[1])
+
+    assert np.abs(path(0.0)[-1]).max() < 0.7 * 3  # three standard deviations and a half
+    ends = path(-0.2)[-1]
+    expected = 0.7 * (0.2 * np.sqrt(2000 / 1.04) - 0.5)
+    np.testing.assert_allclose(ends.mean(), expected, rtol=0.1)
+    assert ends.min() > 0.7 * 3
+
+
 def test_perfect_hints_leave_the_adaptive_learner_at_ease():
     """Only surprises enter its regulariser: those before the first hint."""
     gradients = [jnp.ones(2)] * 50
