@@ -38,25 +38,35 @@ TASKS = (
     "ContinualMountainCar-v0",
 )
 
-_UNTUNED = {"meta": "none"}
-_ACTOR_CRITIC = {"preset": "actor_critic"}
+_UNTUNED: dict[str, Any] = {"meta": "none"}
+_KEEPS_ALL: dict[str, Any] = {"normalization_reset": float("inf")}
 # Changes to the agent that a user gets who says nothing. No learning rate falls: a life has no end
-# that the agent knows of.
+# that the agent knows of. The outer objective has an entropy weight of 0.01 in all of them.
 AGENTS: dict[str, dict[str, Any]] = {
-    "untuned": _UNTUNED,
-    "untuned, entropy 0.0001": {**_UNTUNED, "start": {"entropy": 1e-4}},
-    "untuned, entropy 0.05": {**_UNTUNED, "start": {"entropy": 0.05}},
-    "untuned, rate 0.0003": {**_UNTUNED, "start": {"learning_rate": 3e-4}},
-    "untuned, rate 0.003": {**_UNTUNED, "start": {"learning_rate": 3e-3}},
-    "untuned, raw observations": {**_UNTUNED, "normalize_observations": False},
-    "untuned, memory 5000": {**_UNTUNED, "normalization_memory": 5000.0},
-    "untuned actor_critic": {**_UNTUNED, **_ACTOR_CRITIC},
     "default": {},
-    "default, entropy 0.0001": {"start": {"entropy": 1e-4}},
-    "default, entropy 0.05": {"start": {"entropy": 0.05}},
-    "default, raw observations": {"normalize_observations": False},
-    "default, memory 5000": {"normalization_memory": 5000.0},
-    "actor_critic": _ACTOR_CRITIC,
+    "default, entropy 0.03": {"start": {"entropy": 0.03}},
+    "default, entropy 0.1": {"start": {"entropy": 0.1}},
+    "untuned": _UNTUNED,
+    "untuned, entropy 0.03": {**_UNTUNED, "start": {"entropy": 0.03}},
+    "untuned, entropy 0.1": {**_UNTUNED, "start": {"entropy": 0.1}},
+    "untuned, entropy 0.3": {**_UNTUNED, "start": {"entropy": 0.3}},
+    "untuned, rate 0.0003": {**_UNTUNED, "start": {"learning_rate": 3e-4}},
+    "untuned, entropy 0.03, rate 0.0003": {
+        **_UNTUNED,
+        "start": {"entropy": 0.03, "learning_rate": 3e-4},
+    },
+    "untuned, keeps all": {**_UNTUNED, **_KEEPS_ALL},
+    "untuned, entropy 0.03, keeps all": {**_UNTUNED, **_KEEPS_ALL, "start": {"entropy": 0.03}},
+    "default, entropy 0.03, keeps all": {**_KEEPS_ALL, "start": {"entropy": 0.03}},
+    "untuned, memory 5000, keeps all": {
+        **_UNTUNED,
+        **_KEEPS_ALL,
+        "normalization_memory": 5000.0,
+    },
+    "untuned, raw observations": {**_UNTUNED, "normalize_observations": False},
+    "untuned, trac": {**_UNTUNED, "inner_optimizer": "trac"},
+    "untuned actor_critic": {**_UNTUNED, "preset": "actor_critic"},
+    "actor_critic": {"preset": "actor_critic"},
 }
 
 # Means over six seeds and their standard errors, task after task: C-CHAIN (Tang et al. 2025),

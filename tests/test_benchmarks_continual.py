@@ -116,7 +116,7 @@ def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     monkeypatch.setattr(continual.st, "train", lambda settings: made.append(settings) or Lived)
     monkeypatch.setattr(continual, "LEVEL_STEPS", 6400)
     for _ in range(2):
-        continual.measure(tmp_path, CARTPOLE, "untuned, memory 5000", 3, 6400)
+        continual.measure(tmp_path, CARTPOLE, "untuned, memory 5000, keeps all", 3, 6400)
     assert len(made) == 1 and made[0].agent.normalization_memory == 5000
     (kept,) = continual.kept(tmp_path)
     assert (kept["score"], kept["steps"]) == (55, 65_536)

@@ -182,8 +182,9 @@ def test_plots_can_be_drawn_of_little_and_of_boundary_values(tmp_path):
         values = {name: np.linspace(spec.start, spec.low, count) for name, spec in settings.items()}
         values["lambda"] = np.ones(count)
         tuned = dict.fromkeys(settings, True)
+        steps, found = np.arange(count), {"gamma": 7.2, "lambda": -0.4, "entropy": None}
         plots.hyperparameter_paths(
-            tmp_path / path, "paths", np.arange(count), values, settings, tuned, BUILT_IN
+            tmp_path / path, "paths", steps, values, settings, tuned, BUILT_IN, found
         )
     for path in tmp_path.iterdir():
         assert min(Image.open(path).size) > 200

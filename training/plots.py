@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
 
 from selftuning.configs.hyperparameters import Definition, Hyperparameter, Scale
+from selftuning.training.evidence import in_words
 from selftuning.training.metrics import WINDOW, Episodes
 
 _DPI = 150
@@ -115,6 +116,7 @@ def hyperparameter_paths(
     settings: Mapping[str, Hyperparameter],
     tuned: Mapping[str, bool],
     known: Mapping[str, Definition],
+    evidence: Mapping[str, float | None],
 ) -> None:
     """Draws the tuned hyperparameters over environment steps, their starts marked.
 
@@ -128,6 +130,7 @@ def hyperparameter_paths(
       settings: start, bounds and outer value by name.
       tuned: which were tuned.
       known: what they are.
+      evidence: by which they were moved (`training.evidence`), where it is known.
     """
     shown = [name for name in values if tuned[name]] or list(values)
     columns = 2 if len(shown) in (2, 4) else _COLUMNS
@@ -136,6 +139,8 @@ def hyperparameter_paths(
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
     for axes, name in zip(grid, shown, strict=False):
         _draw_path(axes, known[name], env_steps, values[name], settings[name], tuned[name])
+        if (z := evidence.get(name)) is not None:
+            axes.set_title(in_words(z), fontsize="small", color="0.3")
     drawn, spare = grid[: len(shown)], grid[len(shown) :]
     for axes in drawn[-columns:]:  # the lowest of its column
         axes.set_xlabel("environment steps")

@@ -13,6 +13,7 @@ import numpy as np
 from selftuning.configs.extensions import definitions
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import TaskSpec
+from selftuning.training.evidence import evidence
 from selftuning.training.metrics import (
     Episodes,
     EpisodeStatistics,
@@ -68,6 +69,7 @@ class Recorder:
         self._steps_per_cycle = steps_per_cycle
         self._begun = self._last = time.perf_counter()
         self._paths: list[dict[str, np.ndarray]] = []
+        self._meta_gradients: dict[str, list[np.ndarray]] = {}
 
     def start_clock(self) -> None:
         """Counts seconds from now on; until then, from when this was made."""
@@ -83,6 +85,10 @@ class Recorder:
         reward_per_step = self.rewards.add(metrics.reward)
         self.env_steps += steps
         self._paths.append(hyperparameters)
+        for name in self.settings.in_use:
+            gradient = metrics.diagnostics.get(f"meta_gradient/{name}")
+            if gradient is not None and gradient.ndim == 1:  # not one a head
+                self._meta_gradients.setdefault(name, []).append(gradient)
         names = self.settings.in_use
         current = {name: shortest(hyperparameters[name][-1]) for name in names}
         snapshot = Snapshot(
@@ -125,11 +131,21 @@ class Recorder:
         )
 
     def hyperparameters(self, end: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Start and end of every hyperparameter, and whether it was tuned."""
+        """Start and end of every hyperparameter, whether it was tuned, and by what evidence."""
         return {
-            name: {"start": spec.start, "end": shortest(end[name]), "tuned": self._tuned(name)}
+            name: {
+                "start": spec.start,
+                "end": shortest(end[name]),
+                "tuned": self._tuned(name),
+                "evidence": self._evidence(name),
+            }
             for name, spec in self.settings.in_use.items()
         }
+
+    def _evidence(self, name: str) -> float | None:
+        """See `training.evidence`; None of what was not tuned, or by heads."""
+        parts = self._meta_gradients.get(name)
+        return None if parts is None else evidence(np.concatenate(parts))
 
     def plot(self, directory: Path) -> None:
         """Draws learning curve and hyperparameters into a directory, which is made.
@@ -155,6 +171,7 @@ class Recorder:
             settings.in_use,
             {name: self._tuned(name) for name in settings.in_use},
             definitions(settings.extensions),
+            {name: self._evidence(name) for name in settings.in_use},
         )
 
     def _cycle_ends(self) -> np.ndarray:

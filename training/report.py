@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from selftuning.training.evaluation import Evaluation, summarise
+from selftuning.training.evidence import in_words
 from selftuning.training.metrics import finite
 
 
@@ -47,6 +48,8 @@ def print_run(
     rows.append(("seconds", seconds))
     for name, value in summary["hyperparameters"].items():
         moved = f" -> {_listed(value['end'])}" if value["tuned"] else " (fixed)"
+        if value.get("evidence") is not None:
+            moved += f" ({in_words(value['evidence'])})"
         rows.append((name, f"{_listed(value['start'])}{moved}"))
     if run is not None:
         rows.append(("run directory", str(run)))
