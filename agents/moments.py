@@ -49,15 +49,18 @@ def with_samples(moments: Moments, samples: jax.Array, memory: float = math.inf)
     )
 
 
-def divergence(of: Moments, known: Moments) -> jax.Array:
-    """KL(of || known) of normal distributions with these moments, each element by itself [*shape].
+def beyond(of: Moments, known: Moments) -> jax.Array:
+    """How far samples lie outside of where the known ones are, in nats, each element [*shape].
 
-    It does not depend on the units of elements, nor on where they have their zero. An element that
-    has been constant, but for rounding, has none, whatever it is now.
+        (r - 1 - log r) / 2 where r > 1, else 0    r = mean (x - known mean)^2 / known variance
+
+    That is KL(N(m, r v) || N(m, v)), m and v the known mean and variance. Samples that are crowded
+    together inside are not beyond anything. It does not depend on the units of elements, nor on
+    where they have their zero. An element that has been constant, but for rounding, says nothing.
     """
     rounding = jnp.square(1e-6 * known.mean) + jnp.finfo(known.mean.dtype).tiny
     varied = known.variance > rounding
-    before, after = jnp.where(varied, known.variance, 1.0), of.variance + rounding
-    moved = jnp.square(of.mean - known.mean)
-    apart = 0.5 * (jnp.log(before / after) + (after + moved) / before - 1.0)
-    return jnp.where(varied, apart, 0.0)
+    square = of.variance + jnp.square(of.mean - known.mean)
+    ratio = jnp.where(varied, square / jnp.where(varied, known.variance, 1.0), 1.0)
+    ratio = jnp.maximum(ratio, 1.0)
+    return 0.5 * (ratio - 1.0 - jnp.log(ratio))

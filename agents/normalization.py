@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from selftuning.agents import torsos
-from selftuning.agents.moments import Moments, divergence, nothing, with_samples
+from selftuning.agents.moments import Moments, beyond, nothing, with_samples
 from selftuning.agents.trajectory import Scales, Trajectory
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
@@ -34,7 +34,7 @@ from selftuning.envs.spaces import shape
 _LONGEST_MEMORY = 1e8
 _FEWEST = 512  # steps of a rollout that can be told from another
 _RECENT = 4  # rollouts with which the next one is compared
-_MOST = 5.0  # nats
+_MOST = 4.0  # nats
 
 
 class Statistics(NamedTuple):
@@ -92,13 +92,17 @@ def make(
         recent = nothing(shape(observation_space)) if resets else ()
         return Statistics(observation, recent, reward, jnp.zeros(num_envs))
 
+    # A policy that learns goes beyond the latest rollouts, or beyond all, little by little; where
+    # episodes begin together, a rollout may have the part that the latest ones had not. Another
+    # task is far from both at once.
     def update(statistics, trajectory):
         observation, recent, reward, discounted = statistics
         if sees:
             rows = trajectory.observation.astype(float)
             rows = rows.reshape(-1, *rows.shape[2:])
             if resets:
-                another = _is_another_task(recent, rows, elements, settings.normalization_reset)
+                far = [_distance(rows, known, elements) for known in (observation, recent)]
+                another = jnp.minimum(*far) > settings.normalization_reset
                 observation, recent = jax.tree.map(
                     lambda new, old: jnp.where(another, new, old),
                     (none, none),
@@ -128,18 +132,15 @@ def make(
     return Normalization(init, update, scales)
 
 
-def _is_another_task(
-    recent: Moments, rows: jax.Array, elements: np.ndarray, limit: float
-) -> jax.Array:
-    """Whether a rollout [N, *obs] is of another task than those just before it.
+def _distance(rows: jax.Array, known: Moments, elements: np.ndarray) -> jax.Array:
+    """How far a rollout [N, *obs] lies outside of what is known, nats an element; 0 of nothing.
 
-    A policy that learns changes what it sees little by little, a task at once. Elements count
-    alike, and none for more than `_MOST`: a velocity that was almost always 0 can be far out on
-    one day.
+    Elements count alike, and none for more than `_MOST`: a velocity that was almost always 0 can be
+    far out on one day.
     """
     now = with_samples(nothing(rows.shape[1:]), rows)
-    apart = jnp.where(elements, jnp.minimum(divergence(now, recent), _MOST), 0.0)
-    return (jnp.sum(apart) > limit * elements.sum()) & (recent.number > 0)
+    far = jnp.where(elements, jnp.minimum(beyond(now, known), _MOST), 0.0)
+    return jnp.where(known.number > 0, jnp.sum(far) / elements.sum(), 0.0)
 
 
 def _inverse_deviation(moments: Moments) -> jax.Array:

@@ -46,8 +46,9 @@ REGULARIZERS: dict[str, Callable[[update_rules.UpdateRule], update_rules.UpdateR
     "none": lambda rule: rule,
     "l2_init": update_rules.l2_init,
 }
-# How far a standard deviation of evidence moves a raw hyperparameter, and how many move nothing.
-_PER_DEVIATION, _THRESHOLD = 0.7, 0.5
+# How far a standard deviation of evidence moves a raw hyperparameter, how many move nothing, and so
+# many meta-gradients of noise are taken to have come before: of a few alone all may agree.
+_PER_DEVIATION, _THRESHOLD, _BEFORE = 0.7, 0.5, 10.0
 # Meta-optimisers with a step size, other than Adam.
 ONLINE_LEARNERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "ogd": online.ogd,
@@ -206,7 +207,9 @@ def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTra
     if tuning.optimizer == "ftrl":
         # One meta-gradient in ten is a hundred times the median: none counts for more than a
         # typical one. What a trust region lowers would come back with the anchor.
-        learner = online.adaptive_ftrl(_PER_DEVIATION, threshold=_THRESHOLD, constraint=region)
+        learner = online.adaptive_ftrl(
+            _PER_DEVIATION, threshold=_THRESHOLD, initial_square=_BEFORE, constraint=region
+        )
         by_evidence = optax.chain(scaled, optax.clip(1.0), learner)
         return optax.partition(
             {"evidence": by_evidence, "steps": adam},

@@ -67,9 +67,9 @@ class AgentSettings:
         Returns are reported as the environment pays them.
       normalization_memory: environment steps over which these statistics reach back, inf for all
         of a run.
-      normalization_reset: nats of KL divergence an element, by which the observations of a rollout
-        differ from those of the latest ones if they are of another task. Their statistics then
-        begin anew. Rollouts of fewer than 512 steps are too short to tell. inf for never.
+      normalization_reset: nats an element by which the observations of a rollout lie outside of
+        all before, and of the latest ones, if they are of another task. Their statistics then begin
+        anew. Rollouts of fewer than 512 steps are too short to tell. inf for never.
       normalize_advantage: whether to divide advantages by their standard deviation over a
         rollout.
       heads: policy and value heads on shared torsos, each with its own hyperparameters. The
@@ -100,7 +100,7 @@ class AgentSettings:
     normalize_observations: bool = True
     normalize_rewards: bool = True
     normalization_memory: float = math.inf
-    normalization_reset: float = 2.0
+    normalization_reset: float = 1.5
     normalize_advantage: bool = True
     heads: int = 1
     correction: Literal["none", "vtrace"] = "none"

@@ -181,31 +181,32 @@ def test_what_acted_is_what_learns():
     np.testing.assert_allclose(policy[1], log_prob, rtol=1e-6)
 
 
-def test_divergence_is_that_of_normal_distributions_in_any_units():
+def moments_of(rows):
+    return moments.with_samples(moments.nothing(rows.shape[1:]), jnp.asarray(rows))
+
+
+def test_beyond_is_a_divergence_of_normal_distributions_in_any_units():
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
-        draws = rng.normal(size=(200, 3)), rng.normal([0.5, -2, 0], [2, 1, 0.1], (300, 3))
-        a, b = (moments.with_samples(moments.nothing((3,)), jnp.asarray(x)) for x in draws)
-        for element in range(3):
-            normal = [
-                distrax.Normal(m.mean[element], jnp.sqrt(m.variance[element])) for m in (a, b)
-            ]
-            found = moments.divergence(a, b)[element]
-            np.testing.assert_allclose(found, normal[0].kl_divergence(normal[1]), rtol=1e-9)
-        other = (
-            moments.with_samples(moments.nothing((3,)), 7 - 1e3 * jnp.asarray(x)) for x in draws
-        )
-        np.testing.assert_allclose(moments.divergence(*other), moments.divergence(a, b), rtol=1e-6)
+        known, now = rng.normal(size=(200, 3)), rng.normal([0.5, -2, 0], [2, 1, 0.1], (300, 3))
+        found = moments.beyond(moments_of(now), moments_of(known))
+        for element in range(2):
+            mean, deviation = known[:, element].mean(), known[:, element].std()
+            far = np.sqrt(np.mean((now[:, element] - mean) ** 2))
+            apart = distrax.Normal(mean, far).kl_divergence(distrax.Normal(mean, deviation))
+            np.testing.assert_allclose(found[element], apart, rtol=1e-9)
+        assert found[2] == 0  # crowded together inside
+        other = moments.beyond(moments_of(7 - 1e3 * now), moments_of(7 - 1e3 * known))
+        np.testing.assert_allclose(other, found, rtol=1e-6)
 
 
 def test_an_element_that_was_constant_tells_nothing():
     rows = jnp.asarray(np.random.default_rng(0).normal(size=(100, 2))).at[:, 0].set(3.0)
-    known = moments.with_samples(moments.nothing((2,)), rows)
-    now = moments.with_samples(moments.nothing((2,)), rows.at[:, 0].add(jnp.arange(100.0)))
-    assert moments.divergence(now, known)[0] == 0
+    now = moments_of(rows.at[:, 0].add(jnp.arange(100.0)))
+    assert moments.beyond(now, moments_of(rows))[0] == 0
 
 
-def seen_after(*shifts, spread=1.0, steps=64, memory=np.inf, reset=2.0):
+def seen_after(*shifts, spread=1.0, steps=64, memory=np.inf, reset=1.5):
     """Statistics after rollouts [steps, 8] of normal observations around each of some points."""
     rng = np.random.default_rng(0)
     settings = AgentSettings(
@@ -235,6 +236,9 @@ def test_statistics_begin_anew_where_observations_are_of_another_task():
 def test_what_moves_little_by_little_or_alone_is_the_same_task():
     gradual = np.linspace(0.0, 12.0, 40)
     assert seen_after(*gradual).number == 40 * 64 * 8
+    # Episodes that begin together: what has not been seen of late is not new.
+    phases = [*np.linspace(0.0, 5.0, 8), *[5.0] * 6, 0.0, *[5.0] * 6, 0.0]
+    assert seen_after(*phases).number == len(phases) * 64 * 8
     assert seen_after(*[0.0] * 9, [1e6, 0.0, 0.0]).number == 10 * 64 * 8
 
 
