@@ -181,10 +181,11 @@ def kept(directory: Path) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Agents down, tasks across: the mean over seeds, its standard error, how many there are."""
+    """Agents that were measured, by tasks: mean over seeds, its standard error, number of them."""
     ours = (
         (agent, *(_cell([x["score"] for x in _of(results, task, agent)]) for task in TASKS))
         for agent in AGENTS
+        if any(x["agent"] == agent for x in results)
     )
     theirs = (
         (f"*{name}, published*", *(f"{mean:.1f} ({error:.3g}), 6" for mean, error in row))
