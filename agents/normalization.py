@@ -84,10 +84,9 @@ def make(
     memory = min(settings.normalization_memory, _LONGEST_MEMORY)
     tells = settings.rollout_length * num_envs >= _FEWEST
     resets = sees and tells and math.isfinite(settings.normalization_reset)
-    none = nothing(shape(observation_space))
 
     def init():
-        observation = none if sees else ()
+        observation = nothing(shape(observation_space)) if sees else ()
         reward = nothing(()) if settings.normalize_rewards else ()
         recent = nothing(shape(observation_space)) if resets else ()
         return Statistics(observation, recent, reward, jnp.zeros(num_envs))
@@ -103,10 +102,8 @@ def make(
             if resets:
                 far = [_distance(rows, known, elements) for known in (observation, recent)]
                 another = jnp.minimum(*far) > settings.normalization_reset
-                observation, recent = jax.tree.map(
-                    lambda new, old: jnp.where(another, new, old),
-                    (none, none),
-                    (observation, recent),
+                observation, recent = (
+                    _forgotten(known, another) for known in (observation, recent)
                 )
                 recent = with_samples(recent, rows, _RECENT * len(rows))
             observation = with_samples(observation, rows, memory)
@@ -130,6 +127,12 @@ def make(
         return result
 
     return Normalization(init, update, scales)
+
+
+def _forgotten(known: Moments, where: jax.Array) -> Moments:
+    """Nothing where that holds, else what is known."""
+    none = nothing(known.mean.shape)
+    return jax.tree.map(lambda new, old: jnp.where(where, new, old), none, known)
 
 
 def _distance(rows: jax.Array, known: Moments, elements: np.ndarray) -> jax.Array:

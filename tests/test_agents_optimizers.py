@@ -13,6 +13,7 @@ import pytest
 
 from selftuning.agents import actor_critic, parts, self_tuning, window
 from selftuning.agents.trajectory import Experience
+from selftuning.configs import presets
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import (
@@ -95,6 +96,39 @@ def test_online_learners_stay_within_bounds_by_themselves(name):
         values = play(name, some_gradients(), rate)
         assert 0.1 - 1e-6 <= values["gamma"] <= 0.999 + 1e-6
         assert 1e-3 * (1 - 1e-5) <= values["entropy"] <= 1.0
+
+
+def test_ftrl_leaves_a_learning_rate_to_adam():
+    """What the trust region lowers stays lowered; an anchored learner would take it back."""
+    space = SPACE | {"learning_rate": hp.Hyperparameter(hp.POSITIVE, 1e-6, 1.0)}
+    optimizers = {
+        name: parts.meta_optimizer(TuningSettings(optimizer=name), space)
+        for name in ("ftrl", "adam")
+    }
+    ends = {}
+    for name, optimizer in optimizers.items():
+        raw = hp.init(space, {"gamma": 0.9, "entropy": 0.1, "learning_rate": 1e-2}).raw
+        state = optimizer.init(raw)
+        for number, gradient in enumerate(some_gradients()):
+            gradient = gradient | {"learning_rate": gradient["gamma"]}
+            updates, state = optimizer.update(gradient, state, raw)
+            raw = jax.tree.map(jnp.add, raw, updates)
+            if number == 20:
+                raw["learning_rate"] -= 3.0  # a cut
+        ends[name] = raw
+    np.testing.assert_allclose(ends["ftrl"]["learning_rate"], ends["adam"]["learning_rate"])
+    assert ends["ftrl"]["gamma"] != ends["adam"]["gamma"]
+
+
+def test_what_is_tuned_by_default():
+    def tuned(settings):
+        return {name for name, spec in settings.in_use.items() if spec.tuned}
+
+    assert tuned(presets.for_env("Hopper-v5")) == {"gamma"}
+    actor_critic = presets.with_method(presets.for_env("CartPole-v1"), "actor_critic")
+    assert tuned(actor_critic) == {"gamma", "lambda", "entropy", "critic"}
+    assert actor_critic.tuning.optimizer == "adam"
+    assert presets.for_env("TwoColors-v0").tuning.optimizer == "adam"
 
 
 def run(settings, updates=6):
