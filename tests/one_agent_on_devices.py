@@ -21,7 +21,7 @@ def main(out: str, backend: str) -> None:
     settings = RunSettings(
         num_envs=16,
         agent=AgentSettings(algorithm="actor_critic", hidden=(8,), rollout_length=8),
-        tuning=TuningSettings(inner_steps=2, target_steps=3, period=2),
+        tuning=TuningSettings(inner_steps=2, target_steps=3, period=2, optimizer="adam"),
         devices=jax.device_count(),
     )
     task = registry.make("CartPole-v1", settings.num_envs, backend)

@@ -32,7 +32,7 @@ def cartpole(backend):
     settings = RunSettings(
         num_envs=NUM_ENVS,
         agent=AgentSettings(core="gru", hidden=(8,), rollout_length=LENGTH, minibatches=NUM_ENVS),
-        tuning=TuningSettings(period=1),
+        tuning=TuningSettings(period=1, optimizer="adam"),
     )
     task = registry.make("CartPole-v1", NUM_ENVS, backend)
     return task, self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)

@@ -76,7 +76,7 @@ def test_learning_is_the_same_in_other_units(algorithm):
     settings = RunSettings(
         num_envs=B,
         agent=AgentSettings(algorithm=algorithm, **agent),
-        tuning=TuningSettings(period=2),
+        tuning=TuningSettings(period=2, optimizer="adam"),
     )
     functions = self_tuning.make(SPACE, ACTIONS, settings)
 

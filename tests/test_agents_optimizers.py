@@ -154,7 +154,7 @@ def tuned(names, starts=(), **agent):
         num_envs=3,
         hyperparameters=hyperparameters,
         agent=AgentSettings(algorithm="actor_critic", hidden=(5,), rollout_length=4, **agent),
-        tuning=TuningSettings(period=1),
+        tuning=TuningSettings(period=1, optimizer="adam"),
     )
 
 

@@ -38,7 +38,7 @@ def settings_of(*parts, **tuning):
         agent=AgentSettings(
             algorithm="actor_critic", hidden=(4,), rollout_length=4, max_grad_norm=float("inf")
         ),
-        tuning=TuningSettings(**({"method": "mg", "period": 2} | tuning)),
+        tuning=TuningSettings(**({"method": "mg", "period": 2, "optimizer": "adam"} | tuning)),
     )
     return extended(settings, parts)
 

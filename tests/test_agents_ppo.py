@@ -267,7 +267,7 @@ def cartpole(backend, num_envs=4, **agent):
         steps=100_000,
         num_envs=num_envs,
         agent=AgentSettings(algorithm="ppo", **agent),
-        tuning=TuningSettings(inner_steps=2, period=2),
+        tuning=TuningSettings(inner_steps=2, period=2, optimizer="adam"),
     )
     task = registry.make("CartPole-v1", num_envs, backend)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)

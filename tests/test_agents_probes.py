@@ -29,7 +29,7 @@ def train(probe, method="none", cycles=1000, num_envs=16):
         agent=AgentSettings(
             algorithm="actor_critic", inner_optimizer="rms", hidden=(32,), rollout_length=8
         ),
-        tuning=TuningSettings(method=method, period=1, learning_rate=1e-2),
+        tuning=TuningSettings(method=method, period=1, optimizer="adam", learning_rate=1e-2),
     )
     task = probes.probe_task(probe, num_envs)
     spaces = task.spec.observation_space, task.spec.action_space

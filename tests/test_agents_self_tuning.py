@@ -58,7 +58,9 @@ def make_settings(method="bmg", agent=None, **tuning):
             )
         ),
         # No update here is to be shortened: tests/test_metagrad_trust_region.py is about that.
-        tuning=TuningSettings(method=method, **({"trust_region": 1e9} | tuning)),
+        tuning=TuningSettings(
+            method=method, **({"trust_region": 1e9, "optimizer": "adam"} | tuning)
+        ),
     )
     tuned = {n: replace(h, tuned=n in settings.in_use) for n, h in HYPERPARAMETERS.items()}
     return replace(settings, hyperparameters=tuned)

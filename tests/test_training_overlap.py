@@ -40,7 +40,7 @@ def recorded(overlap):
         agent=AgentSettings(
             hidden=(8,), rollout_length=16, epochs=2, minibatches=2, overlap=overlap
         ),
-        tuning=TuningSettings(period=1, inner_steps=2),
+        tuning=TuningSettings(period=1, inner_steps=2, optimizer="adam"),
     )
     task = registry.make("CartPole-v1", 2, "host")
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)

@@ -17,7 +17,7 @@ from selftuning.training.runner import graph_cycle, make_runner
 SETTINGS = RunSettings(
     num_envs=3,
     agent=AgentSettings(algorithm="actor_critic", hidden=(8,), rollout_length=8),
-    tuning=TuningSettings(period=2),
+    tuning=TuningSettings(period=2, optimizer="adam"),
 )
 
 
@@ -72,7 +72,7 @@ def test_a_stream_without_end_has_rewards(period, num_envs, backend):
     settings = RunSettings(
         num_envs=num_envs,
         agent=AgentSettings(algorithm="actor_critic", hidden=(8,), rollout_length=16),
-        tuning=TuningSettings(period=period),
+        tuning=TuningSettings(period=period, optimizer="adam"),
     )
     task = registry.make("TwoColors-v0", num_envs, backend)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)

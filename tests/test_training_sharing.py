@@ -71,7 +71,7 @@ def test_cycles_in_one_piece_are_those_one_by_one():
     settings = RunSettings(
         num_envs=NUM_ENVS,
         agent=AgentSettings(algorithm="actor_critic", hidden=(WIDTH,), rollout_length=LENGTH),
-        tuning=TuningSettings(method="mg", period=1),
+        tuning=TuningSettings(method="mg", period=1, optimizer="adam"),
     )
     task = registry.make("CartPole-v1", NUM_ENVS, "jax")
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
