@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from selftuning.agents import actor_critic, losses, parts, ppo, reuse, self_tuning, window
 from selftuning.agents.trajectory import Experience
+from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.envs import registry
 from selftuning.training.runner import make_runner
@@ -263,9 +264,13 @@ def test_a_window_judges_the_last_updates_on_a_rollout_by_the_next(period):
 
 
 def cartpole(backend, num_envs=4, **agent):
+    tuned = ("gamma", "lambda", "entropy")
     settings = RunSettings(
         steps=100_000,
         num_envs=num_envs,
+        hyperparameters={
+            n: replace(h, tuned=n in tuned) for n, h in default_hyperparameters().items()
+        },
         agent=AgentSettings(algorithm="ppo", **agent),
         tuning=TuningSettings(inner_steps=2, period=2, optimizer="adam"),
     )

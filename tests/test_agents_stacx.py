@@ -137,7 +137,7 @@ def test_only_the_first_head_acts_and_is_judged(outer_critic):
             for x in gradient[name]["linear"].values():
                 size = x.shape[-1] // HEADS
                 np.testing.assert_array_equal(x[..., size:], 0.0)
-                judged_elsewhere = outer_critic and name == "value" and gradient is slope
+                judged_elsewhere = outer_critic and name == "value"
                 assert np.any(x[..., :size] != 0) != judged_elsewhere
     # Other outputs, the same behaviour.
     others = jax.tree.map(lambda x: x, params)

@@ -52,9 +52,10 @@ def test_every_setting_has_a_flag(capsys):
 
 def test_flags_change_their_settings_alone():
     arguments = "--env Acrobot --meta mg --seed 3 --steps 1e4 --num-envs 4 --backend host"
-    arguments += " --hidden 32 16 --rollout-length 5 --meta-learning-rate 0.1 --inner-steps 2"
+    arguments += " --hidden 32 16 --rollout-length 5 --inner-steps 2"
+    arguments += " --meta-optimizer adam --meta-learning-rate 0.1"
     preset = presets.for_env("Acrobot-v1")
-    changed = {"method": "mg", "learning_rate": 0.1, "inner_steps": 2}
+    changed = {"method": "mg", "optimizer": "adam", "learning_rate": 0.1, "inner_steps": 2}
     expected = RunSettings(
         env="Acrobot",
         seed=3,
@@ -128,8 +129,9 @@ BAD = {
     "--start gamma=nan": "start of gamma: nan",
     "--start entropy=-1": "start of entropy: -1",
     "--start critic=inf": "start of critic: inf",
+    "--meta-learning-rate 0.1": "tuning.learning_rate: 0.1 is not allowed; it must be left out",
     "--start gamma=0.05": "start of gamma: 0.05 is outside its bounds 0.1:0.9999",
-    "--start lambda=1 --bounds lambda=0.1:1": "start of lambda: 1 cannot be tuned from",
+    "--tune lambda --start lambda=1 --bounds lambda=0.1:1": "start of lambda: 1 cannot be tuned",
     "--start gamma=high": "'high'",
     "--start gamma": "NAME=VALUE",
     "--start lr=0.1": "'lr'.*gamma, lambda, entropy, critic, .*learning_rate",

@@ -224,7 +224,7 @@ MISTAKES = {
     "--steps 0": "steps: 0 is not allowed",
     "--members 1 --methods pbt": "members: 1 is not allowed",
     "--methods pbt --fix gamma --fix lambda --fix entropy": "none for pbt",
-    "--methods optuna --bounds entropy=0:1": "bounds of entropy: 0:1 is not allowed",
+    "--methods optuna --tune entropy --bounds entropy=0:1": "bounds of entropy: 0:1 is not allowed",
     "--methods stacx --heads 2 --correction none": "",  # the preset says otherwise
     "--config missing.yaml": "cannot read missing.yaml",
     "report": "DIRECTORY",
