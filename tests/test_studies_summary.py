@@ -182,7 +182,11 @@ def test_numbers_by_hand():
 
 
 def test_convergence_is_told_by_what_is_left_between_the_starts():
-    one = study({"none": BAD, "bmg": GOOD, "mg": GOOD}, bmg=[0.9899, 0.99], mg=[0.75, 0.99])
+    scores, ends = (
+        {"none": BAD, "bmg": GOOD, "mg": GOOD},
+        {"bmg": [0.9899, 0.99], "mg": [0.75, 0.99]},
+    )
+    one = study(scores, "--tune", "entropy", **ends)
     found = {
         (entry["method"], entry["hyperparameter"]): entry
         for entry in summary.summarise(one)["convergence"]
