@@ -30,6 +30,7 @@ assert st.__file__.startswith({root!r})
 assert registry.in_graph("Drift")
 own = st.train(
     "Drift", steps=4096, start={{"reward_scale": 0.5}}, tune=["reward_scale"], progress=False,
+    meta_optimizer="adam",  # which moves at once; ftrl waits for evidence
     extensions=[steadiness, returns_alone, residual, decay, decayed],
 )
 for name, start in (("reward_scale", 0.5), ("steadiness", 0.01), ("decay", 0.02)):
