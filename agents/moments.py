@@ -49,6 +49,12 @@ def with_samples(moments: Moments, samples: jax.Array, memory: float = math.inf)
     )
 
 
+def varied(moments: Moments) -> jax.Array:
+    """Which elements have varied, bool [*shape]; a constant differs from its mean by rounding."""
+    rounding = jnp.square(1e-6 * moments.mean) + jnp.finfo(moments.mean.dtype).tiny
+    return moments.variance > rounding
+
+
 def beyond(of: Moments, known: Moments) -> jax.Array:
     """How far samples lie outside of where the known ones are, in nats, each element [*shape].
 
@@ -56,11 +62,10 @@ def beyond(of: Moments, known: Moments) -> jax.Array:
 
     That is KL(N(m, r v) || N(m, v)), m and v the known mean and variance. Samples that are crowded
     together inside are not beyond anything. It does not depend on the units of elements, nor on
-    where they have their zero. An element that has been constant, but for rounding, says nothing.
+    where they have their zero. An element that has never varied says nothing.
     """
-    rounding = jnp.square(1e-6 * known.mean) + jnp.finfo(known.mean.dtype).tiny
-    varied = known.variance > rounding
+    tells = varied(known)
     square = of.variance + jnp.square(of.mean - known.mean)
-    ratio = jnp.where(varied, square / jnp.where(varied, known.variance, 1.0), 1.0)
+    ratio = jnp.where(tells, square / jnp.where(tells, known.variance, 1.0), 1.0)
     ratio = jnp.maximum(ratio, 1.0)
     return 0.5 * (ratio - 1.0 - jnp.log(ratio))

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from selftuning.agents import torsos
-from selftuning.agents.moments import Moments, beyond, nothing, with_samples
+from selftuning.agents.moments import Moments, beyond, nothing, varied, with_samples
 from selftuning.agents.trajectory import Scales, Trajectory
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
@@ -147,9 +147,7 @@ def _distance(rows: jax.Array, known: Moments, elements: np.ndarray) -> jax.Arra
 
 
 def _inverse_deviation(moments: Moments) -> jax.Array:
-    # An element that has been constant differs from its mean by rounding, if at all.
-    rounding = jnp.square(1e-6 * moments.mean) + jnp.finfo(moments.mean.dtype).tiny
-    known = moments.variance > rounding
+    known = varied(moments)
     inverse = jnp.where(known, jax.lax.rsqrt(jnp.where(known, moments.variance, 1.0)), 1.0)
     # Before the first rollout nothing is known of units: every observation is the mean.
     return jnp.where(moments.number > 0, inverse, 0.0)

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import selftuning as st
-from selftuning.benchmarks.record import DOCS, with_table, write
+from selftuning.benchmarks.record import DOCS, keep, markdown, with_table, write
 from selftuning.configs import keywords
 from selftuning.configs.errors import require
 from selftuning.configs.settings import RunSettings
@@ -162,11 +162,7 @@ def measure(directory: Path, task: str, agent: str, seed: int, level_steps: int)
         "levels": found.levels,
         "wall_seconds": run.summary["wall_seconds"],
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(result), encoding="utf-8")
-    part.replace(file)
-    print(json.dumps(result), flush=True)
+    keep(file, result)
 
 
 def kept(directory: Path) -> list[dict[str, Any]]:
@@ -191,13 +187,13 @@ def table(results: list[dict[str, Any]]) -> str:
         (f"*{name}, published*", *(f"{mean:.1f} ({error:.3g}), 6" for mean, error in row))
         for name, row in PUBLISHED.items()
     )
-    return _table(("agent", *map(_short, TASKS)), (*ours, *theirs))
+    return markdown(("agent", *map(_short, TASKS)), (*ours, *theirs))
 
 
 def by_level(results: list[dict[str, Any]]) -> str:
     """What was measured, level after level: means over seeds."""
     head = ("task", "agent", "seeds", *(str(level) for level in range(1, LEVELS + 1)))
-    return _table(head, _level_rows(results))
+    return markdown(head, _level_rows(results))
 
 
 def _level_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -224,11 +220,6 @@ def _cell(scores: list[float]) -> str:
         return f"{scores[0]:.1f}, 1"
     error = np.std(scores, ddof=1) / np.sqrt(len(scores))
     return f"{np.mean(scores):.1f} ({error:.3g}), {len(scores)}"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def render(text: str, results: list[dict[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from selftuning.benchmarks.record import DOCS, with_table, write
+from selftuning.benchmarks.record import DOCS, markdown, with_table, write
 from selftuning.benchmarks.speed import agents, turns
 from selftuning.benchmarks.speed.turns import Contestant, Turn
 from selftuning.configs import presets
@@ -141,11 +141,11 @@ def measure(made: list[Contestant], repeats: int) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each number of environments of a task: rates, and ratios to A2C in brackets."""
     names = (OURS, POOLED, DEFAULT, OVERLAP, THEIRS)
-    lines = [("", *names), ("---",) * (1 + len(names))]
+    lines = []
     for group, members in itertools.groupby(rows, lambda row: row["group"]):
         found = {row["name"]: row for row in members}
         lines.append((group, *(_cell(found.get(name)) for name in names)))
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return markdown(("", *names), lines)
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import time
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,21 @@ def with_table(text: str, name: str, table: str) -> str:
     """The text of a page with a table between `<!-- name -->` and `<!-- end -->`."""
     place = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     return place.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def keep(file: Path, result: dict[str, Any]) -> None:
+    """Writes the result of a run into a file of its own, whole or not at all, and prints it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(result), encoding="utf-8")
+    part.replace(file)
+    print(json.dumps(result), flush=True)
 
 
 def _version(name: str) -> str | None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from selftuning.benchmarks.record import DOCS, RESULTS
+from selftuning.benchmarks.record import DOCS, RESULTS, markdown
 from selftuning.studies.study_files import SUMMARY
 
 _TABLE = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -46,18 +46,13 @@ def kept(summary: dict[str, Any]) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The methods of a study in Markdown: means with their intervals."""
-    return _markdown(_HEAD, map(_row, result["table"].values()))
+    return markdown(_HEAD, map(_row, result["table"].values()))
 
 
 def numbers(result: dict[str, Any]) -> str:
     """Rows of numbers in Markdown, two digits each; several in a cell are set apart by `;`."""
     rows = result["rows"].items()
-    return _markdown(("", *result["head"]), ((label, *map(_cell, row)) for label, row in rows))
-
-
-def _markdown(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return markdown(("", *result["head"]), ((label, *map(_cell, row)) for label, row in rows))
 
 
 def _cell(value: float | Sequence[float]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 
 import selftuning as st
-from selftuning.benchmarks.record import DOCS, with_table, write
+from selftuning.benchmarks.record import DOCS, keep, markdown, with_table, write
 from selftuning.training.evaluation import summarise
 
 EPISODES = 20  # of an evaluation
@@ -82,11 +82,7 @@ def measure(directory: Path, task: str, agent: str, seed: int, steps: int) -> No
         return
     run = _theirs(task, seed, steps) if agent == OTHER else _ours(task, seed, steps, OURS[agent])
     result = {"task": task, "agent": agent, "seed": seed, **run}
-    directory.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(result), encoding="utf-8")
-    part.replace(file)
-    print(json.dumps(result), flush=True)
+    keep(file, result)
 
 
 def _ours(task: str, seed: int, steps: int, changes: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +131,7 @@ def table(results: list[dict[str, Any]]) -> str:
     """Tasks down, agents across: mean score over seeds with Student's 95% interval."""
     head = ("task", "steps", *AGENTS, "seeds", "goal", "zoo's PPO, tuned per task")
     full = [x for x in results if x["steps"] >= ROWS[x["task"]].steps]
-    return _table(head, _lines(full))
+    return markdown(head, _lines(full))
 
 
 def shorter(results: list[dict[str, Any]]) -> str:
@@ -154,16 +150,11 @@ def shorter(results: list[dict[str, Any]]) -> str:
                 f"{row.goal:g}, {_steps(row.steps)}",
             )
             lines.append((task, _steps(steps), *map(_interval, scores), seeds, goal))
-    return _table(head, lines)
+    return markdown(head, lines)
 
 
 def _steps(steps: int) -> str:
     return f"{steps / 1e3:.0f}k"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def _lines(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:

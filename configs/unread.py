@@ -56,11 +56,7 @@ def unread(settings: RunSettings) -> dict[str, str]:
             "for q_lambda, which matches policies alone",
             ("value_weight", "parameter_weight", "target_last"),
         ),
-        (
-            unrolled,
-            "where differentiation is unrolled",
-            ("implicit_damping", "implicit_iterations"),
-        ),
+        (unrolled, "where differentiation is unrolled", _IMPLICIT),
         (not unrolled, "where differentiation is implicit", ("horizon_mixing",)),
         (tuning.inner_steps < 2, "with fewer than 2 inner_steps", ("horizon_mixing",)),
         (not tunes_rate, "unless learning_rate is tuned", _OF_REGIONS),

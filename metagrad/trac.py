@@ -138,7 +138,8 @@ def trac(
 
     def init(params):
         dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
-        return TracState(rule.init(params), params, learner.init(jnp.zeros((), dtype)))
+        reference = jax.tree.map(jnp.copy, params)  # a buffer of its own
+        return TracState(rule.init(params), reference, learner.init(jnp.zeros((), dtype)))
 
     def update(gradients, state, params, hyperparams):
         moved, after = rule.update(gradients, state.rule, params, hyperparams)

@@ -187,7 +187,8 @@ def l2_init(rule: UpdateRule) -> UpdateRule:
     """
 
     def init(params):
-        return FromStartState(rule.init(params), params)
+        # Every array is its own buffer: a step can be given the parameters and this to overwrite.
+        return FromStartState(rule.init(params), jax.tree.map(jnp.copy, params))
 
     def update(gradients, state, params, hyperparams):
         weight = hyperparams["l2_init"]

@@ -14,7 +14,8 @@ def evidence(gradients: np.ndarray) -> float | None:
 
     with c_t the t-th meta-gradient in units of the root mean square of those so far, at most 1 in
     size, so that no single one decides. Of independent noise z has a mean of 0 and a standard
-    deviation of 1. It is the number that the meta-optimiser "ftrl" moves by.
+    deviation of 1. The meta-optimiser "ftrl" moves by nearly the same number, with ten
+    meta-gradients of noise before the first, and a size that forgets (docs/tuning.md).
 
     Args:
       gradients: [N], one for each meta-step; zeros are those in which nothing was judged yet.
