@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import gymnasium as gym
 import jax
@@ -20,36 +19,19 @@ from selftuning.envs.acrobot import Acrobot
 from selftuning.envs.cartpole import CartPole
 from selftuning.envs.changes import CHANGES
 from selftuning.envs.continual import Continual, ContinualWrapper, Lifetime
-from selftuning.envs.functional import graph_task
 from selftuning.envs.mountain_car import MountainCar
 from selftuning.envs.task import GraphTask, HostTask
 from selftuning.envs.two_colors import TwoColors
+from tests.random_walks import random_walk
 
 BASES = {"CartPole": "CartPole-v1", "Acrobot": "Acrobot-v1", "MountainCar": "MountainCar-v0"}
 TWINS = {"CartPole": CartPole, "Acrobot": Acrobot, "MountainCar": MountainCar}
 SHORT = {"levels": 3, "switch_every": 50, "block": 20}
 
 
-def walk(env: Continual, num_envs: int, num_steps: int, limit: int | None = 400) -> Any:
-    """States before the steps, actions and timesteps, each [T, B], of random actions."""
-    task = graph_task(env, num_envs, max_episode_steps=limit)
-
-    def run(key: jax.Array) -> Any:
-        actions = jax.random.randint(key, (num_steps, num_envs), 0, env.action_space.n)
-
-        def body(state: Any, action: jax.Array) -> Any:
-            successor, timestep = task.step(state, action)
-            return successor, (state.env, timestep)
-
-        _, (states, timesteps) = jax.lax.scan(body, task.init(key)[0], actions)
-        return states, actions, timesteps
-
-    return jax.tree.map(np.asarray, jax.jit(run)(jax.random.key(0)))
-
-
 def test_the_clock_survives_resets_and_levels_change_at_their_steps():
     env = Continual(CartPole(), **SHORT)
-    states, _, steps = walk(env, 16, 200)
+    states, _, steps = random_walk(env, 16, 200, 400)
     t = np.arange(200)[:, None].repeat(16, 1)
     np.testing.assert_array_equal(states.clock, np.where(t < 150, t, 100 + t % 50))
     np.testing.assert_array_equal(states.level, np.minimum(t // 50, 2))
@@ -70,7 +52,7 @@ def test_the_clock_survives_resets_and_levels_change_at_their_steps():
 
 def test_a_level_that_changes_cuts_episodes_without_blocks():
     env = Continual(MountainCar(), levels=2, switch_every=30, block=0)
-    _, _, steps = walk(env, 3, 100)
+    _, _, steps = random_walk(env, 3, 100, 400)
     ends = np.zeros((100, 3), bool)
     ends[29] = True  # and not after 60 or 90 steps: the last level goes on
     np.testing.assert_array_equal(steps.truncated, ends)
@@ -80,7 +62,7 @@ def test_a_level_that_changes_cuts_episodes_without_blocks():
 
 def test_cyclic_lives_begin_again():
     env = Continual(MountainCar(), levels=2, switch_every=30, block=0, cyclic=True)
-    states, _, steps = walk(env, 2, 130)
+    states, _, steps = random_walk(env, 2, 130, 400)
     t = np.arange(130)[:, None].repeat(2, 1)
     np.testing.assert_array_equal(states.level, t // 30 % 2)
     np.testing.assert_array_equal(states.clock, t % 60)
@@ -106,7 +88,7 @@ def test_in_graph_equals_host(name, change):
     """Step by step from the same states, over all levels, beyond ends of episodes."""
     settings = {**SHORT, "change": change, "change_seed": 3}
     env = Continual(TWINS[name](), **settings)
-    states, actions, steps = walk(env, 1, 170, limit=None)
+    states, actions, steps = random_walk(env, 1, 170)
     host = ContinualWrapper(gym.make(BASES[name]).unwrapped, **settings)
     assert host.observation_space == env.observation_space
     host.reset(seed=0)
@@ -258,7 +240,7 @@ class WithClock(TwoColors):
 
 def test_an_environment_with_a_clock_of_its_own():
     env = Continual(WithClock(switch_every=1000), change="reward_sign", **SHORT)
-    states, _, steps = walk(env, 4, 120)
+    states, _, steps = random_walk(env, 4, 120, 400)
     np.testing.assert_array_equal(states.env.clock, np.arange(120)[:, None] * np.ones(4))
     assert np.all(np.isin(steps.reward[:50], np.float32([-0.04, 1, -1])))
     assert np.all(np.isin(steps.reward[50:100], np.float32([0.04, 1, -1])))

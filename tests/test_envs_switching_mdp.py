@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,25 +11,8 @@ import pytest
 from scipy import stats
 
 from selftuning.configs.errors import ConfigError
-from selftuning.envs.functional import graph_task
 from selftuning.envs.switching_mdp import SwitchingMDP, SwitchingMDPState
-
-
-def random_walk(env: SwitchingMDP, num_envs: int, num_steps: int) -> Any:
-    """States before the steps, actions and timesteps, each [T, B], of random actions."""
-    task = graph_task(env, num_envs)
-
-    def run(key: jax.Array) -> Any:
-        actions = jax.random.randint(key, (num_steps, num_envs), 0, env.rewards.shape[2])
-
-        def body(state: Any, action: jax.Array) -> Any:
-            successor, timestep = task.step(state, action)
-            return successor, (state.env, timestep)
-
-        _, (states, timesteps) = jax.lax.scan(body, task.init(key)[0], actions)
-        return states, actions, timesteps
-
-    return jax.tree.map(np.asarray, jax.jit(run)(jax.random.key(0)))
+from tests.random_walks import random_walk
 
 
 def test_a_walk_keeps_the_rules():

@@ -15,6 +15,7 @@ from selftuning.configs.errors import ConfigError
 from selftuning.envs import two_colors
 from selftuning.envs.functional import graph_task
 from selftuning.envs.two_colors import TwoColors, TwoColorsState, optimal_reward, random_reward
+from tests.random_walks import random_walk
 
 UP, DOWN, LEFT, RIGHT = range(4)
 
@@ -43,22 +44,9 @@ def many_steps(env: TwoColors, state: TwoColorsState, action: int, num: int) -> 
 
 
 @functools.cache
-def random_walk(respawn: str) -> Any:
+def long_walk(respawn: str) -> Any:
     """States before the steps, actions and timesteps, each [1000, 64], of random actions."""
-    num_envs, num_steps = 64, 1000
-    task = graph_task(TwoColors(switch_every=50, respawn=respawn), num_envs)
-
-    def run(key: jax.Array) -> Any:
-        actions = jax.random.randint(key, (num_steps, num_envs), 0, 4)
-
-        def body(state: Any, action: jax.Array) -> Any:
-            successor, timestep = task.step(state, action)
-            return successor, (state.env, timestep)
-
-        _, (states, timesteps) = jax.lax.scan(body, task.init(key)[0], actions)
-        return states, actions, timesteps
-
-    return jax.tree.map(np.asarray, jax.jit(run)(jax.random.key(0)))
+    return random_walk(TwoColors(switch_every=50, respawn=respawn), 64, 1000)
 
 
 def test_moves_and_walls():
@@ -159,7 +147,7 @@ def test_every_rank_is_another_free_cell():
 
 @pytest.mark.parametrize("respawn", ["touched", "all"])
 def test_a_long_walk_keeps_the_rules(respawn):
-    states, actions, steps = random_walk(respawn)
+    states, actions, steps = long_walk(respawn)
     agent, first, second, clock = states
     assert np.all((agent != first) & (agent != second) & (first != second))
     np.testing.assert_array_equal(clock, (np.arange(1000) % 100)[:, None].repeat(64, 1))
@@ -177,7 +165,7 @@ def test_a_long_walk_keeps_the_rules(respawn):
 
 
 def test_nothing_ends():
-    _, _, steps = random_walk("touched")
+    _, _, steps = long_walk("touched")
     assert not steps.episode_end.any() and not steps.truncated.any()
     assert np.all(steps.discount == 1) and np.all(steps.episode_length[-1] == 1000)
 
@@ -207,7 +195,7 @@ def test_optimal_reward(step_reward, respawn, optimum):
 def test_random_reward():
     assert random_reward(0.0, "all") == pytest.approx(0.0, abs=1e-6)
     for respawn in two_colors.RESPAWN:
-        _, _, steps = random_walk(respawn)
+        _, _, steps = long_walk(respawn)
         error = 0.3 / np.sqrt(steps.reward.size)  # rewards have a deviation of 0.27
         mean = steps.reward.mean(dtype=np.float64)
         assert abs(mean - random_reward(-0.04, respawn)) < 4 * error

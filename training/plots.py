@@ -133,7 +133,7 @@ def hyperparameter_paths(
       evidence: by which they were moved (`training.evidence`), where it is known.
     """
     shown = [name for name in values if tuned[name]] or list(values)
-    columns = 2 if len(shown) in (2, 4) else _COLUMNS
+    columns = 2 if len(shown) in (1, 2, 4) else _COLUMNS
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(9.6, 0.9 + 2.2 * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
