@@ -23,6 +23,11 @@ from selftuning.configs.settings import AgentSettings
 # (params, observation [..., *obs]) -> outputs of a network, with a leading axis [H] or without.
 Network = Callable[[Params, jax.Array], jax.Array]
 
+# Advantages of this size, in units of returns, are errors of the critic. Blown up to size one they
+# would lead the policy astray wherever rewards are silent, before the first one is found and after
+# a task is solved, against an entropy term that is too small to bring it back (docs/tasks.md).
+_NOISE = 0.03
+
 
 class Said(NamedTuple):
     """What networks say of a rollout.
@@ -151,7 +156,9 @@ def make(
 
     def taught(judged, hyperparams, batch):
         target_tm1, advantage = targets(judged, hyperparams, batch)
-        if settings.normalize_advantage:
+        if settings.normalize_advantage and settings.normalize_rewards:
+            advantage = losses.normalize(advantage, _NOISE)
+        elif settings.normalize_advantage:  # of rewards whose size is not known
             advantage = losses.normalize(advantage)
         return target_tm1, advantage
 

@@ -117,9 +117,14 @@ def leaky_vtrace(
     return v_tm1 + errors, advantage
 
 
-def normalize(advantage: Array, eps: float = 1e-8) -> Array:
-    """Divides by the standard deviation over all axes; the mean is left where it is."""
-    return advantage * jax.lax.rsqrt(jnp.var(advantage) + eps)
+def normalize(advantage: Array, noise: float = 1e-4) -> Array:
+    """Divides by the standard deviation over all axes; the mean is left where it is.
+
+    Args:
+      advantage: of any shape.
+      noise: a deviation that says nothing. Advantages much smaller than that stay small.
+    """
+    return advantage * jax.lax.rsqrt(jnp.var(advantage) + noise**2)
 
 
 # How sharp the clip is, in units of the clip range. The slope of the surrogate is that of the

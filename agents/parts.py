@@ -49,6 +49,8 @@ REGULARIZERS: dict[str, Callable[[update_rules.UpdateRule], update_rules.UpdateR
 # How far a standard deviation of evidence moves a raw hyperparameter, how many move nothing, and so
 # many meta-gradients of noise are taken to have come before: of a few alone all may agree.
 _PER_DEVIATION, _THRESHOLD, _BEFORE = 0.7, 0.5, 10.0
+# Meta-gradients of this size are rounding. Where rewards are silent there is nothing else.
+_ROUNDING = 1e-6
 # Meta-optimisers with a step size, other than Adam.
 ONLINE_LEARNERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "ogd": online.ogd,
@@ -203,7 +205,7 @@ def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTra
     if tuning.optimizer == "adam" or (tuning.optimizer == "ftrl" and tuning.context != "none"):
         return adam
     region = constraints.Constraint(lambda raw: hp.project(space, raw), separable=True)
-    scaled = optax.scale_by_adam(b1=0.0)
+    scaled = optax.scale_by_adam(b1=0.0, eps=_ROUNDING)
     if tuning.optimizer == "ftrl":
         # One meta-gradient in ten is a hundred times the median: none counts for more than a
         # typical one. What a trust region lowers would come back with the anchor.

@@ -117,6 +117,26 @@ class MatchingReward(SignReward):
         return jnp.where(action == 1, 1.0, -1.0) * state[0]
 
 
+class Silent(OneStep):
+    """A random walk on a line that actions push, until it is 2 away from 0. It never pays."""
+
+    observation_space = spaces.Box(-8.0, 8.0, (1,), np.float32)
+
+    def initial(self, rng: jax.Array, params: Any = None) -> jax.Array:
+        return jax.random.normal(rng, (1,))
+
+    def transition(self, state: jax.Array, action: Any, rng: Any, params: Any = None) -> jax.Array:
+        return state + 0.3 * (2 * action - 1 + jax.random.normal(rng, (1,)))
+
+    def reward(
+        self, state: jax.Array, action: Any, next_state: Any, rng: Any, params: Any = None
+    ) -> Any:
+        return 0.0
+
+    def terminal(self, state: jax.Array, rng: Any, params: Any = None) -> Any:
+        return jnp.abs(state[0]) >= 2.0
+
+
 CLOCK_STEPS = 5
 
 
@@ -223,6 +243,15 @@ FINAL_OBSERVATION = Probe(
     None,
 )
 
+# Its observations are a sample: a random walk sees others too. So it is not one of PROBES.
+SILENT = Probe(
+    "silent",
+    Silent,
+    20,
+    np.linspace(-1.5, 1.5, 5, dtype=np.float32)[:, None],
+    _constant(*[0] * 5),
+    None,
+)
 PROBES = (
     CONSTANT_REWARD,
     SIGN_REWARD,

@@ -118,3 +118,12 @@ def test_normalized_advantages_have_unit_deviation_and_keep_their_sign():
     np.testing.assert_allclose(jnp.std(normalized), 1.0, rtol=1e-5)
     np.testing.assert_array_equal(jnp.sign(normalized), jnp.sign(advantage))
     assert np.all(np.isfinite(jax.jacobian(losses.normalize)(jnp.zeros(3))))
+
+
+def test_advantages_below_the_noise_stay_small():
+    advantage = jnp.float32([1.0, 2.0, -3.0])
+    deviations = [
+        float(jnp.std(losses.normalize(size * advantage / jnp.std(advantage), 0.03)))
+        for size in (1e-3, 0.03, 1.0)
+    ]
+    np.testing.assert_allclose(deviations, [1 / 30, 2**-0.5, 1.0], rtol=1e-3)

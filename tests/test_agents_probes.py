@@ -31,7 +31,11 @@ def train(probe, method="none", cycles=1000, num_envs=16):
         ),
         tuning=TuningSettings(method=method, period=1, optimizer="adam", learning_rate=1e-2),
     )
-    task = probes.probe_task(probe, num_envs)
+    return trained(probe, settings, cycles)
+
+
+def trained(probe, settings, cycles):
+    task = probes.probe_task(probe, settings.num_envs)
     spaces = task.spec.observation_space, task.spec.action_space
     agent = self_tuning.make(*spaces, settings)
     runner = make_runner(task, agent, settings)
@@ -68,3 +72,12 @@ def test_learns_with_tuning_on(method):
     observations = seen(scales, jnp.asarray(probes.MATCHING_REWARD.observations))
     actions = nets.policy(params, observations).mode()
     np.testing.assert_array_equal(actions, probes.MATCHING_REWARD.actions)
+
+
+def test_a_policy_stays_random_where_rewards_are_silent():
+    agent = AgentSettings(hidden=(32,), epochs=4, rollout_length=64, anneal_learning_rate=False)
+    settings = RunSettings(agent=agent, tuning=TuningSettings(method="none"))
+    nets, (params, scales) = trained(probes.SILENT, settings, cycles=60)
+    observations = seen(scales, jnp.asarray(probes.SILENT.observations))
+    # Without a floor under the deviation of advantages: 0.1 to 0.6.
+    assert np.min(nets.policy(params, observations).entropy()) > 0.95 * np.log(2)
