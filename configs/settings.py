@@ -71,7 +71,8 @@ class AgentSettings:
         all before, and of the latest ones, if they are of another task. Their statistics then begin
         anew. Rollouts of fewer than 512 steps are too short to tell. inf for never.
       normalize_advantage: whether to divide advantages by their standard deviation over a
-        rollout.
+        rollout. Where rewards are normalised it counts as 0.03 or more: less than that are errors
+        of the critic.
       heads: policy and value heads on shared torsos, each with its own hyperparameters. The
         first head acts, and it alone is judged. The others are auxiliary tasks (Zahavy et al.
         2020).
