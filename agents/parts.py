@@ -205,8 +205,8 @@ def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTra
     if tuning.optimizer == "adam" or (tuning.optimizer == "ftrl" and tuning.context != "none"):
         return adam
     region = constraints.Constraint(lambda raw: hp.project(space, raw), separable=True)
-    scaled = optax.scale_by_adam(b1=0.0, eps=_ROUNDING)
     if tuning.optimizer == "ftrl":
+        scaled = optax.scale_by_adam(b1=0.0, eps=_ROUNDING)
         # One meta-gradient in ten is a hundred times the median: none counts for more than a
         # typical one. What a trust region lowers would come back with the anchor.
         learner = online.adaptive_ftrl(
@@ -220,4 +220,4 @@ def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTra
     learner = ONLINE_LEARNERS[tuning.optimizer](tuning.learning_rate, constraint=region)
     if tuning.optimizer == "ao_ftrl":
         learner = hints.with_hint(learner, hints.exponential_average())
-    return optax.chain(scaled, learner)
+    return optax.chain(optax.scale_by_adam(b1=0.0), learner)
