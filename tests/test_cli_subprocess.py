@@ -70,6 +70,7 @@ def python_run(environment, tmp_path_factory):
 def finished(python_run):
     """A short run with the default directory, and what it printed."""
     flags = "--env CartPole --steps 6000 --start gamma=0.7 --fix lambda --eval-episodes 5"
+    flags += " --meta-optimizer adam"  # the default waits for evidence
     flags += f" {SMALL}"
     process = python_run(*flags.split())
     assert process.returncode == 0, process.stderr
