@@ -156,10 +156,9 @@ def make(
 
     def taught(judged, hyperparams, batch):
         target_tm1, advantage = targets(judged, hyperparams, batch)
-        if settings.normalize_advantage and settings.normalize_rewards:
-            advantage = losses.normalize(advantage, _NOISE)
-        elif settings.normalize_advantage:  # of rewards whose size is not known
-            advantage = losses.normalize(advantage)
+        if settings.normalize_advantage:
+            known = settings.normalize_rewards  # the size of returns
+            advantage = losses.normalize(advantage, _NOISE if known else 1e-4)
         return target_tm1, advantage
 
     def seen(judged, hyperparams, batch):

@@ -117,7 +117,7 @@ def leaky_vtrace(
     return v_tm1 + errors, advantage
 
 
-def normalize(advantage: Array, noise: float = 1e-4) -> Array:
+def normalize(advantage: Array, noise: float) -> Array:
     """Divides by the standard deviation over all axes; the mean is left where it is.
 
     Args:
