@@ -117,12 +117,13 @@ def leaky_vtrace(
     return v_tm1 + errors, advantage
 
 
-def normalize(advantage: Array, noise: float) -> Array:
+def normalize(advantage: Array, noise: float = 1e-4) -> Array:
     """Divides by the standard deviation over all axes; the mean is left where it is.
 
     Args:
       advantage: of any shape.
-      noise: a deviation that says nothing. Advantages much smaller than that stay small.
+      noise: a deviation that says nothing. Advantages much smaller than that stay small. The
+        default only keeps from dividing by zero.
     """
     return advantage * jax.lax.rsqrt(jnp.var(advantage) + noise**2)
 
