@@ -7,6 +7,8 @@ import tempfile
 import hypothesis
 import pytest
 
+from tests import faults
+
 # The first example of a property compiles; its time says nothing. New examples are for those who
 # can look at what they find: CI takes the same ones each time.
 hypothesis.settings.register_profile("compiled", deadline=None, derandomize="CI" in os.environ)
@@ -39,3 +41,20 @@ def pytest_configure(config):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+def pytest_addoption(parser):
+    """`--faults` writes the table of docs/reliability.md, of what the tests of faults came to."""
+    parser.addoption("--faults", action="store_true", help="write docs/reliability.md anew")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    report.user_properties += faults.properties(item)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.option.faults and not hasattr(config, "workerinput"):
+        terminalreporter.write_line(faults.write_page(terminalreporter.stats))
