@@ -154,7 +154,7 @@ def make(
             return state, {}
         (steps, student, validation), history = past.look(state.history, kept)
         moved, info = engine.meta_step(state.learner, steps, student, validation)
-        latest = student if settings.tuning.resume == "student" else state.learner.inner
+        latest = student if settings.tuning.continue_from == "student" else state.learner.inner
         moved = moved._replace(inner=latest)
         # Until the window is full there is nothing to judge.
         full = state.updates >= past.rollouts * updates.number
@@ -211,6 +211,20 @@ def compiled(agent: SelfTuningAgent) -> SelfTuningAgent:
         mode=jax.jit(agent.mode),
         follow=jax.jit(agent.follow) if remembers else agent.algorithm.memory.follow,
     )
+
+
+def with_value(
+    state: AgentState, settings: RunSettings, name: str, change: Callable[[Any], Any]
+) -> AgentState:
+    """The state with another value of a hyperparameter that no meta-network puts out."""
+    values = state.learner.values
+    if name in values.fixed:
+        values = values._replace(fixed=values.fixed | {name: change(values.fixed[name])})
+    else:
+        scale = parts.space(settings)[name].bijector
+        moved = scale.inverse(change(scale.forward(values.raw[name])))
+        values = values._replace(raw=values.raw | {name: moved})
+    return state._replace(learner=state.learner._replace(values=values))
 
 
 def start_of(settings: RunSettings, values: Mapping[str, Any] | None) -> dict[str, jax.Array]:

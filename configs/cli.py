@@ -18,6 +18,7 @@ from selftuning.configs.errors import ConfigError
 from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
 from selftuning.configs.settings import (
+    CHECKPOINT_EVERY,
     AgentSettings,
     EnvSettings,
     RunSettings,
@@ -27,7 +28,7 @@ from selftuning.configs.settings import (
 from selftuning.configs.settings_flags import flags_of, given, whole_number
 from selftuning.configs.study_cli import Study, StudyCompare, StudyReport
 from selftuning.configs.unread import refuse_unread
-from selftuning.configs.validate import validate
+from selftuning.configs.validate import check_checkpoint_every, validate
 
 
 class Train(NamedTuple):
@@ -37,6 +38,7 @@ class Train(NamedTuple):
     out: Path | None  # None: a new numbered directory under runs/
     cluster: Cluster | None = None  # None: this process alone
     wandb: WandbMode = "off"  # whether and how it is logged to Weights & Biases as well
+    checkpoint_every: float = CHECKPOINT_EVERY  # seconds
 
 
 class Evaluate(NamedTuple):
@@ -86,7 +88,12 @@ _PRESET = Parameter(
     help=f"a method of the literature: {' | '.join(presets.METHODS)}; flags change it.", group=_RUN
 )
 _OUT = Parameter(
-    help="run directory, new or empty. [default: runs/ENV-META-seedSEED-N]", group=_RUN
+    help="run directory: new or empty, or that of a run that goes on. "
+    "[default: runs/ENV-META-seedSEED-N]",
+    group=_RUN,
+)
+_CHECKPOINT_EVERY = Parameter(
+    help="seconds from one checkpoint of the run to the next, less at first.", group=_RUN
 )
 _WANDB = Parameter(
     help="log to Weights & Biases as well: off, offline (files that `wandb sync` sends) or online.",
@@ -146,6 +153,7 @@ def _train(
     preset: Annotated[str | None, _PRESET] = None,
     out: Annotated[Path | None, _OUT] = None,
     wandb: Annotated[WandbMode, _WANDB] = "off",
+    checkpoint_every: Annotated[float, _CHECKPOINT_EVERY] = CHECKPOINT_EVERY,
     run: Annotated[_RunFlags, _FLAT] = _RunFlags(),  # noqa: B008 (frozen)
     environment: Annotated[_EnvFlags, _FLAT] = _EnvFlags(),  # noqa: B008 (frozen)
     hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
@@ -157,7 +165,12 @@ def _train(
     process: Annotated[int | None, _PROCESS] = None,
 ) -> Train:
     """Train an agent that tunes its own hyperparameters."""
+    check_checkpoint_every(checkpoint_every)
     changes = given(run, RunSettings)
+    # Who names a directory and no task goes on with what is there.
+    there = out / files.NAME if out and "env" not in changes and not preset else None
+    if config is None and there is not None and there.is_file():
+        config = there
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
     base = extended(base, changes.get("extensions", base.extensions))
     base = presets.with_method(base, preset) if preset else base
@@ -172,7 +185,8 @@ def _train(
     )
     validate(settings)
     refuse_unread(settings, of_tuning)
-    return Train(settings, out, cluster(distributed, coordinator, processes, process), wandb)
+    together = cluster(distributed, coordinator, processes, process)
+    return Train(settings, out, together, wandb, checkpoint_every)
 
 
 @_app.command(name="eval")

@@ -120,7 +120,21 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no settings: it must be a mapping of their names")
-    return data
+    return _renamed(data)
+
+
+def _renamed(data: Any) -> Any:
+    """Settings of versions before 0.3, in which `tuning.continue_from` was called `resume`."""
+    if isinstance(data, list):
+        return [_renamed(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    new = {key: _renamed(value) for key, value in data.items()}
+    tuning = new.get("tuning")
+    if isinstance(tuning, dict) and "resume" in tuning:
+        named = {"continue_from" if key == "resume" else key: x for key, x in tuning.items()}
+        new["tuning"] = named
+    return new
 
 
 def structure(data: Mapping[str, Any], kind: type[Settings], where: str) -> Settings:

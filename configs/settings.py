@@ -20,11 +20,13 @@ from selftuning.configs.hyperparameters import (
 
 Backend = Literal["auto", "jax", "host"]
 Method = Literal["none", "mg", "bmg"]
+OnDivergence = Literal["stop", "halve", "ignore"]
 Torso = Literal["auto", "mlp", "conv", "nature"]
 InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated", "trac"]
 Regularizer = Literal["none", "l2_init"]
 MetaOptimizer = Literal["ftrl", "adam", "ogd", "ao_ftrl", "omega"]
 WandbMode = Literal["off", "offline", "online"]  # of no influence on a run, and in no settings
+CHECKPOINT_EVERY = 60.0  # seconds; likewise
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,8 @@ class TuningSettings:
       implicit_iterations: most iterations of conjugate gradients in the implicit derivative.
       horizon_mixing: m between 0 and 1. The i-th last of the K updates counts m^(i-1) in the
         unrolled derivative, which mixes all horizons up to K.
-      resume: training goes on from the "latest" parameters, or after each meta-step from the
-        "student". The latter undoes the updates that were made to judge it.
+      continue_from: training goes on from the "latest" parameters, or after each meta-step from
+        the "student". The latter undoes the updates that were made to judge it.
       context: input of a meta-network that puts out the tuned hyperparameters: "none" means no
         network, "reward" the mean rewards of the last ten rollouts, "rich" the mean and
         deviation of reward, value and TD error of the last rollout (Luketina et al. 2022).
@@ -195,7 +197,7 @@ class TuningSettings:
     implicit_damping: float = 1.0
     implicit_iterations: int = 5
     horizon_mixing: float = 1.0
-    resume: Literal["latest", "student"] = "latest"
+    continue_from: Literal["latest", "student"] = "latest"
     context: Literal["none", "reward", "rich"] = "none"
     context_hidden: tuple[int, ...] = (32,)
     period: int = 1
@@ -251,6 +253,9 @@ class RunSettings:
       eval_episodes: episodes of the greedy evaluation at the end.
       eval_every: environment steps from one greedy evaluation during training to the next, rounded
         up to a fortieth of the run or less; the best agent is kept. 0 for none.
+      on_divergence: what is done when a number is not finite (a parameter, a hyperparameter, a
+        reward, an observation): "stop" keeps the last agent before, "halve" goes on from it with
+        half the learning rate, up to ten times, and "ignore" goes on as if nothing were.
       extensions: modules with parts of your own: terms of the loss, a torso, an update rule, ...
     """
 
@@ -263,6 +268,7 @@ class RunSettings:
     devices: int = 1
     eval_episodes: int = 20
     eval_every: int = 0
+    on_divergence: OnDivergence = "stop"
     extensions: tuple[Any, ...] = ()
     hyperparameters: dict[str, Hyperparameter] = field(default_factory=default_hyperparameters)
     environment: EnvSettings = EnvSettings()

@@ -228,10 +228,10 @@ def _check_tuning(settings: RunSettings) -> None:
     if tuning.target_last == "policy":
         allowed = "full where target_by is learned"
         require(tuning.target_by != "learned", "tuning.target_last", tuning.target_last, allowed)
-    if tuning.resume == "student":
+    if tuning.continue_from == "student":
         window = tuning.inner_steps + (tuning.target_steps if tuning.method == "bmg" else 1)
         window = 2 if reused else window
-        allowed = f"at least {window} (inner_steps and those that judge) to resume from the student"
+        allowed = f"at least {window} (inner_steps and those that judge) to continue from it"
         require(tuning.period >= window, "tuning.period", tuning.period, allowed)
     if tuning.context != "none":
         for name in sorted(tuned):
@@ -242,6 +242,12 @@ def _check_tuning(settings: RunSettings) -> None:
         if "learning_rate" in tuned:
             low = settings.hyperparameters["learning_rate"].low
             require(low > 0, "low of learning_rate", low, "above 0 for a meta-network")
+
+
+def check_checkpoint_every(seconds: float) -> None:
+    """Raises ConfigError unless so many seconds may pass from one checkpoint to the next."""
+    allowed = "seconds, 0 or more; inf for none before the end"
+    require(seconds >= 0, "checkpoint_every", seconds, allowed)
 
 
 def _tuned(settings: RunSettings) -> set[str]:

@@ -14,17 +14,21 @@ from rich.console import Console
 
 from selftuning.configs import keywords
 from selftuning.configs.errors import ConfigError, not_allowed, require
-from selftuning.configs.settings import RunSettings, WandbMode
+from selftuning.configs.settings import CHECKPOINT_EVERY, RunSettings, WandbMode
+from selftuning.configs.validate import check_checkpoint_every
 from selftuning.envs import given
 from selftuning.envs.task import GraphTask, HostTask, Task
-from selftuning.training import host_devices, many, saved_agent
+from selftuning.training import going_on, host_devices, many, saved_agent
 from selftuning.training import run as runs
 from selftuning.training.acting import Agent
 from selftuning.training.many import Runs
 from selftuning.training.run import Callback, Run
 
 # Arguments that are no settings, for those who slip.
-_TRAIN = ("settings", "preset", "extensions", "out", "progress", "callback", "wandb")
+_TRAIN = (
+    *("settings", "preset", "extensions", "out", "progress", "callback", "wandb"),
+    "checkpoint_every",
+)
 _TRAIN_MANY = ("seeds", "starts", "settings", "preset", "extensions", "progress", "callback")
 
 Env = str | Callable[[], gym.Env] | FuncEnv | Task
@@ -40,6 +44,7 @@ def train(
     progress: bool = True,
     callback: Callback | None = None,
     wandb: WandbMode = "off",
+    checkpoint_every: float = CHECKPOINT_EVERY,
     **changes: Any,
 ) -> Run:
     """Trains an agent that tunes its own hyperparameters.
@@ -64,12 +69,15 @@ def train(
       preset: a method of the literature, "actor_critic", "stacx" or "q_lambda".
       extensions: terms of the loss and of the rewards, hyperparameters, or other parts of your own:
         the objects that `loss_term` and its siblings return, or names of modules with them.
-      out: directory for settings, metrics, plots, checkpoint and summary, new or empty. Without
-        it nothing is written, and the agent is not evaluated until you ask for it.
+      out: directory for settings, metrics, plots, checkpoint and summary. It is new or empty, or
+        has a run of the same settings, which then goes on; without `env`, `settings` and `preset`
+        they are those of that run. Without `out` nothing is written, and the agent is not
+        evaluated until you ask for it.
       progress: whether to show a bar, in terminals and notebooks.
       callback: is shown where the run is after each chunk of it (`Snapshot`), for pruning, early
         stopping or logs of your own. The run ends early if it returns True.
       wandb: "offline" or "online" to log to Weights & Biases as well; needs `out`.
+      checkpoint_every: seconds from one checkpoint to the next.
       **changes: settings by the names of the command line's flags (`steps`, `seed`, `meta`,
         `num_envs`, `hidden`, ...), and `start={"gamma": 0.7}`, `bounds={"gamma": (0.5, 0.999)}`,
         `outer={...}`, `fix=["lambda"]`, `tune=["learning_rate"]`.
@@ -81,8 +89,12 @@ def train(
       ConfigError: for everything that is not allowed, before anything is written. One line says
         what, the value that it has, and what it may be.
     """
+    directory = None if out is None else _path("out", out)
+    if env is None and settings is None and preset is None:
+        settings = going_on.settings_of(directory, extensions or ())
     settings, task = _asked(env, settings, preset, extensions, changes, _TRAIN)
     _check_callable("callback", callback)
+    check_checkpoint_every(checkpoint_every)
     require(wandb in get_args(WandbMode), "wandb", repr(wandb), " | ".join(get_args(WandbMode)))
     if wandb != "off" and out is None:
         raise not_allowed("wandb", wandb, "off unless there is an out")
@@ -90,11 +102,12 @@ def train(
     return runs.train(
         settings,
         _console(progress),
-        out=None if out is None else _path("out", out),
+        out=directory,
         keep=out is not None,
         task=task,
         callback=callback,
         wandb=wandb,
+        checkpoint_every=checkpoint_every,
     )
 
 

@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FailedEnvironmentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a disk that is full, or a file that somebody has taken away
+        what = f"{error.filename}: " if error.filename else ""
+        print(f"error: {what}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -38,7 +42,8 @@ def _run(command: cli.Command) -> int:
     compilation_cache.tell_jax()
     if isinstance(command, cli.Train):
         host_devices.enable_for(command.settings.devices, command.settings.agent.overlap)
-    if isinstance(command, (cli.Train, cli.Convex, cli.Bench, cli.StudyCompare)):
+    goes_on = isinstance(command, cli.Train) and run_directory.holds_run(command.out)
+    if isinstance(command, (cli.Train, cli.Convex, cli.Bench, cli.StudyCompare)) and not goes_on:
         run_directory.check(command.out)
     from rich.console import Console
 
@@ -72,18 +77,25 @@ def _run(command: cli.Command) -> int:
 
         compare.run(*command, console)
         return 0
-    from selftuning.training import parallel, report
+    from selftuning.training import parallel, report, signals
     from selftuning.training import run as runs
 
     def train(settings, out, shown):
         where = Console(quiet=not shown)
         # Of several processes that train one agent, the one that shows it logs it.
         wandb = command.wandb if shown else "off"
-        result = runs.train(settings, where, out=out, wandb=wandb)
+        result = runs.train(
+            settings,
+            where,
+            out=out,
+            wandb=wandb,
+            checkpoint_every=command.checkpoint_every,
+            compiling=signals.ending_at_once(),
+        )
         report.print_run(where, result.directory, result.summary, result.evaluation)
         if result.summary["diverged"]:
             return 1
-        return 130 if result.interrupted else 0
+        return signals.exit_code(result.stopped_by) if result.interrupted else 0
 
     if command.cluster is None:
         return train(command.settings, command.out, True)

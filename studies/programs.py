@@ -24,7 +24,8 @@ from selftuning.studies import measures, plan, vmapped
 from selftuning.studies.measures import Cycles, Values
 from selftuning.studies.plan import Points, Run, Unit
 from selftuning.training import evaluation
-from selftuning.training.runner import CycleMetrics, all_finite, graph_cycle, make_runner
+from selftuning.training.divergence import all_finite
+from selftuning.training.runner import CycleMetrics, graph_cycle, make_runner
 
 
 class Program(NamedTuple):

@@ -113,7 +113,7 @@ SLOWER = [pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 1, 2), (1
 @pytest.mark.parametrize(("K", "L", "period"), [(2, 1, 3), *SLOWER])
 def test_resuming_from_the_student_takes_back_the_updates_that_judged_it(K, L, period):
     tuning = {"inner_steps": K, "target_steps": L, "period": period}
-    settings = settings_of({"inner_optimizer": "momentum"}, tuning | {"resume": "student"})
+    settings = settings_of({"inner_optimizer": "momentum"}, tuning | {"continue_from": "student"})
     agent = made(settings)
     latest = made(settings_of({"inner_optimizer": "momentum"}, tuning))
     for number, (states, after, _) in enumerate(run(agent, settings, 3)):

@@ -15,6 +15,7 @@ ACTOR_CRITIC = {"algorithm": "actor_critic"}
 PPO = {"algorithm": "ppo"}
 Q_LAMBDA = {"algorithm": "q_lambda"}
 EXPLORING = {"inner_steps": 0, "matching": "kl"}
+STUDENT = {"continue_from": "student"}
 CONTEXT = {"context": "rich"}
 
 
@@ -52,11 +53,11 @@ ALLOWED = [
     {"tuning": {"matching": "none"}},
     {"tuning": {"matching": "none", "value_weight": 0.0, "parameter_weight": 1.0}},
     {"tuning": {"target_by": "mixed", "target_last": "policy", "target_steps": 2}},
-    {"tuning": {"resume": "student", "inner_steps": 2, "target_steps": 2, "period": 4}},
-    {"tuning": {"resume": "student", "method": "mg", "target_steps": 9, "period": 2}},
+    {"tuning": {**STUDENT, "inner_steps": 2, "target_steps": 2, "period": 4}},
+    {"tuning": {**STUDENT, "method": "mg", "target_steps": 9, "period": 2}},
     {"tuning": CONTEXT, "tuned": {"gamma", "learning_rate"}},
     # What is not used forbids nothing.
-    {"tuning": {"method": "none", "inner_steps": 0, "resume": "student", "period": 1}},
+    {"tuning": {"method": "none", "inner_steps": 0, **STUDENT, "period": 1}},
 ]
 
 
@@ -184,20 +185,31 @@ REFUSED = [
         {"tuning": {"implicit_iterations": 0}},
         r"tuning\.implicit_iterations: 0 .* between 1 and 1000",
     ),
-    ({"tuning": {"resume": "target"}}, r"tuning\.resume: target .* latest \| student"),
+    (
+        {"tuning": {"continue_from": "target"}},
+        r"tuning\.continue_from: target .* latest \| student",
+    ),
     (
         {
             "agent": ACTOR_CRITIC,
-            "tuning": {"resume": "student", "inner_steps": 2, "target_steps": 3, "period": 4},
+            "tuning": {
+                **STUDENT,
+                "inner_steps": 2,
+                "target_steps": 3,
+                "period": 4,
+            },
         },
         r"tuning\.period: 4 .* at least 5 ",
     ),
     (
-        {"tuning": {"resume": "student", "inner_steps": 2, "target_steps": 3, "period": 1}},
+        {"tuning": {**STUDENT, "inner_steps": 2, "target_steps": 3, "period": 1}},
         r"tuning\.period: 1 .* at least 2 ",
     ),
     (
-        {"agent": ACTOR_CRITIC, "tuning": {"resume": "student", "method": "mg", "period": 1}},
+        {
+            "agent": ACTOR_CRITIC,
+            "tuning": {**STUDENT, "method": "mg", "period": 1},
+        },
         r"tuning\.period: 1 .* at least 2 ",
     ),
     ({"tuning": {"context": "task"}}, r"tuning\.context: task .* none \| reward \| rich"),

@@ -113,7 +113,7 @@ def cycle_metrics(ends, heads):
     if heads:
         values["gamma"] = np.tile(np.float32([0.9, 0.99]), (3, 1))
     means = reward.mean((1, 2))
-    return CycleMetrics(np.full(reward.shape, ends), reward, means, values, {"x": np.ones(3)})
+    return CycleMetrics(np.full(reward.shape, ends), reward, means, values, {"x": np.ones(3)}, {})
 
 
 @pytest.mark.parametrize("heads", [False, True])

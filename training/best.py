@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -34,7 +34,6 @@ class Best:
         every: int,
         make: Callable[[Any, int], Agent],
         evaluate: Callable[[Agent, int], Evaluation],
-        save: Callable[[Any, int], None],
     ):
         """What it does.
 
@@ -42,24 +41,39 @@ class Best:
           every: environment steps from one evaluation to the next; 0 for none at all.
           make: (training state, environment steps) -> agent.
           evaluate: (agent, what is added to the seed) -> episodes.
-          save: (training state, environment steps), called for each that is the best so far.
         """
         self.evaluations: dict[int, float] = {}
         self.agent: Agent | None = None
-        self._every, self._make, self._evaluate, self._save = every, make, evaluate, save
+        self._every, self._make, self._evaluate = every, make, evaluate
         self._due, self._highest = every, -math.inf
 
-    def __call__(self, state: Any, env_steps: int) -> None:
-        """Takes the state after a chunk, and evaluates it if it is time to."""
+    def go_on(self, evaluations: Mapping[int, float], agent: Agent | None) -> None:
+        """Knows of the evaluations before, and of the best agent that they have found."""
+        self.evaluations.update(evaluations)
+        self.agent = agent
+        if self._every and evaluations:
+            self._due = self._after(max(evaluations))
+            self._highest = max(x for x in (-math.inf, *evaluations.values()) if not math.isnan(x))
+
+    def __call__(self, state: Any, env_steps: int) -> bool:
+        """Takes the state after a chunk, and evaluates it if it is time to.
+
+        Returns:
+          Whether it is the best so far, and to be kept.
+        """
         if not self._every or env_steps < self._due:
-            return
-        self._due = env_steps - env_steps % self._every + self._every
+            return False
+        self._due = self._after(env_steps)
         agent = self._make(state, env_steps)
         mean = self._evaluate(agent, _OTHER_EPISODES).mean
         self.evaluations[env_steps] = mean
-        if mean >= self._highest:  # no agent that is not a number is
+        best = mean >= self._highest  # no agent that is not a number is
+        if best:
             self.agent, self._highest = agent, mean
-            self._save(state, env_steps)
+        return best
+
+    def _after(self, env_steps: int) -> int:
+        return env_steps - env_steps % self._every + self._every
 
     def judged(self) -> dict[str, Any] | None:
         """Of summary.json: when the best was found, and how good it is in episodes of the end."""

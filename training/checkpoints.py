@@ -21,6 +21,7 @@ from safetensors import numpy as safetensors_numpy
 from selftuning.configs import versions
 from selftuning.configs.errors import ConfigError
 
+BEST = "best.safetensors"  # of a run directory, beside the last one
 _HEADER = "selftuning"
 _HEADER_OF_FORMAT_1 = "env_steps and sha256"
 
@@ -76,7 +77,7 @@ class Checkpoint(NamedTuple):
 
 def path_in(run: Path, best: bool = False) -> Path:
     """Where a run directory keeps its checkpoint, of the last agent or of the best one."""
-    return run / "checkpoints" / ("best.safetensors" if best else "agent.safetensors")
+    return run / "checkpoints" / (BEST if best else "agent.safetensors")
 
 
 def save(path: Path, state: Any, env_steps: int, about: Mapping[str, Any] | None = None) -> None:
@@ -95,7 +96,10 @@ def save(path: Path, state: Any, env_steps: int, about: Mapping[str, Any] | None
     metadata = {_HEADER: json.dumps(header, sort_keys=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
-    temporary.write_bytes(safetensors_numpy.save(arrays, metadata))
+    with temporary.open("wb") as file:
+        file.write(safetensors_numpy.save(arrays, metadata))
+        file.flush()
+        os.fsync(file.fileno())  # a machine that goes down has the old file, or the new one
     os.replace(temporary, path)
 
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 State = TypeVar("State")
 
 _FEWEST_CHUNKS = 40  # of a run, each of which is a line in the log
 _LARGEST_CHUNK = 2**20  # environment steps, so that the metrics of one stay small in memory
-_SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class Plan(NamedTuple):
@@ -64,8 +59,11 @@ def run_chunks(
     *,
     in_background: bool = False,
     stopped: Callable[[], bool] = lambda: False,
+    due: Callable[[], bool] = lambda: False,
     save: Callable[[State, int], None] | None = None,
-    watch: Callable[[State, int], None] | None = None,
+    watch: Callable[[State, int], bool] | None = None,
+    broken: Callable[[], bool] = lambda: False,
+    mend: Callable[[State], State] | None = None,
 ) -> Ended:
     """Runs chunks until they are done, somebody says stop, or a chunk's taker has seen enough.
 
@@ -77,50 +75,33 @@ def run_chunks(
       in_background: whether `advance` returns before its work is done. The metrics of a chunk are
         then taken while the next one is being computed.
       stopped: asked before each chunk.
-      save: (state, chunks that ran), called about once a minute.
-      watch: (state, chunks that ran), called after each chunk, before its metrics are taken.
+      due: asked after each chunk, whether it is time to save.
+      save: (state, chunks that ran), when all their metrics have been taken.
+      watch: (state, chunks that ran), called after each chunk, before its metrics are taken; True
+        if the state is to be saved.
+      broken: asked after metrics were taken, whether they say that the state is of no use.
+      mend: state of no use -> the one to go on with.
     """
-    begun = saved = time.perf_counter()
+    begun = time.perf_counter()
     waiting, done, enough = deque[Any](), 0, False
+
+    def take_all_but(count: int) -> bool:
+        enough = False
+        while len(waiting) > count:
+            enough = take(waiting.popleft()) or enough
+        return enough
+
     while done < chunks and not enough and not stopped():
         state, metrics = advance(state)
         done += 1
         waiting.append(metrics)
-        if watch is not None:
-            watch(state, done)
-        while len(waiting) > in_background:
-            enough = take(waiting.popleft()) or enough
-        if save is not None and time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+        saving = watch is not None and watch(state, done)
+        saving = due() or saving
+        enough = take_all_but(0 if saving else int(in_background))
+        if saving and save is not None:
             save(state, done)
-            saved = time.perf_counter()
-    for metrics in waiting:
-        take(metrics)
+        if mend is not None and broken():
+            enough = take_all_but(0) or enough
+            state = mend(state)
+    take_all_but(0)
     return Ended(state, done, time.perf_counter() - begun)
-
-
-@contextmanager
-def stop_signal(say: Callable[[str], object]) -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into an answer to a question; the second interrupts as usual.
-
-    Outside of the main thread, where Python gives no signals, nothing is turned.
-
-    Args:
-      say: shows a line to the user.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    stopped = False
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopped
-        if stopped:
-            raise KeyboardInterrupt
-        stopped = True
-        say("stopping after this chunk; Ctrl-C again ends at once")
-
-    previous = signal.signal(signal.SIGINT, stop)
-    try:
-        yield lambda: stopped
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -21,11 +21,12 @@ from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
 from selftuning.envs import registry
 from selftuning.envs.task import GraphTask, Task
-from selftuning.training import acting, loop
+from selftuning.training import acting, loop, signals
 from selftuning.training.progress import Snapshot, make_progress
 from selftuning.training.recorder import Recorder
-from selftuning.training.run import Run, summary_of
+from selftuning.training.run import Run
 from selftuning.training.runner import graph_cycle
+from selftuning.training.summary import summary_of
 
 Callback = Callable[[Sequence[Snapshot]], object]
 
@@ -148,7 +149,7 @@ def train(
     recorders = [Recorder(task.spec, one, steps_per_cycle) for one in each]
     with (
         make_progress(console, chunks * cycles * steps_per_cycle * len(each)) as progress,
-        loop.stop_signal(console.print) as stopped,
+        signals.stop_signal(console.print) as stopped,
     ):
 
         def take(metrics):
@@ -178,7 +179,7 @@ def train(
         summary = summary_of(
             recorder, functions, state, None, ended.seconds, compile_seconds=compile_seconds
         )
-        result.append(Run(one, agent, *recorder.history(), summary, interrupted=interrupted))
+        result.append(Run(one, agent, *recorder.past(), summary, interrupted=interrupted))
     return Runs(tuple(result))
 
 

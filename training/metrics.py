@@ -174,13 +174,20 @@ class Sink(Protocol):
 class JsonLines:
     """A line a step, with null where a scalar is not known."""
 
-    def __init__(self, path: Path):
-        self._lines = path.open("w", encoding="utf-8")
+    def __init__(self, path: Path, size: int = 0):
+        self._lines = path.open("r+" if size else "w", encoding="utf-8")
+        self._lines.seek(size)  # what came after it belongs to no checkpoint
+        self._lines.truncate()
 
     def log(self, scalars: Scalars, step: int) -> None:
         """Appends one line."""
         self._lines.write(json.dumps({"env_steps": step, **scalars}) + "\n")
         self._lines.flush()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the lines so far."""
+        return self._lines.tell()
 
     def close(self) -> None:
         """Closes the file."""
@@ -190,8 +197,8 @@ class JsonLines:
 class TensorBoard:
     """An event for each scalar that is known."""
 
-    def __init__(self, directory: Path):
-        self._directory = directory
+    def __init__(self, directory: Path, since: int = 0):
+        self._directory, self._since = directory, since
         self._events: SummaryWriter | None = None
 
     def log(self, scalars: Scalars, step: int) -> None:
@@ -201,13 +208,20 @@ class TensorBoard:
         if self._events is None:
             from tensorboardX import SummaryWriter
 
-            self._events = SummaryWriter(str(self._directory))
+            # Viewers forget what an earlier file has of later steps: that was lost.
+            purge = self._since + 1 if self._since else None
+            self._events = SummaryWriter(str(self._directory), purge_step=purge)
         for name, value in scalars.items():
             if value is not None:
                 self._events.add_scalar(name, value, step)
 
+    def flush(self) -> None:
+        """Writes those that wait."""
+        if self._events is not None:
+            self._events.flush()
+
     def close(self) -> None:
-        """Flushes them."""
+        """Writes those that wait; there are no more."""
         if self._events is not None:
             self._events.close()
 
@@ -215,10 +229,23 @@ class TensorBoard:
 class Log:
     """Writes scalars by name to metrics.jsonl, as TensorBoard events, and to further sinks."""
 
-    def __init__(self, directory: Path, more: Sequence[Sink] = ()):
-        lines = JsonLines(directory / run_directory.METRICS)
-        events = TensorBoard(directory / run_directory.TENSORBOARD)
-        self._sinks: tuple[Sink, ...] = (lines, events, *more)
+    def __init__(self, directory: Path, more: Sequence[Sink] = (), since: int = 0, size: int = 0):
+        """Opens them all.
+
+        Args:
+          directory: of the run.
+          more: sinks.
+          since: environment steps after which a run goes on.
+          size: bytes of metrics.jsonl up to there.
+        """
+        self._lines = JsonLines(directory / run_directory.METRICS, size)
+        self._events = TensorBoard(directory / run_directory.TENSORBOARD, since)
+        self._sinks: tuple[Sink, ...] = (self._lines, self._events, *more)
+
+    def mark(self) -> int:
+        """Bytes of metrics.jsonl so far. All that was logged is with the system now."""
+        self._events.flush()
+        return self._lines.size
 
     def write(self, env_steps: int, scalars: Scalars) -> None:
         """Logs them to all; numbers that are not finite become None."""

@@ -108,6 +108,20 @@ def here(tree: Any) -> Any:
     return jax.tree.map(copy, tree)
 
 
+def whole(tree: Any) -> Any:
+    """The pytree with NumPy arrays, each of them whole, of whatever processes have parts of it.
+
+    All processes must call it together.
+    """
+
+    def one(x):
+        if not isinstance(x, jax.Array) or x.is_fully_addressable:
+            return x
+        return multihost_utils.process_allgather(x, tiled=True)
+
+    return jax.tree.map(one, tree)
+
+
 def process_key(key: jax.Array) -> jax.Array:
     """A key of this process alone; the key itself where there is only one."""
     count, index = jax.process_count(), jax.process_index()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def learning_curve(
     _finish(axes)
     # Below the axes, where it hides no episode.
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=_DPI)
+    _save(figure, path)
 
 
 def reward_curve(path: Path, title: str, steps_per_cycle: int, rewards: np.ndarray) -> None:
@@ -95,7 +96,7 @@ def reward_curve(path: Path, title: str, steps_per_cycle: int, rewards: np.ndarr
     _finish(axes)
     if len(rewards):
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(path, dpi=_DPI)
+    _save(figure, path)
 
 
 def _trailing_means(values: np.ndarray, window: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +159,7 @@ def hyperparameter_paths(
         said = f"fixed: {', '.join(fixed)}" if fixed else None
         below: dict[str, Any] = {"loc": "outside lower center", "ncols": 4}
         figure.legend(handles.values(), handles.keys(), title=said, **below, **style)
-    figure.savefig(path, dpi=_DPI)
+    _save(figure, path)
 
 
 def _draw_path(
@@ -261,3 +262,10 @@ def _entries(grid: list[Axes]) -> dict[str, Artist]:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
     return entries
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Writes a picture; a reader sees the old one or the new one, never half."""
+    temporary = path.with_suffix(".part")
+    figure.savefig(temporary, dpi=_DPI, format="png")
+    os.replace(temporary, path)

@@ -13,7 +13,9 @@ import numpy as np
 from selftuning.configs.extensions import definitions
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import TaskSpec
+from selftuning.training.divergence import Fault, first_fault
 from selftuning.training.evidence import evidence
+from selftuning.training.history import Chunk, History
 from selftuning.training.metrics import (
     Episodes,
     EpisodeStatistics,
@@ -33,7 +35,7 @@ _METHODS = {
 }
 
 
-class History(NamedTuple):
+class Past(NamedTuple):
     """What happened in the C cycles of a run, as `training.run.Run` has it."""
 
     env_steps: np.ndarray
@@ -53,6 +55,8 @@ class Recorder:
       spec: of the task.
       settings: of the run.
       log: where its numbers are logged to; None for nowhere.
+      history: where what a run that goes on must know is kept; None for nowhere.
+      fault: the first number that was not finite; None where all were.
       evaluations: during training: environment steps so far -> mean of greedy episodes.
     """
 
@@ -65,30 +69,31 @@ class Recorder:
         self.spec = spec
         self.settings = settings
         self.log = log
+        self.history: History | None = None
+        self.fault: Fault | None = None
         self.evaluations: Mapping[int, float] = {}
         self._steps_per_cycle = steps_per_cycle
-        self._begun = self._last = time.perf_counter()
         self._paths: list[dict[str, np.ndarray]] = []
         self._meta_gradients: dict[str, list[np.ndarray]] = {}
+        self.start_clock()
 
-    def start_clock(self) -> None:
-        """Counts seconds from now on; until then, from when this was made."""
-        self._begun = self._last = time.perf_counter()
+    def start_clock(self, seconds: float = 0.0) -> None:
+        """Counts seconds from now on, after those that there were before."""
+        self._last = time.perf_counter()
+        self._begun = self._last - seconds
 
     def add(self, metrics: CycleMetrics) -> Snapshot:
         """Waits for the metrics of a chunk, keeps and logs them."""
         metrics = jax.device_get(metrics)
         now = time.perf_counter()
-        end, hyperparameters = metrics.episode_end, metrics.hyperparameters
-        steps = end.shape[0] * self._steps_per_cycle
-        self.episodes.add(finished_episodes(end, metrics.episode_return, self.env_steps))
-        reward_per_step = self.rewards.add(metrics.reward)
-        self.env_steps += steps
-        self._paths.append(hyperparameters)
-        for name in self.settings.in_use:
-            gradient = metrics.diagnostics.get(f"meta_gradient/{name}")
-            if gradient is not None and gradient.ndim == 1:  # not one a head
-                self._meta_gradients.setdefault(name, []).append(gradient)
+        chunk = self._chunk(metrics)
+        steps = chunk.cycles * self._steps_per_cycle
+        if self.fault is None:
+            self.fault = first_fault(metrics, self.env_steps, self.settings)
+        if self.history is not None:
+            self.history.append(chunk)
+        reward_per_step = self.take(chunk)
+        hyperparameters = chunk.hyperparameters
         names = self.settings.in_use
         current = {name: shortest(hyperparameters[name][-1]) for name in names}
         snapshot = Snapshot(
@@ -105,6 +110,22 @@ class Recorder:
         self._last = now
         return snapshot
 
+    def take(self, chunk: Chunk) -> float:
+        """Keeps a chunk, as it comes or as it was; returns the mean reward of a step."""
+        self.episodes.add(chunk.episodes)
+        self.env_steps += chunk.cycles * self._steps_per_cycle
+        self._paths.append(chunk.hyperparameters)
+        for name, gradients in chunk.meta_gradients.items():
+            self._meta_gradients.setdefault(name, []).append(gradients)
+        return self.rewards.add(chunk.rewards)
+
+    def _chunk(self, metrics: CycleMetrics) -> Chunk:
+        end, returns = metrics.episode_end, metrics.episode_return
+        episodes = finished_episodes(end, returns, self.env_steps)
+        found = {n: metrics.diagnostics.get(f"meta_gradient/{n}") for n in self.settings.in_use}
+        one_each = {n: x for n, x in found.items() if x is not None and x.ndim == 1}  # not by head
+        return Chunk(episodes, metrics.reward, metrics.hyperparameters, one_each)
+
     def _write(self, snapshot: Snapshot, diagnostics: dict[str, Any]) -> None:
         mean = self.evaluations.get(snapshot.env_steps)
         scalars = {
@@ -120,9 +141,9 @@ class Recorder:
         assert self.log is not None
         self.log.write(self.env_steps, scalars)
 
-    def history(self) -> History:
+    def past(self) -> Past:
         """All that has been recorded, as arrays over cycles."""
-        return History(
+        return Past(
             self._cycle_ends(),
             self.episodes.means_at(self._cycle_ends()),
             self.rewards.cycles,

@@ -10,19 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
+from selftuning.training import run_directory
 from selftuning.training.evaluation import Evaluation, summarise
 from selftuning.training.evidence import in_words
 from selftuning.training.metrics import finite
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a new JSON file.
-
-    Raises:
-      FileExistsError: if there is one already.
-    """
-    with path.open("x", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2) + "\n")
+    """Writes a JSON file; a reader sees the old one or the new one, never half."""
+    run_directory.write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def print_run(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from selftuning.configs import files
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
 
@@ -16,6 +17,11 @@ METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 PLOTS = "plots"
 VIDEOS = "videos"
+
+
+def holds_run(out: Path | None) -> bool:
+    """Whether a directory has a run in it, as its settings say."""
+    return out is not None and (out / files.NAME).is_file()
 
 
 def check(out: Path | None, beginning: Sequence[str] = ()) -> None:
@@ -66,6 +72,13 @@ def create_named(out: Path | None, stem: str, beginning: Sequence[str] = ()) -> 
         return _numbered(DEFAULT_PARENT, stem)
     except OSError as error:
         raise ConfigError(f"out: cannot write {error.filename}: {error.strerror}") from error
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Writes a file; a reader sees the old one or the new one, never half."""
+    temporary = path.with_suffix(".part")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def next_free(directory: Path, stem: str, suffix: str) -> Path:

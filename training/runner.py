@@ -20,7 +20,7 @@ from selftuning.agents.window import kept
 from selftuning.configs.errors import require
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import GraphTask, HostTask, Task, Timestep
-from selftuning.training import parallel
+from selftuning.training import divergence, parallel
 from selftuning.training.rollout import collect_in_graph, collect_on_host
 
 # Updates in one piece of straight code. A meta-step evaluates networks at parameters and data where
@@ -64,6 +64,8 @@ class CycleMetrics(NamedTuple):
       reward: [N] float32, mean of a step: all there is to see where no episode ends.
       hyperparameters: values by name after the cycle, [N] or [N, H].
       diagnostics: of the meta-step by name, [N].
+      not_finite: by name, the first entry of a cycle that is not finite [N]; see
+        `training.divergence`.
     """
 
     episode_end: Any
@@ -71,6 +73,7 @@ class CycleMetrics(NamedTuple):
     reward: Any
     hyperparameters: dict[str, Any]
     diagnostics: dict[str, Any]
+    not_finite: dict[str, Any]
 
 
 class Runner(NamedTuple):
@@ -82,12 +85,17 @@ class Runner(NamedTuple):
       compile: (state, num_cycles) -> run, a function state -> (state, CycleMetrics) that
         runs that many cycles and compiles nothing more. It may consume its argument.
       in_background: whether `run` returns before its work is done.
+      whole: TrainState -> what a checkpoint holds of it beside the agent, a pytree of arrays.
+      again: (TrainState of `init`, agent's state, what `whole` said) -> TrainState that goes on
+        from there, bit for bit in-graph. On the host environments begin new episodes.
     """
 
     steps_per_cycle: int
     init: Callable[..., TrainState]
     compile: Callable[[TrainState, int], Callable[[TrainState], tuple[TrainState, CycleMetrics]]]
     in_background: bool
+    whole: Callable[[TrainState], Any]
+    again: Callable[[TrainState, AgentState, Any], TrainState]
 
 
 def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Runner:
@@ -100,8 +108,8 @@ def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Ru
     """
     where = parallel.placement(settings)
     make = _in_graph if isinstance(task, GraphTask) else _host
-    init, compile_cycles = make(task, agent, settings, where)  # type: ignore[arg-type]
-    return Runner(settings.steps_per_cycle, init, compile_cycles, isinstance(task, GraphTask))
+    functions = make(task, agent, settings, where)  # type: ignore[arg-type]
+    return Runner(settings.steps_per_cycle, *functions)
 
 
 def _in_graph(
@@ -134,7 +142,27 @@ def _in_graph(
         )
         return placed.lower(state).compile()
 
-    return jax.jit(init, out_shardings=states, compiler_options=ONCE), compile_cycles
+    def again(fresh, agent_state, rest):
+        # Typed keys of environments are saved as the numbers that they are made of.
+        saved = TrainState(agent_state, **rest)
+        return jax.device_put(jax.tree.map(_like, fresh, saved), states)
+
+    def whole(state):
+        rest = {"env": state.env, "observation": state.observation, "key": state.key}
+        return jax.tree.map(_numbers, rest)
+
+    started = jax.jit(init, out_shardings=states, compiler_options=ONCE)
+    return started, compile_cycles, True, whole, again
+
+
+def _numbers(x: jax.Array) -> jax.Array:
+    is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(x) if is_key else x
+
+
+def _like(fresh: jax.Array, saved: Any) -> Any:
+    is_key = jnp.issubdtype(fresh.dtype, jax.dtypes.prng_key)
+    return jax.random.wrap_key_data(saved, impl=jax.random.key_impl(fresh)) if is_key else saved
 
 
 def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
@@ -162,12 +190,14 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
             agent.params(state.agent), state.env, state.observation, key_rollout
         )
         agent_state, record = agent.inner_step(state.agent, trajectory, key_rollout)
-        return TrainState(agent_state, env_state, observation, key), (keep(record), timesteps)
+        found = divergence.in_rollout(timesteps)
+        state = TrainState(agent_state, env_state, observation, key)
+        return state, (keep(record), timesteps, found)
 
     def cycle(state, _):
-        parts, timesteps = [], []
+        parts, timesteps, found = [], [], []
         for stretch in agent.window.stretches:
-            state, (records, steps) = jax.lax.scan(
+            state, (records, steps, bad) = jax.lax.scan(
                 partial(rollout_and_step, stretch.keep),
                 state,
                 None,
@@ -176,15 +206,19 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
             )
             parts.append(records)
             timesteps.append(steps)
+            found.append(bad)
         agent_state, info = agent.meta_step(state.agent, parts)
-        steps = jax.tree.map(lambda *x: jnp.concatenate(x), *timesteps)
-        metrics = _metrics(agent.hyperparameters(agent_state), info, steps)
+        pieces = zip(timesteps, found, strict=True)
+        steps, bad = jax.tree.map(lambda *x: jnp.concatenate(x), *pieces)
+        params = agent_state.learner.inner.params
+        bad = divergence.of_cycle(bad, params, settings.agent.rollout_length * task.num_envs)
+        metrics = _metrics(agent.hyperparameters(agent_state), info, bad, steps)
         return state._replace(agent=agent_state), metrics
 
     return init, cycle
 
 
-def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
+def _metrics(hyperparameters, info, not_finite, timesteps: Timestep) -> CycleMetrics:
     """Metrics of one cycle; `timesteps` are [period, T, B]."""
 
     def in_time_order(x):
@@ -196,6 +230,7 @@ def _metrics(hyperparameters, info, timesteps: Timestep) -> CycleMetrics:
         timesteps.reward.mean(),
         hyperparameters,
         info,
+        not_finite,
     )
 
 
@@ -204,7 +239,13 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
     acting = parallel.acting_device() if overlap else None
     collect = collect_on_host(task, agent, settings.agent.rollout_length)
     inner_step, split = jax.jit(agent.inner_step), jax.jit(jax.random.split)
-    hyperparameters = jax.jit(agent.hyperparameters)
+
+    @jax.jit
+    def report(agent_state):
+        # Environments of the host look at their own numbers (envs.vector).
+        finite = divergence.all_finite(agent_state.learner.inner.params)
+        not_finite = {"parameters": jnp.where(finite, divergence.NONE, 0)}
+        return {"hyperparameters": agent.hyperparameters(agent_state), "not_finite": not_finite}
 
     @jax.jit
     def meta_step(agent_state, records):
@@ -212,13 +253,26 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
 
     def init(key, start_values=None):
         key, key_agent, key_env = jax.random.split(key, 3)
-        key_env = parallel.process_key(key_env)
-        observation = task.reset(int(jax.random.randint(key_env, (), 0, np.iinfo(np.int32).max)))
         init_agent = jax.jit(agent.init, out_shardings=where.everywhere, compiler_options=ONCE)
-        seen, agent_state = agent.begin(observation), init_agent(key_agent, start_values)
+        seen, agent_state = begun(key_env), init_agent(key_agent, start_values)
         if not overlap:
             return TrainState(agent_state, (), seen, key)
         return TrainState(agent_state, (), seen, jax.device_put(key, acting), latest(agent_state))
+
+    def begun(key):
+        """What is acted on at the start of the episodes that a key draws."""
+        drawn = jax.random.randint(parallel.process_key(key), (), 0, np.iinfo(np.int32).max)
+        return agent.begin(task.reset(int(drawn)))
+
+    def whole(state):
+        return {"key": state.key, "actor": state.actor}
+
+    def again(fresh, agent_state, rest):
+        # Other episodes than those that the run began with.
+        seen = begun(jax.random.fold_in(jnp.asarray(rest["key"]), 1))
+        agent_state = jax.device_put(agent_state, where.of_copies(agent_state))
+        key, actor = (jax.device_put(x, acting) for x in (rest["key"], rest["actor"]))
+        return TrainState(agent_state, (), seen, key, actor)
 
     def latest(agent_state):
         """The actor of a state. With overlap it is still being computed when this returns."""
@@ -243,7 +297,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
             records.append(record)
             steps.append(timesteps)
         agent_state, info = meta_step(state.agent, records)
-        metrics = _metrics(hyperparameters(agent_state), info, _stack(steps))
+        metrics = _metrics(**report(agent_state), info=info, timesteps=_stack(steps))
         return state._replace(agent=agent_state), metrics
 
     def compile_cycles(state, num_cycles):
@@ -255,7 +309,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         agent.follow(actor, seen, observation_of(seen), ended)
         agent_state, record = inner_step(state.agent, where.divide(empty), np.asarray(state.key))
         records = [record] * settings.tuning.period
-        hyperparameters(meta_step(agent_state, records)[0])
+        report(meta_step(agent_state, records)[0])
 
         def run(state):
             rows = []
@@ -266,7 +320,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
 
         return run
 
-    return init, compile_cycles
+    return init, compile_cycles, False, whole, again
 
 
 def _of_all_processes(metrics: CycleMetrics) -> CycleMetrics:
@@ -274,11 +328,6 @@ def _of_all_processes(metrics: CycleMetrics) -> CycleMetrics:
     end, returns = parallel.gathered((metrics.episode_end, metrics.episode_return), axis=2)
     reward = parallel.gathered(metrics.reward[:, None], axis=1).mean(1)
     return metrics._replace(episode_end=end, episode_return=returns, reward=reward)
-
-
-def all_finite(params: Any) -> jax.Array:
-    """Whether no parameter is NaN or infinite, []."""
-    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(params)]).all()
 
 
 def _stack(rows: list[Any]) -> Any:

@@ -3,18 +3,19 @@
     from selftuning.training import saved_agent
     agent = saved_agent.load(Path("runs/CartPole-v1-bmg-seed0-1"))
 
-A checkpoint has four parts. Acting takes `parameters/` by network and layer, `hyperparameters/` on
+A checkpoint has five parts. Acting takes `parameters/` by network and layer, `hyperparameters/` on
 the scale on which they are used and `scales/`, in which the agent sees observations. `training/` is
-what learning needs besides, to go on from there. Its form may change with the code that it belongs
-to, and agents that were saved before still act.
+what learning needs besides, to go on from there, and `run/` what is around the agent: environments
+and keys. The form of these two may change with the code that they belong to, and agents that were
+saved before still act.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import jax
@@ -38,7 +39,49 @@ Spaces = tuple[gym.Space, gym.Space]  # observations and actions, as the environ
 
 _KEY = np.zeros(2, np.uint32)  # for shapes, on which no key has an influence
 _PARAMETERS, _HYPERPARAMETERS, _SCALES = "parameters", "hyperparameters", "scales"
-_TRAINING = "training"
+_TRAINING, _RUN = "training", "run"
+
+
+class Content(NamedTuple):
+    """What a checkpoint will hold.
+
+    Attributes:
+      parts: pytree of arrays of the host.
+      env_steps: that the agent was trained for.
+      about: what else is known, as plain data.
+    """
+
+    parts: dict[str, Any]
+    env_steps: int
+    about: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Writes it; a reader sees the old file or the new one, never half."""
+        checkpoints.save(path, *self)
+
+
+def content(
+    functions: SelfTuningAgent,
+    state: AgentState,
+    spec: TaskSpec,
+    env_steps: int,
+    rest: Any = None,
+    about: Mapping[str, Any] | None = None,
+) -> Content:
+    """What is saved of an agent, and of the run around it. Waits until all of it is computed.
+
+    Args:
+      functions: the agent.
+      state: of the agent.
+      spec: of the task that it was trained on.
+      env_steps: that it was trained for.
+      rest: of the state of the run, a pytree of arrays.
+      about: what else is to be known of the run, as plain data.
+    """
+    spaces = [space_files.to_plain(space) for space in own_spaces(spec)]
+    said = {"spaces": dict(zip(("observation", "action"), spaces, strict=True))}
+    parts = _parts(functions, state) | ({} if rest is None else {_RUN: rest})
+    return Content(jax.device_get(parts), env_steps, said | dict(about or {}))
 
 
 def save(
@@ -49,19 +92,8 @@ def save(
     env_steps: int,
     best: bool = False,
 ) -> None:
-    """Writes the checkpoint of a run; a reader sees the old one or the new one, never half.
-
-    Args:
-      run: its directory.
-      functions: the agent.
-      state: of the agent.
-      spec: of the task that it was trained on.
-      env_steps: that it was trained for.
-      best: whether it is the best so far, which has a file of its own, or the last one.
-    """
-    spaces = [space_files.to_plain(space) for space in own_spaces(spec)]
-    about = {"spaces": dict(zip(("observation", "action"), spaces, strict=True))}
-    checkpoints.save(checkpoints.path_in(run, best), _parts(functions, state), env_steps, about)
+    """Writes the agent of a run: the last one, or the best, which has a file of its own."""
+    content(functions, state, spec, env_steps).write(checkpoints.path_in(run, best))
 
 
 def load(run: Path, extensions: Sequence[Any] = (), best: bool = False) -> Agent:
@@ -108,20 +140,28 @@ def load(run: Path, extensions: Sequence[Any] = (), best: bool = False) -> Agent
     )
 
 
-def training_state(run: Path, functions: SelfTuningAgent) -> tuple[AgentState, int]:
-    """The whole state of an agent, bit for bit, and the environment steps that it was trained for.
+def training_state(
+    file: Checkpoint, functions: SelfTuningAgent, rest: Any = None
+) -> tuple[AgentState, Any]:
+    """The whole state of an agent and of the run around it, bit for bit.
 
     Args:
-      run: its directory.
+      file: the checkpoint.
       functions: the agent.
+      rest: template of the state of the run; None for the agent alone.
 
     Raises:
-      ConfigError: if the checkpoint is missing, damaged or of another agent.
+      ConfigError: if the checkpoint is of another agent, or has no state of a run.
     """
     template = jax.eval_shape(lambda key: _parts(functions, functions.init(key)), _KEY)
-    parts, env_steps = checkpoints.load(checkpoints.path_in(run), template)
+    template |= {} if rest is None else {_RUN: rest}
+    return state_of({n: file.under(n).tree(part) for n, part in template.items()}, functions)
+
+
+def state_of(parts: Mapping[str, Any], functions: SelfTuningAgent) -> tuple[AgentState, Any]:
+    """The state of an agent and of the run around it, of `Content.parts`."""
     packed = jax.device_get(functions.algorithm.packing.pack(parts[_PARAMETERS]))
-    return _with_params(parts[_TRAINING], packed), env_steps
+    return _with_params(parts[_TRAINING], packed), parts.get(_RUN)
 
 
 def own_spaces(spec: TaskSpec) -> Spaces:

@@ -32,7 +32,8 @@ from selftuning.studies.searches.fitness import fitness_of
 from selftuning.studies.searches.optuna_trials import Searches, Turn, course_of
 from selftuning.studies.searches.search_programs import seeds_of
 from selftuning.studies.searches.values import ALL, mean
-from selftuning.training.runner import TrainState, all_finite, graph_cycle
+from selftuning.training.divergence import all_finite
+from selftuning.training.runner import TrainState, graph_cycle
 
 
 class Trial(NamedTuple):

@@ -24,7 +24,7 @@ from selftuning.studies.searches import stages as search_stages
 from selftuning.studies.searches import values as search_values
 from selftuning.studies.searches.fitness import fitness_of
 from selftuning.studies.searches.search import SearchState
-from selftuning.training.runner import all_finite
+from selftuning.training.divergence import all_finite
 
 
 class State(NamedTuple):

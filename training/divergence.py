@@ -1,0 +1,120 @@
+"""Numbers that are not finite: where the first one came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from selftuning.configs.settings import RunSettings
+
+if TYPE_CHECKING:
+    from selftuning.training.runner import CycleMetrics
+
+NONE = -1  # no entry
+
+
+class Fault(NamedTuple):
+    """A number that is not finite.
+
+    Attributes:
+      what: it is, in words.
+      env_steps: environment steps of the run when it was there.
+    """
+
+    what: str
+    env_steps: int
+
+    def __str__(self) -> str:
+        return f"{self.what} is not finite at step {self.env_steps:,}"
+
+
+def first_entry(x: jax.Array) -> jax.Array:
+    """Which entry of [T, B, ...] is the first with a number that is not finite.
+
+    Returns:
+      t * B + b, int32 []; `NONE` if there is no such entry.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return jnp.int32(NONE)
+    bad = ~jnp.isfinite(x).reshape(x.shape[0] * x.shape[1], -1).all(-1)
+    return jnp.where(bad.any(), jnp.argmax(bad), NONE).astype(jnp.int32)
+
+
+def in_rollout(timesteps: Any) -> dict[str, jax.Array]:
+    """The first entries of what an environment gives, in a rollout [T, B]."""
+    seen = jax.tree.leaves(timesteps.next_observation)
+    worst = [first_entry(x) for x in seen]
+    return {"observation": _least(jnp.stack(worst)), "reward": first_entry(timesteps.reward)}
+
+
+def of_cycle(rollouts: Mapping[str, Any], params: Any, entries: int) -> dict[str, jax.Array]:
+    """What was found in a cycle, as `CycleMetrics` has it.
+
+    Args:
+      rollouts: of `in_rollout`, [period].
+      params: of the agent after the cycle.
+      entries: T * B of a rollout.
+    """
+    offsets = entries * jnp.arange(len(next(iter(rollouts.values()))))
+    found = {name: _least(jnp.where(x == NONE, NONE, x + offsets)) for name, x in rollouts.items()}
+    return found | {"parameters": jnp.where(all_finite(params), NONE, 0)}
+
+
+def all_finite(params: Any) -> jax.Array:
+    """Whether no parameter is NaN or infinite, []."""
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(params)]).all()
+
+
+def first_fault(metrics: CycleMetrics, steps_before: int, settings: RunSettings) -> Fault | None:
+    """What was not finite first in a chunk of N cycles, if anything was.
+
+    Within a cycle, observations and rewards come before what is computed from them.
+
+    Args:
+      metrics: of the chunk, as NumPy arrays.
+      steps_before: environment steps of the run before it.
+      settings: of the run.
+    """
+    each, names = settings.steps_per_cycle, settings.in_use
+    faults: list[tuple[int, Fault]] = []  # with the cycle
+
+    def look(cycles: np.ndarray, fault: Any) -> None:
+        if len(cycles):
+            n = int(cycles[0])
+            faults.append((n, fault(n)))
+
+    for kind in ("observation", "reward"):
+        entries = np.asarray(metrics.not_finite.get(kind, ()))
+        look(
+            np.flatnonzero(entries != NONE),
+            lambda n, kind=kind, entries=entries: _of_environment(
+                kind, int(entries[n]), steps_before + n * each, settings.num_envs
+            ),
+        )
+    values = {f"hyperparameter {name}": metrics.hyperparameters[name] for name in names}
+    after = [(what, np.isfinite(x).reshape(len(x), -1).all(-1)) for what, x in values.items()]
+    parameters = np.asarray(metrics.not_finite.get("parameters", ())) == NONE
+    after.append(("a parameter of the agent", parameters))
+    for what, finite in after:
+        look(
+            np.flatnonzero(~finite),
+            lambda n, what=what: Fault(what, steps_before + (n + 1) * each),
+        )
+    return min(faults, key=lambda found: found[0])[1] if faults else None
+
+
+def _of_environment(kind: str, entry: int, steps_before: int, num_envs: int) -> Fault:
+    step, env = divmod(entry, num_envs)
+    what = f"the {kind} of environment {env} of {num_envs}"
+    return Fault(what, steps_before + (step + 1) * num_envs)
+
+
+def _least(entries: jax.Array) -> jax.Array:
+    """The first entry of several; `NONE` if all are."""
+    last = jnp.iinfo(jnp.int32).max
+    least = jnp.where(entries == NONE, last, entries).min()
+    return jnp.where(least == last, NONE, least).astype(jnp.int32)

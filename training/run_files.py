@@ -1,0 +1,78 @@
+"""The files of a run: its directory, new or gone on with, and what is written there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from selftuning.configs import files
+from selftuning.configs.settings import RunSettings, WandbMode
+from selftuning.training import going_on, report, run_directory, wandb_sink
+from selftuning.training.going_on import Found
+from selftuning.training.history import History
+from selftuning.training.metrics import Log
+from selftuning.training.recorder import Recorder
+
+
+class RunFiles:
+    """A run directory and the files that are open in it.
+
+    Attributes:
+      directory: of the run.
+    """
+
+    def __init__(
+        self,
+        out: Path | None,
+        settings: RunSettings,
+        found: Found | None,
+        recorder: Recorder,
+        wandb: WandbMode,
+    ):
+        """Makes the directory, or takes up what it holds; the recorder then knows all of it.
+
+        Args:
+          out: directory; None for a new numbered one.
+          settings: of the run.
+          found: in the directory; None for a new run.
+          recorder: of the run, to which files are given to write to.
+          wandb: whether the run is logged to Weights & Biases as well.
+
+        Raises:
+          ConfigError: if the directory cannot be used, what it holds is damaged, or Weights &
+            Biases refuses.
+        """
+        before = found and found.before
+        if found is None or out is None:
+            out = run_directory.create(out, settings)
+        self.directory = out
+        run_directory.write_whole(out / files.NAME, files.dump(settings))
+        self._files = ExitStack()
+        for chunk in found.chunks(out) if found else ():
+            recorder.take(chunk)
+        mark = before and before.history
+        recorder.history = History(going_on.path_of_history(out), mark)
+        self._files.enter_context(closing(recorder.history))
+        sinks = wandb_sink.sinks(wandb, settings, out)
+        log = Log(out, sinks, recorder.env_steps, before.metrics if before else 0)
+        recorder.log = self._files.enter_context(closing(log))
+
+    def close(self) -> None:
+        """Closes all."""
+        self._files.close()
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes summary.json, in the place of one that was there."""
+        report.write_json(self.directory / run_directory.SUMMARY, summary)
+
+    def plot(self, recorder: Recorder, console: Console) -> None:
+        """Draws the plots; whatever goes wrong there is not worth more than a warning."""
+        try:
+            recorder.plot(self.directory / run_directory.PLOTS)
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            console.print(f"warning: no plots: {said}", highlight=False, markup=False)
