@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from selftuning.configs.settings import RunSettings
 
@@ -20,6 +21,7 @@ SUMMARY_KEYS = [
     "meta",
     "seed",
     "env_steps",
+    "agent_env_steps",
     "wall_seconds",
     "compile_seconds",
     "steps_per_second",
@@ -33,7 +35,9 @@ SUMMARY_KEYS = [
     "solved_at_env_steps",
     "hyperparameters",
     "diverged",
+    "not_finite",
     "backend",
+    "finished",
 ]
 IN_USE = RunSettings().in_use
 NAMES = list(IN_USE)
@@ -94,6 +98,8 @@ def test_a_run_leaves_its_whole_directory(finished):
         "metrics.jsonl",
         "summary.json",
         "checkpoints/agent.safetensors",
+        f"checkpoints/agent-{summary_of(run)['env_steps']}.safetensors",
+        "checkpoints/history",
         "plots/learning_curve.png",
         "plots/hyperparameters.png",
         events,
@@ -155,8 +161,12 @@ def test_a_rerun_from_its_config_is_equal_to_the_last_digit(finished, python_run
     assert {k: v for k, v in first.items() if k not in TIMES} == {
         k: v for k, v in second.items() if k not in TIMES
     }
-    checkpoint = "checkpoints/agent.safetensors"
-    assert (run / checkpoint).read_bytes() == (again / checkpoint).read_bytes()
+    one, two = (load_file(x / "checkpoints" / "agent.safetensors") for x in (run, again))
+    assert one.keys() == two.keys() and any(name.startswith("run/env/") for name in one)
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, two[name], name)
+    for name in ("checkpoints/history", "plots/learning_curve.png", "plots/hyperparameters.png"):
+        assert (run / name).read_bytes() == (again / name).read_bytes()
 
 
 def test_eval_repeats_the_evaluation_of_the_run_and_adds_files(finished, python_run):
@@ -271,7 +281,11 @@ def test_mistakes_give_one_line_exit_code_2_and_destroy_nothing(finished, python
     for arguments, word in (
         (["--gama", "0.9"], "--gama"),
         (["--start", "gamma=1.5"], "1.5"),
-        (["--out", run], "not empty"),
+        (["--out", run], "with steps 6000"),
+        (
+            ["--config", run / "config.yaml", "--out", run],
+            "finished, after 6,144 steps; raise steps",
+        ),
         (["--out", "/proc/run"], "/proc/run"),
         (["eval", damaged], "damaged"),
     ):

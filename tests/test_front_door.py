@@ -133,7 +133,7 @@ def test_what_is_no_run_cannot_be_loaded(tmp_path):
 
 
 def test_a_run_is_not_overwritten(run):
-    with pytest.raises(st.ConfigError, match="not empty"):
+    with pytest.raises(st.ConfigError, match="has a run with seed 3, not 0"):
         st.train("CartPole", out=run.directory, **SMALL)
 
 

@@ -15,37 +15,40 @@ SMALL |= {"hidden": (8,), "eval_episodes": 3, "progress": False}
 
 
 def chooser(every, means):
-    saved, seen = [], []
+    seen = []
 
     def evaluate(agent, more):
         seen.append(more)
         return Evaluation(np.array([means[agent]]), np.array([1]), np.array([True]))
 
-    best = Best(every, lambda state, steps: state, evaluate, lambda *what: saved.append(what))
-    return best, saved, seen
+    return Best(every, lambda state, steps: state, evaluate), seen
 
 
 def test_the_best_is_kept_and_the_last_of_equals():
-    best, saved, seen = chooser(10, {"a": 1.0, "b": 3.0, "c": 3.0, "d": 2.0})
-    for steps, state in ((10, "a"), (20, "b"), (30, "c"), (40, "d")):
-        best(state, steps)
+    best, seen = chooser(10, {"a": 1.0, "b": 3.0, "c": 3.0, "d": 2.0})
+    states = ((10, "a"), (20, "b"), (30, "c"), (40, "d"))
+    assert [best(state, steps) for steps, state in states] == [True, True, True, False]
     assert best.evaluations == {10: 1.0, 20: 3.0, 30: 3.0, 40: 2.0}
-    assert best.agent == "c" and saved == [("a", 10), ("b", 20), ("c", 30)]
+    assert best.agent == "c"
     assert set(seen) == {2**32}, "not the episodes of the end"
 
 
 def test_what_is_not_a_number_is_never_the_best():
-    best, saved, _ = chooser(10, {"a": float("nan"), "b": 1.0, "c": float("nan")})
-    for steps, state in ((10, "a"), (20, "b"), (30, "c")):
-        best(state, steps)
-    assert best.agent == "b" and saved == [("b", 20)]
+    best, _ = chooser(10, {"a": float("nan"), "b": 1.0, "c": float("nan")})
+    states = ((10, "a"), (20, "b"), (30, "c"))
+    assert [best(state, steps) for steps, state in states] == [False, True, False]
+    assert best.agent == "b"
+    again, _ = chooser(10, {"d": 0.5, "e": 2.0})
+    again.go_on(best.evaluations, "b")
+    assert not again("d", 39) and not again("d", 40) and again("e", 50)
+    assert again.agent == "e" and list(again.evaluations) == [10, 20, 30, 40, 50]
 
 
 @pytest.mark.parametrize(
     ("every", "expected"), [(0, []), (1, [8, 16, 24, 32, 40]), (10, [16, 24, 32, 40]), (25, [32])]
 )
 def test_evaluations_are_at_the_first_chunks_after_they_are_due(every, expected):
-    best, _, _ = chooser(every, dict.fromkeys("abcde", 0.0))
+    best, _ = chooser(every, dict.fromkeys("abcde", 0.0))
     for number, state in enumerate("abcde", start=1):
         best(state, 8 * number)
     assert list(best.evaluations) == expected

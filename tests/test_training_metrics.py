@@ -15,7 +15,7 @@ from tensorboardX.proto.event_pb2 import Event
 from selftuning.configs.hyperparameters import BUILT_IN, default_hyperparameters
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import TaskSpec
-from selftuning.training import plots
+from selftuning.training import divergence, plots
 from selftuning.training.metrics import (
     Episodes,
     EpisodeStatistics,
@@ -112,8 +112,8 @@ def cycle_metrics(ends, heads):
     values = {name: np.full(3, h.start, np.float32) for name, h in SETTINGS.in_use.items()}
     if heads:
         values["gamma"] = np.tile(np.float32([0.9, 0.99]), (3, 1))
-    means = reward.mean((1, 2))
-    return CycleMetrics(np.full(reward.shape, ends), reward, means, values, {"x": np.ones(3)}, {})
+    means, fine = reward.mean((1, 2)), {"parameters": np.full(3, divergence.NONE)}
+    return CycleMetrics(np.full(reward.shape, ends), reward, means, values, {"x": np.ones(3)}, fine)
 
 
 @pytest.mark.parametrize("heads", [False, True])

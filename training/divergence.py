@@ -79,7 +79,7 @@ def first_fault(metrics: CycleMetrics, steps_before: int, settings: RunSettings)
       steps_before: environment steps of the run before it.
       settings: of the run.
     """
-    each, names = settings.steps_per_cycle, settings.in_use
+    each = settings.steps_per_cycle
     faults: list[tuple[int, Fault]] = []  # with the cycle
 
     def look(cycles: np.ndarray, fault: Any) -> None:
@@ -88,23 +88,33 @@ def first_fault(metrics: CycleMetrics, steps_before: int, settings: RunSettings)
             faults.append((n, fault(n)))
 
     for kind in ("observation", "reward"):
-        entries = np.asarray(metrics.not_finite.get(kind, ()))
+        entries = np.asarray(metrics.not_finite.get(kind, []))  # of in-graph tasks
         look(
             np.flatnonzero(entries != NONE),
             lambda n, kind=kind, entries=entries: _of_environment(
                 kind, int(entries[n]), steps_before + n * each, settings.num_envs
             ),
         )
-    values = {f"hyperparameter {name}": metrics.hyperparameters[name] for name in names}
-    after = [(what, np.isfinite(x).reshape(len(x), -1).all(-1)) for what, x in values.items()]
-    parameters = np.asarray(metrics.not_finite.get("parameters", ())) == NONE
-    after.append(("a parameter of the agent", parameters))
+    # A meta-step comes after the updates of its cycle.
+    after = [("a parameter of the agent", np.asarray(metrics.not_finite["parameters"]) == NONE)]
+    for name in settings.in_use:
+        value, gradient = metrics.hyperparameters[name], f"meta_gradient/{name}"
+        finite = _finite(value)
+        if gradient in metrics.diagnostics:
+            judged = _finite(metrics.diagnostics[gradient])
+            after.append((f"the meta-gradient of {name}", judged | finite))
+        after.append((f"hyperparameter {name}", finite))
     for what, finite in after:
         look(
             np.flatnonzero(~finite),
             lambda n, what=what: Fault(what, steps_before + (n + 1) * each),
         )
     return min(faults, key=lambda found: found[0])[1] if faults else None
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    """Which rows of [N, ...] are finite, [N]."""
+    return np.isfinite(x).reshape(len(x), -1).all(-1)
 
 
 def _of_environment(kind: str, entry: int, steps_before: int, num_envs: int) -> Fault:

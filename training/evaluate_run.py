@@ -15,6 +15,7 @@ from selftuning.envs import registry
 from selftuning.envs.task import HostTask, TaskSpec
 from selftuning.training import evaluation, report, run_directory, saved_agent
 from selftuning.training.acting import Agent
+from selftuning.training.divergence import all_finite
 from selftuning.training.evaluation import Evaluation
 
 
@@ -45,6 +46,8 @@ def evaluate_run(
         cannot be made or is not what the agent was trained in.
     """
     agent = saved_agent.load(run, best=best)
+    if not all_finite(agent.params):
+        raise ConfigError(f"run: {run} has an agent with parameters that are not finite")
     task = registry.make(settings.env, 1, settings.backend, settings.environment)
     if isinstance(task, HostTask):
         task.close()

@@ -27,9 +27,8 @@ def print_run(
     """Prints the table at the end of a run; `result` is of its evaluation, if there was one."""
     rows = [describe(result)] if result is not None else []
     if summary["diverged"]:
-        rows.append(
-            ("diverged", "the agent's parameters are not finite: nothing can be made of it")
-        )
+        what = summary["not_finite"] or "a parameter of the agent is not finite"
+        rows.append(("diverged", f"{what}; the agent is that of {summary['agent_env_steps']:,}"))
     last, solved = summary["last_100_return"], summary["solved_at_env_steps"]
     reward = summary["reward_per_step"]
     if last is not None:

@@ -224,6 +224,7 @@ class Session:
             self.seconds,
             judged,
             finished,
+            self.agent_steps,
             wall_seconds=self.wall_seconds,
             compile_seconds=self.compile_seconds,
         )

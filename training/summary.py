@@ -19,6 +19,7 @@ def summary_of(
     seconds: float,
     best: dict[str, Any] | None = None,
     finished: bool = False,
+    agent_env_steps: int | None = None,
     **times: float,
 ) -> dict[str, Any]:
     """The content of summary.json.
@@ -31,6 +32,7 @@ def summary_of(
       seconds: that training took.
       best: of the evaluations during training.
       finished: whether all steps were done, and the agent was evaluated.
+      agent_env_steps: that the agent was trained for; None for those of the run.
       **times: more of them by name.
     """
     settings, spec, returns = recorder.settings, recorder.spec, result and result.returns
@@ -40,6 +42,7 @@ def summary_of(
         "meta": settings.tuning.method,
         "seed": settings.seed,
         "env_steps": recorder.env_steps,
+        "agent_env_steps": recorder.env_steps if agent_env_steps is None else agent_env_steps,
         **{name: round(value, 3) for name, value in times.items()},
         "steps_per_second": round(recorder.env_steps / seconds, 1) if seconds else None,
         "last_100_return": recorder.episodes.last_mean,

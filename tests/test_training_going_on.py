@@ -1,0 +1,335 @@
+"""Runs that were stopped go on: to the same bits, after whatever has stopped them."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import selftuning as st
+from selftuning.configs import files
+from selftuning.envs import registry
+from selftuning.training import checkpoints, plots, saving, signals
+from tests import killed_run
+
+SMALL = {
+    "steps": 4000,
+    "num_envs": 4,
+    "rollout_length": 16,
+    "epochs": 2,
+    "minibatches": 2,
+    "hidden": (8,),
+    "meta_optimizer": "adam",
+    "eval_episodes": 2,
+    "progress": False,
+    "checkpoint_every": 0.0,
+}
+ACTOR_CRITIC = {"preset": "actor_critic", "num_envs": 4, "rollout_length": 8, "hidden": (8,)}
+TIMES = ("wall_seconds", "compile_seconds", "steps_per_second")
+
+
+def contents(run):
+    """All that a run has written and that has nothing to do with time."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((run / "summary.json").read_text())
+    found = {
+        "metrics": [{k: x for k, x in line.items() if k not in TIMES} for line in lines],
+        "summary": {k: x for k, x in summary.items() if k not in TIMES},
+    }
+    for name in ("checkpoints/history", "plots/learning_curve.png", "plots/hyperparameters.png"):
+        found[name] = (run / name).read_bytes()
+    for best in (False, True):
+        path = checkpoints.path_in(run, best)
+        if path.exists():
+            arrays = load_file(path).items()
+            found |= {f"{path.name} {k}": (x.dtype, x.shape, x.tobytes()) for k, x in arrays}
+    return found
+
+
+def stop_after(chunks):
+    """A callback that ends a run after so many chunks."""
+    seen = []
+    return lambda snapshot: seen.append(snapshot) or len(seen) >= chunks
+
+
+@pytest.mark.fault("a run is stopped", "it goes on to the bits of one that was not")
+@pytest.mark.parametrize(
+    ("env", "changes"),
+    [
+        ("CartPole", {"eval_every": 1000}),
+        ("CartPole", {"core": "gru", "tune": ["learning_rate"]}),
+        ("Acrobot", {"context": "rich", "context_hidden": (4,), "normalization_memory": 500}),
+        ("TwoColors", ACTOR_CRITIC | {"target_steps": 3, "inner_steps": 2}),
+        ("CartPole", ACTOR_CRITIC | {"heads": 2, "correction": "vtrace", "outer_critic": True}),
+        ("CartPole", {"preset": "q_lambda", "num_envs": 4, "hidden": (8,)}),
+        ("ContinualCartPole", {"inner_optimizer": "trac", "regularize": "l2_init"}),
+        ("gymnax:Pong-misc", {"steps": 1000}),
+    ],
+    ids=["evaluated", "gru", "network", "two-colors", "heads", "q-lambda", "life", "gymnax"],
+)
+def test_a_run_in_graph_goes_on_to_the_same_bits(env, changes, tmp_path):
+    settings = {k: x for k, x in SMALL.items() if k in ("steps", "eval_episodes", "progress")}
+    settings |= {"checkpoint_every": 0.0} if "preset" in changes else SMALL
+    settings |= changes
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    st.train(env, out=whole, **settings)
+    assert st.train(env, out=parts, **settings, callback=stop_after(9)).interrupted
+    assert not json.loads((parts / "summary.json").read_text())["finished"]
+    assert st.train(env, out=parts, **settings, callback=stop_after(11)).interrupted
+    again = st.train(out=parts, progress=False)
+    assert not again.interrupted and again.summary["finished"]
+    one, two = contents(whole), contents(parts)
+    assert one.keys() == two.keys()
+    for name, content in one.items():
+        assert content == two[name], name
+    assert len(one["metrics"]) >= 20
+
+
+@pytest.mark.fault("a run on the host is stopped", "its agent goes on; environments begin anew")
+@pytest.mark.parametrize("changes", [{}, {"overlap": True}, {"env_workers": 2}])
+def test_a_run_on_the_host_goes_on_with_its_agent(changes, tmp_path, capfd):
+    settings = SMALL | {"backend": "host", "steps": 2000} | changes
+    first = st.train("CartPole", out=tmp_path / "run", **settings, callback=stop_after(12))
+    before = load_file(checkpoints.path_in(tmp_path / "run"))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text()
+    seen = []
+    again = st.train("CartPole", out=tmp_path / "run", **settings, callback=seen.append)
+    assert again.summary["finished"] and again.summary["env_steps"] == 2048
+    assert seen[0].env_steps > first.summary["env_steps"] == before["training/updates"] / 4 * 64
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().startswith(lines)
+    np.testing.assert_array_equal(again.rewards[: len(first.rewards)], first.rewards)
+    assert len(again.rewards) == len(again.env_steps) == 32
+
+
+def test_more_steps_train_a_finished_run_further(tmp_path):
+    run = tmp_path / "run"
+    st.train("CartPole", out=run, **SMALL)
+    with pytest.raises(st.ConfigError, match=r"finished, after 4,032 steps; raise steps"):
+        st.train(out=run)
+    with pytest.raises(st.ConfigError, match="steps: 3000 is not allowed; .* at least 4000"):
+        st.train(out=run, steps=3000)
+    assert st.train(out=run, steps=6000, progress=False, callback=stop_after(9)).interrupted
+    further = st.train(out=run, progress=False)
+    assert further.summary["env_steps"] >= 6000 and further.settings.steps == 6000
+    assert files.load(run / "config.yaml").steps == 6000
+    steps = [json.loads(line)["env_steps"] for line in (run / "metrics.jsonl").open()]
+    assert steps == sorted(set(steps)) and steps[-1] == further.summary["env_steps"]
+    assert len(further.rewards) == len(further.env_steps)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 1}, "has a run with seed 0, not 1"),
+        ({"meta": "none"}, "has a run with meta bmg, not none"),
+        ({"hidden": (16,)}, r"has a run with hidden \[8\], not \[16\]"),
+        ({"start": {"gamma": 0.5}}, r"has a run with hyperparameters.gamma.start 0.99, not 0.5"),
+        ({"env": "Acrobot"}, "has a run with env CartPole-v1, not Acrobot-v1"),
+    ],
+)
+def test_a_run_of_other_settings_is_left_alone(changes, said, tmp_path):
+    run = tmp_path / "run"
+    st.train("CartPole", out=run, **SMALL, callback=stop_after(2))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(st.ConfigError, match=said):
+        st.train(**{"env": "CartPole"} | SMALL | changes, out=run)
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+class Killed(BaseException):
+    """What a process that is killed does not get to see."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return {backend: contents_of(folder / backend, backend) for backend in ("jax", "host")}
+
+
+def contents_of(run, backend):
+    killed_run.train(run, backend, checkpoint_every=0.0)
+    return contents(run)
+
+
+# Every call of the system that a save makes, on the way to three files or to the best one.
+CALLS = [(name, n) for name in ("replace", "link", "fsync") for n in (0, 1, 2, 5, 8, 13)]
+
+
+@pytest.mark.fault("killed inside a save", "it goes on from the save before, to the same bits")
+@pytest.mark.parametrize(("call", "number"), CALLS, ids=[f"{x}-{n}" for x, n in CALLS])
+def test_a_run_that_was_killed_inside_a_save_goes_on(call, number, whole, tmp_path, monkeypatch):
+    real, left = getattr(os, call), [number]
+
+    def killing(*arguments, **more):
+        if left[0] <= 0:  # all later ones too: nothing is tidied up
+            raise Killed
+        left[0] -= 1
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(os, call, killing)
+    with pytest.raises(Killed):
+        killed_run.train(tmp_path / "run", "jax", checkpoint_every=0.0)
+    monkeypatch.undo()
+    killed_run.train(tmp_path / "run", "jax", checkpoint_every=0.0)
+    found = contents(tmp_path / "run")
+    assert found == whole["jax"]
+
+
+@pytest.mark.slow
+@pytest.mark.fault("SIGKILL at a random moment", "it goes on; in-graph to the same bits")
+@pytest.mark.parametrize("backend", ["jax", "host"])
+def test_a_run_that_is_killed_at_random_moments_goes_on(backend, whole, tmp_path):
+    draw, kills, run = random.Random(0), 0, 0
+    while kills < 50:
+        out, done = tmp_path / f"{run}", False
+        steps = -1
+        while not done:
+            seconds = draw.uniform(0.0, 0.5)
+            command = [sys.executable, "-m", "tests.killed_run", out, backend, str(seconds)]
+            code = subprocess.run(command, cwd=Path(__file__).parents[1], check=False).returncode
+            assert code in (0, -signal.SIGKILL)
+            kills, done = kills + (code != 0), code == 0
+            if saving.newest_first(out):
+                saved = checkpoints.read(saving.newest_first(out)[0]).env_steps
+                assert saved >= steps, "nothing that was saved is lost"
+                steps = saved
+        if backend == "jax":
+            assert contents(out) == whole[backend]
+        else:
+            summary = json.loads((out / "summary.json").read_text())
+            assert summary["finished"] and summary["env_steps"] == 6016
+        run += 1
+
+
+@pytest.mark.fault("a checkpoint is damaged", "it goes on from the one before, and says so")
+def test_a_damaged_checkpoint_costs_no_more_than_itself(whole, tmp_path, capfd):
+    run = tmp_path / "run"
+    killed_run.train(run, "jax", checkpoint_every=0.0, callback=stop_after(9))
+    kept = saving.newest_first(run)
+    assert len(kept) == 1 + saving.KEPT
+    for path in kept[:2]:  # two names of one file
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.unlink()
+        path.write_bytes(content)
+    killed_run.train(run, "jax", checkpoint_every=0.0, progress=True)
+    assert contents(run) == whole["jax"]
+    for path in saving.newest_first(run):
+        path.write_bytes(b"no checkpoint")
+    with pytest.raises(st.ConfigError, match=r"checkpoint: .*agent.safetensors cannot be read"):
+        st.train(out=run, steps=10**5)
+    with pytest.raises(st.ConfigError, match="checkpoint: "):
+        st.load(run)
+
+
+@pytest.mark.fault("the history of a run is damaged", "one line, and no other numbers")
+def test_a_damaged_history_is_found(tmp_path):
+    run = tmp_path / "run"
+    st.train("CartPole", out=run, **SMALL, callback=stop_after(9))
+    path = run / "checkpoints" / "history"
+    content = path.read_bytes()
+    for damaged in (content[:100], content[:-50] + b"?" + content[-49:]):
+        path.write_bytes(damaged)
+        with pytest.raises(st.ConfigError, match="history: .* is damaged"):
+            st.train(out=run)
+
+
+def bad_cartpole(kind):
+    """CartPole with one number that is not finite, in environment 2 after 20 steps of its life."""
+    task = registry.make("CartPole-v1", 4, "jax")
+
+    def init(key):
+        state, observation = task.init(key)
+        return (state, jnp.int32(0)), observation
+
+    def step(both, action):
+        (state, count), (state, timestep) = both, task.step(both[0], action)
+        here = (count == 20) & (jnp.arange(4) == 2)
+        if kind == "reward":
+            timestep = timestep._replace(reward=jnp.where(here, jnp.inf, timestep.reward))
+        else:
+            bad = jnp.where(here[:, None], jnp.nan, timestep.next_observation)
+            timestep = timestep._replace(next_observation=bad)
+        return (state, count + 1), timestep
+
+    return task._replace(init=init, step=step)
+
+
+@pytest.mark.fault("a number is not finite", "found within a chunk, named; the last agent is kept")
+@pytest.mark.parametrize("kind", ["reward", "observation"])
+def test_a_bad_number_of_an_environment_is_named(kind, tmp_path):
+    run = st.train(bad_cartpole(kind), out=tmp_path / "run", **SMALL | {"num_envs": 4})
+    said = f"the {kind} of environment 2 of 4 is not finite at step 84"  # 4 * (20 + 1)
+    assert run.summary["not_finite"] == said and run.summary["diverged"]
+    assert run.summary["agent_env_steps"] == 64 and run.summary["env_steps"] <= 4 * 64
+    assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), run.agent.params))
+    assert st.load(tmp_path / "run").env_steps == 64
+    json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.fault("parameters diverge", "found within a chunk, named; the last agent is kept")
+@pytest.mark.parametrize("backend", ["jax", "host"])
+def test_parameters_that_diverge_are_found_at_once(backend):
+    wild = {"start": {"learning_rate": 1e30}, "bounds": {"learning_rate": (0, 1e31)}}
+    wild |= {"inner_optimizer": "sgd", "max_grad_norm": float("inf"), "backend": backend}
+    run = st.train("CartPole", **SMALL | wild | {"meta": "none"})
+    assert run.summary["not_finite"] == "a parameter of the agent is not finite at step 64"
+    assert run.agent.env_steps == 0 and np.isfinite(run.evaluate(2).mean)
+    on = st.train("CartPole", **SMALL | wild | {"meta": "none", "on_divergence": "ignore"})
+    assert on.summary["env_steps"] == 4032 and on.summary["diverged"]
+
+
+def test_half_the_learning_rate_until_it_is_small_enough():
+    wild = {"inner_optimizer": "sgd", "max_grad_norm": float("inf"), "meta": "none"}
+    # The critic's step is stable below 2 over its curvature.
+    wild |= {"start": {"learning_rate": 3e3}, "bounds": {"learning_rate": (0, 1e4)}}
+    stopped = st.train("CartPole", **SMALL | wild)
+    assert stopped.summary["diverged"]
+    run = st.train("CartPole", **SMALL | wild | {"on_divergence": "halve"})
+    rate = run.agent.hyperparameters["learning_rate"]
+    halved = np.log2(3e3 / rate)
+    assert run.summary["diverged"] is (halved > 10) and halved >= 1 and halved == round(halved)
+
+
+@pytest.mark.fault("plots cannot be drawn", "a warning; all else is written")
+def test_a_plot_that_fails_is_a_warning(tmp_path, monkeypatch, capfd):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plots, "learning_curve", full)
+    run = st.train("CartPole", out=tmp_path / "run", **SMALL)
+    assert run.summary["finished"] and st.load(tmp_path / "run").env_steps == 4032
+
+
+@pytest.mark.fault("SIGTERM or SIGHUP", "as Ctrl-C: saved, summarised, exit code 143 or 129")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_stop_and_a_second_one_interrupts(number):
+    said = []
+    before = signal.getsignal(number)
+    with signals.stop_signal(said.append) as stopped:
+        assert not stopped()
+        os.kill(os.getpid(), number)
+        assert stopped() and stopped.by == number and len(said) == 1
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            signal.pause()
+    assert signal.getsignal(number) == before
+    assert signals.exit_code(stopped.by) == 128 + number
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.stop_signal(print) as stopped:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopped()
+    finally:
+        signal.signal(signal.SIGHUP, before)
