@@ -36,6 +36,10 @@ ACTOR_CRITIC = {"preset": "actor_critic", "num_envs": 4, "rollout_length": 8, "h
 TIMES = ("wall_seconds", "compile_seconds", "steps_per_second")
 
 
+def slow(*cases):
+    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
 def contents(run):
     """All that a run has written and that has nothing to do with time."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -65,13 +69,15 @@ def stop_after(chunks):
     ("env", "changes"),
     [
         ("CartPole", {"eval_every": 1000}),
-        ("CartPole", {"core": "gru", "tune": ["learning_rate"]}),
-        ("Acrobot", {"context": "rich", "context_hidden": (4,), "normalization_memory": 500}),
-        ("TwoColors", ACTOR_CRITIC | {"target_steps": 3, "inner_steps": 2}),
-        ("CartPole", ACTOR_CRITIC | {"heads": 2, "correction": "vtrace", "outer_critic": True}),
-        ("CartPole", {"preset": "q_lambda", "num_envs": 4, "hidden": (8,)}),
-        ("ContinualCartPole", {"inner_optimizer": "trac", "regularize": "l2_init"}),
-        ("gymnax:Pong-misc", {"steps": 1000}),
+        *slow(
+            ("CartPole", {"core": "gru", "tune": ["learning_rate"]}),
+            ("Acrobot", {"context": "rich", "context_hidden": (4,), "normalization_memory": 500}),
+            ("TwoColors", ACTOR_CRITIC | {"target_steps": 3, "inner_steps": 2}),
+            ("CartPole", ACTOR_CRITIC | {"heads": 2, "correction": "vtrace", "outer_critic": True}),
+            ("CartPole", ACTOR_CRITIC | {"preset": "q_lambda"}),
+            ("ContinualCartPole", {"inner_optimizer": "trac", "regularize": "l2_init"}),
+            ("gymnax:Pong-misc", {"steps": 1000}),
+        ),
     ],
     ids=["evaluated", "gru", "network", "two-colors", "heads", "q-lambda", "life", "gymnax"],
 )
@@ -81,20 +87,20 @@ def test_a_run_in_graph_goes_on_to_the_same_bits(env, changes, tmp_path):
     settings |= changes
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     st.train(env, out=whole, **settings)
-    assert st.train(env, out=parts, **settings, callback=stop_after(9)).interrupted
+    assert st.train(env, out=parts, **settings, callback=stop_after(5)).interrupted
     assert not json.loads((parts / "summary.json").read_text())["finished"]
-    assert st.train(env, out=parts, **settings, callback=stop_after(11)).interrupted
+    assert st.train(env, out=parts, **settings, callback=stop_after(4)).interrupted
     again = st.train(out=parts, progress=False)
     assert not again.interrupted and again.summary["finished"]
     one, two = contents(whole), contents(parts)
     assert one.keys() == two.keys()
     for name, content in one.items():
         assert content == two[name], name
-    assert len(one["metrics"]) >= 20
+    assert len(one["metrics"]) >= 16
 
 
 @pytest.mark.fault("a run on the host is stopped", "its agent goes on; environments begin anew")
-@pytest.mark.parametrize("changes", [{}, {"overlap": True}, {"env_workers": 2}])
+@pytest.mark.parametrize("changes", [{}, {"env_workers": 2}])
 def test_a_run_on_the_host_goes_on_with_its_agent(changes, tmp_path, capfd):
     settings = SMALL | {"backend": "host", "steps": 2000} | changes
     first = st.train("CartPole", out=tmp_path / "run", **settings, callback=stop_after(12))
@@ -114,7 +120,7 @@ def test_more_steps_train_a_finished_run_further(tmp_path):
     st.train("CartPole", out=run, **SMALL)
     with pytest.raises(st.ConfigError, match=r"finished, after 4,032 steps; raise steps"):
         st.train(out=run)
-    with pytest.raises(st.ConfigError, match="steps: 3000 is not allowed; .* at least 4000"):
+    with pytest.raises(st.ConfigError, match=r"steps: 3000 is not allowed; .* at least 4000"):
         st.train(out=run, steps=3000)
     assert st.train(out=run, steps=6000, progress=False, callback=stop_after(9)).interrupted
     further = st.train(out=run, progress=False)
@@ -159,12 +165,15 @@ def contents_of(run, backend):
     return contents(run)
 
 
-# Every call of the system that a save makes, on the way to three files or to the best one.
-CALLS = [(name, n) for name in ("replace", "link", "fsync") for n in (0, 1, 2, 5, 8, 13)]
-
-
 @pytest.mark.fault("killed inside a save", "it goes on from the save before, to the same bits")
-@pytest.mark.parametrize(("call", "number"), CALLS, ids=[f"{x}-{n}" for x, n in CALLS])
+@pytest.mark.parametrize(
+    ("call", "number"),  # calls of the system on the way to a checkpoint, and to the best one
+    [
+        *[("replace", 0), ("replace", 5), ("link", 2), ("fsync", 8)],
+        *slow(*(("replace", n) for n in (1, 2, 8, 13))),
+        *slow(*(("link", n) for n in (0, 1, 5, 8, 13)), *(("fsync", n) for n in (0, 1, 2, 5, 13))),
+    ],
+)
 def test_a_run_that_was_killed_inside_a_save_goes_on(call, number, whole, tmp_path, monkeypatch):
     real, left = getattr(os, call), [number]
 
@@ -236,10 +245,13 @@ def test_a_damaged_history_is_found(tmp_path):
     st.train("CartPole", out=run, **SMALL, callback=stop_after(9))
     path = run / "checkpoints" / "history"
     content = path.read_bytes()
-    for damaged in (content[:100], content[:-50] + b"?" + content[-49:]):
+    for damaged in (content[:100], content[:50] + b"?" + content[51:], b""):
         path.write_bytes(damaged)
-        with pytest.raises(st.ConfigError, match="history: .* is damaged"):
+        with pytest.raises(st.ConfigError, match=r"history: .* is damaged"):
             st.train(out=run)
+    path.unlink()
+    with pytest.raises(st.ConfigError, match=r"history: cannot read .*: No such file"):
+        st.train(out=run)
 
 
 def bad_cartpole(kind):
@@ -266,7 +278,8 @@ def bad_cartpole(kind):
 @pytest.mark.fault("a number is not finite", "found within a chunk, named; the last agent is kept")
 @pytest.mark.parametrize("kind", ["reward", "observation"])
 def test_a_bad_number_of_an_environment_is_named(kind, tmp_path):
-    run = st.train(bad_cartpole(kind), out=tmp_path / "run", **SMALL | {"num_envs": 4})
+    without_envs = {name: x for name, x in SMALL.items() if name != "num_envs"}
+    run = st.train(bad_cartpole(kind), out=tmp_path / "run", **without_envs)
     said = f"the {kind} of environment 2 of 4 is not finite at step 84"  # 4 * (20 + 1)
     assert run.summary["not_finite"] == said and run.summary["diverged"]
     assert run.summary["agent_env_steps"] == 64 and run.summary["env_steps"] <= 4 * 64
@@ -290,12 +303,12 @@ def test_parameters_that_diverge_are_found_at_once(backend):
 def test_half_the_learning_rate_until_it_is_small_enough():
     wild = {"inner_optimizer": "sgd", "max_grad_norm": float("inf"), "meta": "none"}
     # The critic's step is stable below 2 over its curvature.
-    wild |= {"start": {"learning_rate": 3e3}, "bounds": {"learning_rate": (0, 1e4)}}
+    wild |= {"start": {"learning_rate": 50.0}, "bounds": {"learning_rate": (0, 1e4)}}
     stopped = st.train("CartPole", **SMALL | wild)
     assert stopped.summary["diverged"]
     run = st.train("CartPole", **SMALL | wild | {"on_divergence": "halve"})
     rate = run.agent.hyperparameters["learning_rate"]
-    halved = np.log2(3e3 / rate)
+    halved = np.log2(50.0 / rate)
     assert run.summary["diverged"] is (halved > 10) and halved >= 1 and halved == round(halved)
 
 
@@ -319,8 +332,7 @@ def test_signals_stop_and_a_second_one_interrupts(number):
         os.kill(os.getpid(), number)
         assert stopped() and stopped.by == number and len(said) == 1
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-            signal.pause()
+            signal.raise_signal(number)
     assert signal.getsignal(number) == before
     assert signals.exit_code(stopped.by) == 128 + number
 

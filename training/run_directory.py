@@ -17,6 +17,7 @@ METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 PLOTS = "plots"
 VIDEOS = "videos"
+PART = ".part"  # of a file that was being written
 
 
 def holds_run(out: Path | None) -> bool:
@@ -39,7 +40,9 @@ def check(out: Path | None, beginning: Sequence[str] = ()) -> None:
     try:
         if path.exists() and not path.is_dir():
             raise ConfigError(f"out: {path} exists and is no directory")
-        if path.is_dir() and any(entry.name not in beginning for entry in path.iterdir()):
+        if path.is_dir() and any(
+            entry.name not in beginning and entry.suffix != PART for entry in path.iterdir()
+        ):
             raise ConfigError(f"out: {path} exists and is not empty; name a new directory")
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     except OSError as error:
@@ -76,7 +79,7 @@ def create_named(out: Path | None, stem: str, beginning: Sequence[str] = ()) -> 
 
 def write_whole(path: Path, content: str) -> None:
     """Writes a file; a reader sees the old one or the new one, never half."""
-    temporary = path.with_suffix(".part")
+    temporary = path.with_suffix(PART)
     temporary.write_text(content, encoding="utf-8")
     os.replace(temporary, path)
 

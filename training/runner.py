@@ -239,12 +239,13 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
     acting = parallel.acting_device() if overlap else None
     collect = collect_on_host(task, agent, settings.agent.rollout_length)
     inner_step, split = jax.jit(agent.inner_step), jax.jit(jax.random.split)
+    finite, last_usable = jax.jit(divergence.all_finite), None
 
     @jax.jit
     def report(agent_state):
         # Environments of the host look at their own numbers (envs.vector).
-        finite = divergence.all_finite(agent_state.learner.inner.params)
-        not_finite = {"parameters": jnp.where(finite, divergence.NONE, 0)}
+        all_are = divergence.all_finite(agent_state.learner.inner.params)
+        not_finite = {"parameters": jnp.where(all_are, divergence.NONE, 0)}
         return {"hyperparameters": agent.hyperparameters(agent_state), "not_finite": not_finite}
 
     @jax.jit
@@ -279,11 +280,23 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         actor = parallel.here(agent.params(agent_state))
         return jax.device_put(actor, acting) if overlap else actor
 
+    def usable(actor):
+        """The actor, or the last one that was finite: no environment is sent a NaN for an action.
+
+        The loop hears of it when the chunk is done (`training.divergence`).
+        """
+        nonlocal last_usable
+        if last_usable is None or finite(actor):
+            last_usable = actor
+        return last_usable
+
     def rollout_and_step(state):
         key, key_rollout = split(state.key)
         actor = latest(state.agent)
         seen, trajectory, timesteps = collect(
-            state.actor if overlap else actor, state.observation, parallel.process_key(key_rollout)
+            usable(state.actor if overlap else actor),
+            state.observation,
+            parallel.process_key(key_rollout),
         )
         key_learning = np.asarray(key_rollout)  # of no device: it was drawn where the agent acts
         agent_state, record = inner_step(state.agent, where.divide(trajectory), key_learning)

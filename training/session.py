@@ -175,7 +175,9 @@ class Session:
             at = f"from the agent of step {saver.last.env_steps:,}"
             console.print(f"{recorder.fault}: on with half the learning rate, {at}")
             recorder.fault = None
-            return self._slower(saver.last, state)
+            state = self._slower(saver.last, state)
+            saver.last = self._content(state)
+            return state
 
         total = self._leg + self._plan.chunks * self._steps_per_chunk
         with (
