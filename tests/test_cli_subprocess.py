@@ -244,8 +244,10 @@ def test_a_run_that_diverges_says_so_and_fails(python_run, tmp_path):
     assert json.loads((out / "summary.json").read_text())["diverged"] is True
 
 
-def test_an_interrupted_run_keeps_what_was_done(environment, python_run):
-    out = python_run.directory / "interrupted"
+@pytest.mark.fault("SIGTERM or SIGHUP", "as Ctrl-C: saved, summarised, exit code 143 or 129")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_was_done(number, environment, python_run):
+    out = python_run.directory / f"interrupted-{number}"
     flags = f"--meta none --steps 3000000 --out {out} {SMALL}"
     process = subprocess.Popen(
         [sys.executable, RUN_PY, *flags.split()],
@@ -258,9 +260,9 @@ def test_an_interrupted_run_keeps_what_was_done(environment, python_run):
     metrics, deadline = out / "metrics.jsonl", time.monotonic() + 60
     while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    assert process.returncode == 128 + number, errors
     assert "Traceback" not in errors and "run directory" in output
     summary = summary_of(out)
     assert list(summary) == SUMMARY_KEYS
@@ -284,7 +286,7 @@ def test_mistakes_give_one_line_exit_code_2_and_destroy_nothing(finished, python
         (["--out", run], "with steps 6000"),
         (
             ["--config", run / "config.yaml", "--out", run],
-            "finished, after 6,144 steps; raise steps",
+            "finished, after 6,144 steps; raise",
         ),
         (["--out", "/proc/run"], "/proc/run"),
         (["eval", damaged], "damaged"),
@@ -309,3 +311,23 @@ def test_help_and_mistakes_are_answered_before_jax_is_loaded(environment):
         check=True,
         capture_output=True,
     )
+
+
+@pytest.mark.fault("Ctrl-C while compiling", "ends at once, nothing is written, exit code 130")
+def test_ctrl_c_while_compiling_ends_at_once_with_nothing_written(environment, tmp_path):
+    process = subprocess.Popen(
+        # Minutes of compiling: many updates are written out one by one.
+        [sys.executable, RUN_PY, "--out", "made", "--inner-steps", "30", "--seed", "3"],
+        cwd=tmp_path,
+        env=environment | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(10.0)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 2.0
+    assert process.returncode == 130 and errors == "interrupted\n" and output == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -119,11 +120,12 @@ def train(
     """
     begun = time.perf_counter()
     given, found = task is not None, None
+    say = partial(console.print, highlight=False, soft_wrap=True)
     if not given:
         settings = replace(settings, env=registry.resolve(settings.env))
     if keep:
         wandb_sink.check(wandb)
-        found = going_on.find(out, settings, console.print)
+        found = going_on.find(out, settings, say)
     if task is None:
         task = registry.make(
             settings.env,
@@ -151,7 +153,7 @@ def train(
             directory = files.directory
         saver = stack.enter_context(closing(Saver(directory, checkpoint_every)))
         if found is not None:
-            console.print(session.goes_on)
+            say(session.goes_on)
         session.learn(saver, console, callback)
         saver.wait()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -150,6 +151,7 @@ class Session:
         """
         recorder, policy = self.recorder, self._settings.on_divergence
         before, since, halvings = recorder.env_steps, time.perf_counter(), 0
+        say = partial(console.print, highlight=False, soft_wrap=True)
 
         def take(metrics):
             snapshot = recorder.add(metrics)
@@ -173,7 +175,7 @@ class Session:
             if halvings > _MOST_HALVINGS:
                 return state
             at = f"from the agent of step {saver.last.env_steps:,}"
-            console.print(f"{recorder.fault}: on with half the learning rate, {at}")
+            say(f"{recorder.fault}: on with half the learning rate, {at}")
             recorder.fault = None
             state = self._slower(saver.last, state)
             saver.last = self._content(state)
@@ -182,7 +184,7 @@ class Session:
         total = self._leg + self._plan.chunks * self._steps_per_chunk
         with (
             make_progress(console, total) as progress,
-            stop_signal(console.print) as self.stopped,
+            stop_signal(say) as self.stopped,
         ):
             recorder.start_clock(self.before.seconds)
             saver.last = self._content(self._state)  # what there is if nothing good follows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def sinks(mode: WandbMode, settings: RunSettings, directory: Path) -> list[Sink]
         run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=directory.name,
+            id=_identity(directory),
+            resume="allow",
             dir=directory,
             mode=mode,
             config=files.plain(settings),
@@ -57,6 +60,15 @@ def sinks(mode: WandbMode, settings: RunSettings, directory: Path) -> list[Sink]
     except wandb.Error as error:
         raise ConfigError(f"wandb: {mode} cannot begin: {' '.join(str(error).split())}") from error
     return [_Run(run)]
+
+
+def _identity(directory: Path) -> str:
+    """The id of a run, by which it is the same one there when it goes on."""
+    file = directory / FOLDER / "run-id"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(secrets.token_hex(4), encoding="utf-8")
+    return file.read_text(encoding="utf-8")
 
 
 class _Run:
