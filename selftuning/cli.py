@@ -77,7 +77,7 @@ def _run(command: cli.Command) -> int:
 
         compare.run(*command, console)
         return 0
-    from selftuning.training import parallel, report, signals
+    from selftuning.training import parallel, report, signals, together
     from selftuning.training import run as runs
 
     def train(settings, out, shown):
@@ -100,4 +100,4 @@ def _run(command: cli.Command) -> int:
     if command.cluster is None:
         return train(command.settings, command.out, True)
     parallel.join(command.cluster)
-    return parallel.train_together(command.settings, command.out, train)
+    return together.train_together(command.settings, command.out, train)

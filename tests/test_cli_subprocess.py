@@ -283,11 +283,8 @@ def test_mistakes_give_one_line_exit_code_2_and_destroy_nothing(finished, python
     for arguments, word in (
         (["--gama", "0.9"], "--gama"),
         (["--start", "gamma=1.5"], "1.5"),
-        (["--out", run], "with steps 6000"),
-        (
-            ["--config", run / "config.yaml", "--out", run],
-            "finished, after 6,144 steps; raise",
-        ),
+        (["--out", run], "finished, after 6,144 steps; raise"),
+        (["--env", "CartPole", "--out", run], "not ftrl"),
         (["--out", "/proc/run"], "/proc/run"),
         (["eval", damaged], "damaged"),
     ):

@@ -92,6 +92,34 @@ def test_two_processes_are_as_one(tmp_path, alone):
     assert counts[0] == counts[1] == 1024
 
 
+@pytest.mark.fault("a run is stopped", "it goes on to the bits of one that was not")
+def test_two_processes_go_on_as_one(tmp_path, alone):
+    out = tmp_path / "run"
+    subprocess.run([sys.executable, "-c", STOPPED, out], check=True, cwd=ROOT, timeout=200)
+    address = ["--coordinator", f"localhost:{free_port()}", "--processes", 2]
+    running = [start(i, *address, "--out", out) for i in range(2)]
+    said = [process.communicate(timeout=200) for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    assert "going on after 512 of 1,000 steps" in said[0][0]
+    summary = json.loads((out / "summary.json").read_text())
+    rows = [json.loads(line)["env_steps"] for line in (out / "metrics.jsonl").open()]
+    assert summary["env_steps"] == rows[-1] == 1024 and rows == sorted(set(rows))
+    expected, found = (
+        safetensors_numpy.load_file(x / "checkpoints/agent.safetensors") for x in (alone, out)
+    )
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=2e-3, atol=1e-4, err_msg=name)
+
+
+STOPPED = """
+import sys, selftuning as st
+def enough(snapshot):
+    return snapshot.env_steps >= 384  # the chunk after it is under way
+st.train("CartPole", steps=1000, eval_episodes=1, rollout_length=16, epochs=2, minibatches=2,
+         out=sys.argv[1], progress=False, callback=enough)
+"""
+
+
 def test_two_processes_step_their_own_environments_on_the_host(tmp_path):
     address = ["--coordinator", f"localhost:{free_port()}", "--processes", 2]
     arguments = [*address, "--backend", "host", "--meta", "mg"]

@@ -141,6 +141,15 @@ def settings_of(directory: Path | None, extensions: Sequence[Any] = ()) -> RunSe
     return files.load(directory / files.NAME, extensions)
 
 
+def last_whole(directory: Path) -> Path | None:
+    """The last checkpoint of a run that is whole; None if there is none."""
+    try:
+        file, _ = _last(directory, lambda line: None)
+    except ConfigError:  # which the process that reads it will say
+        return None
+    return file and file.path
+
+
 def _check_same(directory: Path, old: RunSettings, new: RunSettings) -> None:
     """Raises ConfigError for the first setting that is another one than before."""
     before, now = dict(_leaves(files.plain(old))), dict(_leaves(files.plain(new)))

@@ -9,10 +9,6 @@ one device but for the order of summation. Devices may be those of several proce
 from __future__ import annotations
 
 import socket
-import tempfile
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +19,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from selftuning.configs.cluster import Cluster
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import RunSettings
-from selftuning.configs.validate import validate
 
 _AXIS = "environments"
 
@@ -136,6 +131,13 @@ def gathered(tree: Any, axis: int) -> Any:
     return jax.tree.map(lambda x: np.concatenate(list(x), axis), parts)
 
 
+def from_first(content: bytes | None) -> bytes:
+    """The bytes that the first process has, in all of them."""
+    size = multihost_utils.broadcast_one_to_all(np.int64(len(content or b"")))
+    own = np.frombuffer(content, np.uint8) if content else np.zeros(int(size), np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(own)).tobytes()
+
+
 def any_process(flag: bool) -> bool:
     """Whether the flag is set in any process: they go on or stop together."""
     if jax.process_count() == 1:
@@ -159,22 +161,3 @@ def join(cluster: Cluster) -> None:
             f"distributed: {reason}; where no scheduler tells, name the processes with "
             "--coordinator, --processes and --process"
         ) from error
-
-
-def train_together(settings: RunSettings, out: Path | None, train: Callable[..., Any]) -> Any:
-    """Trains on all devices of all processes; the first one alone writes and shows anything.
-
-    Args:
-      settings: of the run, whose `devices` become all there are.
-      out: run directory of the first process.
-      train: (settings, run directory, whether to show anything) -> result.
-
-    Raises:
-      ConfigError: as training does, and if the environments cannot be divided by the devices.
-    """
-    settings = replace(settings, devices=jax.device_count())
-    validate(settings)
-    if jax.process_index() == 0:
-        return train(settings, out, True)
-    with tempfile.TemporaryDirectory() as directory:
-        return train(settings, Path(directory), False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -239,7 +239,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
     acting = parallel.acting_device() if overlap else None
     collect = collect_on_host(task, agent, settings.agent.rollout_length)
     inner_step, split = jax.jit(agent.inner_step), jax.jit(jax.random.split)
-    finite, last_usable = jax.jit(divergence.all_finite), None
+    finite, last_usable = jax.jit(divergence.all_finite), cast(Any, None)
 
     @jax.jit
     def report(agent_state):
