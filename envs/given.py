@@ -76,8 +76,7 @@ def _maker(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
         try:
             env = make() if render_mode is None else make(render_mode=render_mode)
         except Exception as error:
-            code = getattr(make, "__code__", None)
-            where = modules.said(error, code.co_filename if code else "")
+            where = modules.said(error, make)
             raise ConfigError(f"env: {_name(make)}: {type(error).__name__}: {where}") from error
         if not isinstance(env, gym.Env):
             raise ConfigError(f"env: {_name(make)} has made {env!r}, which is no gymnasium.Env")

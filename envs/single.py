@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs import masks
+from selftuning.envs import answers, masks
 
 
 class Made(NamedTuple):
@@ -35,9 +35,9 @@ def specification(spec: EnvSpec, options: EnvSettings) -> EnvSpec:
 def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     """An environment in its wrappers, which do not change what `OwnReturn` in it counts.
 
-    From the inside out: the environment with its time limit, `OwnReturn`, sticky actions, the
-    user's wrappers, the view that an environment of MiniGrid needs, stacked frames, and the mask of
-    actions, if the environment has a method that tells of one.
+    From the inside out: the environment, `answers.Answers`, its time limit, `OwnReturn`, sticky
+    actions, the user's wrappers, the view that an environment of MiniGrid needs, stacked frames,
+    and the mask of actions, if the environment has a method that tells of one.
 
     Args:
       spec: from `specification`.
@@ -58,6 +58,7 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
         said = said or f"{type(error).__name__}: {modules.said(error)}"
         raise ConfigError(f"env: {spec.id!r} cannot be created: {said}") from error
     env = own = OwnReturn(env)
+    answers.around_innermost(own)
     if options.sticky_actions:
         env = wrappers.StickyAction(env, options.sticky_actions)
     for name in options.wrappers:
@@ -109,12 +110,9 @@ class OwnReturn(gym.Wrapper):
 
     def step(self, action: Any):
         """As `gymnasium.Env.step`."""
-        result = self.env.step(action)
-        reward: Any = result[1]
-        if type(reward) is not float:  # some environments give a number in an array
-            reward = float(reward) if np.ndim(reward) == 0 else float(reward.item())
-        self.episode_return += reward
-        return (result[0], reward, *result[2:])
+        result = answers.stepped(self.env.step(action))
+        self.episode_return += result[1]
+        return result
 
 
 def _wrapped(env: gym.Env, name: str) -> gym.Env:
@@ -125,8 +123,7 @@ def _wrapped(env: gym.Env, name: str) -> gym.Env:
     try:
         wrapped = wrapper(env)
     except Exception as error:
-        code = getattr(getattr(wrapper, "__init__", wrapper), "__code__", None)
-        said = modules.said(error, code.co_filename if code else "")
+        said = modules.said(error, wrapper)
         raise ConfigError(f"wrapper: {name}: {type(error).__name__}: {said}") from error
     if not isinstance(wrapped, gym.Env):
         raise ConfigError(f"wrapper: {name} has made {wrapped!r}, which is no gymnasium.Env")

@@ -20,6 +20,7 @@ import numpy as np
 from gymnasium import spaces
 
 from selftuning.configs.errors import ConfigError
+from selftuning.envs.answers import BadAnswerError, array, as_type, unfit
 from selftuning.envs.masks import MASK, has_mask
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
@@ -230,13 +231,62 @@ def graph_action(space: gym.Space, action: Any) -> jnp.ndarray:
 
 
 def to_agent(space: gym.Space) -> Callable[[Any], np.ndarray]:
-    """Returns the function from an observation of a space to what agents see, a new array."""
-    dtype, start = array_dtype(space) if space.dtype else np.dtype(np.float32), start_of(space)
+    """Returns the function from an observation of a space to what agents see, a new array.
+
+    It raises `BadAnswerError` for what is no array of numbers, or of numbers that the type of the
+    space does not have. Shapes are those that it is given; those of parts are checked.
+    """
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        return lambda observation: np.array(spaces.flatten(space, observation), np.float32)
+        pairs = space.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        parts = [(key, _to_vector(part)) for key, part in pairs]
+
+        def joined(observation: Any) -> np.ndarray:
+            if isinstance(space, spaces.Tuple) and len(observation) != len(parts):
+                raise BadAnswerError(
+                    f"an observation of {len(observation)} parts, not {len(parts)}"
+                )
+            return np.concatenate([see(observation[key]) for key, see in parts])
+
+        return joined
+    dtype, start = array_dtype(space), start_of(space)
+    if isinstance(space, spaces.Discrete):
+
+        def counted(observation: Any) -> np.ndarray:
+            if isinstance(observation, int | np.integer):  # a third of the time of the rest
+                return np.array(int(observation) - int(start), dtype)
+            return as_type(array(observation) - start, dtype)
+
+        return counted
     if np.any(start != 0):
-        return lambda observation: np.array(np.asarray(observation) - start, dtype)
-    return lambda observation: np.array(observation, dtype)
+        return lambda observation: as_type(array(observation) - start, dtype)
+    return lambda observation: as_type(array(observation), dtype)
+
+
+def _to_vector(space: gym.Space) -> Callable[[Any], np.ndarray]:
+    """The function from a part of an observation to a vector, as `gymnasium.spaces.flatten`."""
+    see = to_agent(space)
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return see
+    view = _observation_view(space, composite=False)
+    assert view is not None
+    counts = np.ravel(view.n if isinstance(view, spaces.Discrete) else getattr(view, "nvec", ()))
+    first = np.cumsum(counts) - counts
+
+    def vector(part: Any) -> np.ndarray:
+        seen = see(part)
+        if seen.shape != shape(space):
+            raise BadAnswerError(
+                f"a part of an observation of shape {seen.shape}, not {space.shape}"
+            )
+        if not counts.size:
+            return seen.ravel().astype(np.float32)
+        if (found := unfit(view, seen[None])) is not None:
+            raise BadAnswerError(found[1])
+        ones = np.zeros(counts.sum(), np.float32)
+        ones[first + seen.ravel()] = 1.0
+        return ones
+
+    return vector
 
 
 def to_env(space: gym.Space) -> Callable[[Any], Any]:
