@@ -1,7 +1,5 @@
 """The one exception that means "the user can mend this", and that of what only others can."""
 
-from typing import Any
-
 
 class ConfigError(ValueError):
     """Bad input. Its message is one line: what was given, its value, what is allowed.
@@ -22,14 +20,11 @@ class FailedEnvironmentError(RuntimeError):
 
     Attributes:
       details: the traceback of what happened, as Python prints it; "" if there is none.
-      reached: what a runner had reached when it happened, (its state, metrics so far); None if it
-        has not got beyond the state that it was given.
     """
 
     def __init__(self, message: str, details: str = ""):
         super().__init__(one_line(message))
         self.details = details
-        self.reached: Any = None
 
     def __reduce__(self):
         """Processes send each other such errors, with what they know of it."""

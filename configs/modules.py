@@ -98,11 +98,11 @@ def definition(function: Any) -> Place | None:
     return None
 
 
-def innermost(trace: str) -> Place | None:
-    """The last place of a user's code in what `faulthandler` has written, innermost first."""
+def last_in(trace: str) -> Place | None:
+    """The last place of a user's code in a traceback that is text; None if there is no place."""
     places = re.findall(r'File "(.+)", line (\d+)', trace)
     theirs = [place for place in places if not _calls_others(place[0])] or places
-    return (theirs[0][0], int(theirs[0][1])) if theirs else None
+    return (theirs[-1][0], int(theirs[-1][1])) if theirs else None
 
 
 @functools.cache

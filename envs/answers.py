@@ -5,6 +5,7 @@ Gymnasium's own checker looks at the first step alone, and only warns.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Mapping
@@ -151,35 +152,50 @@ def unfit(space: gym.Space, seen: np.ndarray) -> tuple[int, str] | None:
     if not wrong.any():
         return None
     first, *place = (int(i) for i in np.argwhere(wrong)[0])
-    at = f" at {tuple(place)}" if place else ""
-    return first, f"an observation of {seen[wrong][0]}{at}, which is not in {_in_short(space)}"
+    at = f" at {place if len(place) > 1 else place[0]}" if place else ""
+    why = "and no finite float32" if seen.dtype.kind == "f" else f"which is not in {space}"
+    return first, f"an observation with {seen[wrong][0]}{at}, {why}"
 
 
 def failed(
-    name: str, step: int, error: BaseException, env: gym.Env | None = None, method: str = "step"
+    name: str, error: BaseException, env: gym.Env | None = None, method: str = "step"
 ) -> FailedEnvironmentError:
     """What an environment has done, in one line.
 
     Args:
-      name: of the environment.
-      step: at which it happened.
+      name: of the environment, and when it happened.
       error: that was caught.
       env: the environment in its wrappers, to say where its code is.
       method: of it, that was called.
     """
-    said = modules.said(error, env and _of_users(env, method))
-    if not isinstance(error, BadAnswerError):
-        said = f"{type(error).__name__}: {said}"
-    return FailedEnvironmentError(f"{name}, step {step}: {said}", modules.trace(error))
+    said = told(error, env and _of_users(env, method))
+    return FailedEnvironmentError(f"{name}: {said}", modules.trace(error))
 
 
-def close(env: Any, name: str) -> None:
+def told(error: BaseException, function: Any = None) -> str:
+    """An error in a line; `function` is the user's, as of `modules.said`."""
+    said = modules.said(error, function)
+    return said if isinstance(error, BadAnswerError) else f"{type(error).__name__}: {said}"
+
+
+def why(error: BaseException) -> str:
+    """Why an environment cannot be made. Errors of Gymnasium and of imports say what to do."""
+    says = isinstance(error, gym.error.Error | ImportError) and str(error)
+    return str(error) if says else told(error)
+
+
+def close(env: Any) -> None:
     """Closes an environment. If it cannot be closed, a line says so, and nothing is lost by it."""
     try:
         env.close()
     except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {modules.said(error)}"
-        print(f"warning: {name} cannot be closed: {said}", file=sys.stderr)
+        _warn(f"an environment cannot be closed: {told(error)}")
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Says something once, however many environments it is true of."""
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def shown(value: Any) -> str:
@@ -200,10 +216,6 @@ def _flag(name: str, value: Any) -> bool:
     if found.dtype.kind not in _NUMBERS or found.size != 1 or found.item() not in (0, 1):
         raise BadAnswerError(f"{name} is {shown(value)}, and neither True nor False")
     return bool(found.item())
-
-
-def _in_short(space: gym.Space) -> str:
-    return f"float32{list(space.shape or ())}" if isinstance(space, spaces.Box) else str(space)
 
 
 def _of_users(env: gym.Env, method: str) -> Any:

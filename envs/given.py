@@ -10,6 +10,7 @@ from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.envs import answers
 from selftuning.envs.hosted import HostedEnv
 
 NAMESPACE = "given"  # of their ids, which mean something in this process alone
@@ -52,7 +53,7 @@ def register(env: Any) -> str:
         probe = make()
         limit = probe.spec.max_episode_steps if probe.spec else None
         threshold = probe.spec.reward_threshold if probe.spec else None
-        probe.close()
+        answers.close(probe)
         gym.register(env_id, make, threshold, max_episode_steps=limit)
     _given.append((env, env_id))
     return env_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -54,9 +55,7 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     except (Exception, SystemExit) as error:
         # Whatever a constructor raises, it is told in a line: nothing has been done that could be
         # lost.
-        said = str(error) if isinstance(error, gym.error.Error | ImportError) else ""
-        said = said or f"{type(error).__name__}: {modules.said(error)}"
-        raise ConfigError(f"env: {spec.id!r} cannot be created: {said}") from error
+        raise ConfigError(f"env: {spec.id!r} cannot be created: {answers.why(error)}") from error
     env = own = OwnReturn(env)
     answers.around_innermost(own)
     if options.sticky_actions:
@@ -70,25 +69,29 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     return Made(masks.offered(env), own)
 
 
-def with_masks(envs: list[Made], spec: EnvSpec, options: EnvSettings) -> list[Made]:
+def with_masks(
+    envs: list[Made], spec: EnvSpec, options: EnvSettings, busy: Callable[[], None] | None = None
+) -> list[Made]:
     """Environments that `make` has made, with masks that only their `info` tells of.
 
     To find out, one more is made, reset and closed: some environments are no longer the same after
-    a reset.
+    a reset. `busy` is called before it.
     """
-    if masks.is_possible(envs[0].env) and _shows_mask(spec, options):
+    if masks.is_possible(envs[0].env) and _shows_mask(spec, options, busy):
         return [each._replace(env=masks.ActionMask(each.env)) for each in envs]
     return envs
 
 
-def _shows_mask(spec: EnvSpec, options: EnvSettings) -> bool:
+def _shows_mask(spec: EnvSpec, options: EnvSettings, busy: Callable[[], None] | None) -> bool:
     # What goes wrong here goes wrong where agents act too, and is told there.
     with contextlib.suppress(Exception, SystemExit):
         env = make(spec, options).env
+        if busy is not None:
+            busy()
         try:
             return env.reset(seed=0)[1].get(masks.MASK) is not None
         finally:
-            env.close()
+            answers.close(env)
     return False
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from gymnasium import spaces
 
 from selftuning.configs.errors import ConfigError
-from selftuning.envs.answers import BadAnswerError, array, as_type, unfit
+from selftuning.envs.answers import BadAnswerError, array, as_type, close, unfit
 from selftuning.envs.masks import MASK, has_mask
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
@@ -321,7 +321,7 @@ class AgentView(gym.Wrapper):
         try:
             self.observation_space, self.action_space = agent_spaces(env_id, env)
         except ConfigError:
-            env.close()
+            close(env)
             raise
         self._to_agent = to_agent(env.observation_space)
         self._to_env = to_env(env.action_space)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -18,6 +20,8 @@ from selftuning.envs.masks import MASK, is_possible
 from selftuning.envs.spaces import agent_spaces, shape, to_agent, to_env
 from selftuning.envs.task import HostTask, TaskSpec, Timestep
 
+Busy = Callable[[int, int], None]  # (number of an environment, its step)
+
 
 # Not gymnasium.vector.SyncVectorEnv: it merges the infos of all environments at every step, which
 # nobody reads, costs a third of its time, and fails where they differ in shape.
@@ -27,6 +31,7 @@ def host_task(
     options: EnvSettings | None = None,
     part: range | None = None,
     of: int | None = None,
+    busy: Busy | None = None,
 ) -> HostTask:
     """B environments of one Gymnasium id, stepped one after the other in this process.
 
@@ -41,6 +46,7 @@ def host_task(
       options: what is asked of the environments beyond their id.
       part: their numbers, where they are B of more environments; all of them if None.
       of: how many these are.
+      busy: told before each step and reset of an environment.
 
     Raises:
       ConfigError: the environment cannot be created, a space is not supported, or
@@ -49,11 +55,11 @@ def host_task(
     check_positive("num_envs", num_envs)
     options, part, of = options or EnvSettings(), part or range(num_envs), of or num_envs
     spec = single.specification(gym.spec(env) if isinstance(env, str) else env, options)
-    envs = _made(spec, num_envs, options)
+    envs = _made(spec, num_envs, options, busy and partial(busy, part.start, 0))
     one = envs[0].env
     observation_space, action_space = agent_spaces(spec.id, one)
     members = [
-        _Member(each, observation_space, f"environment {i} of {of}")
+        _Member(each, observation_space, f"environment {i} of {of}", busy and partial(busy, i))
         for i, each in zip(part, envs, strict=True)
     ]
     counted = np.zeros(num_envs, np.int32)
@@ -101,8 +107,8 @@ def host_task(
         )
 
     def close() -> None:
-        for i, each in zip(part, envs, strict=True):
-            answers.close(each.env, f"environment {i} of {of}")
+        for each in envs:
+            answers.close(each.env)
 
     task_spec = TaskSpec(
         env_id=spec.id,
@@ -120,11 +126,13 @@ def host_task(
 class _Member:
     """One environment, as agents see it, which begins anew in the step that ends an episode."""
 
-    def __init__(self, made: single.Made, seen: gym.Space, name: str):
+    def __init__(
+        self, made: single.Made, seen: gym.Space, name: str, busy: Callable[[int], None] | None
+    ):
         self._env, self._own = made
         self._see, self._act = to_agent(self._env.observation_space), to_env(self._env.action_space)
         self._shape, self._name, self._steps = shape(seen), name, 0
-        self._ignores_masks = is_possible(self._env)
+        self._ignores_masks, self._busy = is_possible(self._env), busy
 
     def reset(self, seed: int) -> np.ndarray:
         # Some environments draw from their own spaces.
@@ -136,6 +144,8 @@ class _Member:
     def step(self, action: Any) -> tuple[Any, ...]:
         """(successor, first observation of the next episode, reward, ends..., return so far)."""
         self._steps += 1
+        if self._busy is not None:
+            self._busy(self._steps)
         try:
             result = answers.stepped(self._env.step(self._act(action)))
             observation, reward, terminated, truncated, info = result
@@ -153,6 +163,8 @@ class _Member:
         return self._own.episode_return
 
     def _begin(self, seed: int | None) -> np.ndarray:
+        if self._busy is not None:
+            self._busy(self._steps)
         try:
             return self._checked(*answers.begun(self._env.reset(seed=seed)))
         except (Exception, SystemExit) as error:  # some simulators exit
@@ -160,7 +172,7 @@ class _Member:
 
     def failed(self, error: BaseException, method: str) -> FailedEnvironmentError:
         """What the environment has done in one of its methods, in one line."""
-        return answers.failed(self._name, self._steps, error, self._env, method)
+        return answers.failed(f"{self._name}, step {self._steps}", error, self._env, method)
 
     def _checked(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         if self._ignores_masks and info and info.get(MASK) is not None:
@@ -173,14 +185,16 @@ class _Member:
         return seen
 
 
-def _made(spec: EnvSpec, num_envs: int, options: EnvSettings) -> list[single.Made]:
+def _made(
+    spec: EnvSpec, num_envs: int, options: EnvSettings, busy: Callable[[], None] | None
+) -> list[single.Made]:
     envs: list[single.Made] = []
     try:
         for _ in range(num_envs):
             envs.append(single.make(spec, options))
             agent_spaces(spec.id, envs[-1].env)
     except ConfigError:
-        for i, each in enumerate(envs):
-            answers.close(each.env, f"environment {i} of {num_envs}")
+        for each in envs:
+            answers.close(each.env)
         raise
-    return single.with_masks(envs, spec, options)
+    return single.with_masks(envs, spec, options, busy)

@@ -268,7 +268,10 @@ class _Shown(gym.Env):
     ("kwargs", "said"),
     [
         ({"fails": 4}, "environment 0 of 2, step 4: ConnectionError: simulator went away"),
-        ({"reward": None}, r"environment 0 of 2, step 1: a reward of None, .*\(test_envs_options.py, line \d+\)"),
+        (
+            {"reward": None},
+            r"environment 0 of 2, step 1: a reward of None, .*_options.py, line \d+\)",
+        ),
         ({"scale": np.ones((3, 1))}, "environment 0 of 2, step 1: an observation of shape"),
     ],
 )
