@@ -110,7 +110,7 @@ def array(observation: Any) -> np.ndarray:
     """
     found = np.asarray(observation)
     if found.dtype.kind not in _NUMBERS:
-        raise BadAnswerError(f"an observation of {shown(observation)}, and no numbers")
+        raise BadAnswerError(f"{shown(observation)} in place of numbers")
     return found
 
 
@@ -207,6 +207,22 @@ def shown(value: Any) -> str:
     except Exception:  # of a user's class
         text = ""
     return text if 0 < len(text) <= _LONGEST else f"a {type(value).__name__}"
+
+
+def rewards(values: Any, count: int) -> np.ndarray:
+    """Rewards of environments that are stepped together, [B] float64.
+
+    Raises:
+      BadAnswerError: if one is no number that float32 holds.
+    """
+    found = array(values).astype(np.float64)
+    if found.shape != (count,):
+        raise BadAnswerError(f"rewards of shape {found.shape}, not ({count},)")
+    wrong = ~(np.abs(found) <= _LARGEST)  # NaN too
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise BadAnswerError(f"environment {first} of {count}: a reward of {found[first]}")
+    return found
 
 
 def _flag(name: str, value: Any) -> bool:

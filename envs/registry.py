@@ -140,8 +140,10 @@ def make(
     require(math.isinf(options.step_timeout), "step_timeout", options.step_timeout, allowed)
     try:
         env = functional()
-    except TypeError as error:
-        raise ConfigError(f"env: {spec.id!r} cannot be created: {error}") from error
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"env: {spec.id!r} cannot be created: {answers.why(error)}") from error
     task = graph_task(
         env,
         num_envs,

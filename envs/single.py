@@ -50,6 +50,8 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     """
     try:
         env = gym.make(spec, disable_env_checker=True, **kwargs)
+        for name in ("observation_space", "action_space"):
+            getattr(env, name)  # which some never set
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:

@@ -25,6 +25,7 @@ from selftuning.envs.masks import MASK, has_mask
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box of floats or of a few whole numbers"
+_MOST_NUMBERS = 10**8  # in one observation or action, where a discrete one has one a value
 _MOST_VALUES = 1000  # of a whole number that is chosen as one of them
 
 
@@ -45,6 +46,8 @@ def agent_spaces(env_id: str, env: Any) -> tuple[gym.Space, gym.Space]:
     Raises:
       ConfigError: a space is not supported.
     """
+    _check_size(env_id, "observation", env.observation_space)
+    _check_size(env_id, "action", env.action_space)
     observation = _observation_view(env.observation_space, composite=True)
     if observation is None:
         raise ConfigError(
@@ -64,6 +67,19 @@ def agent_spaces(env_id: str, env: Any) -> tuple[gym.Space, gym.Space]:
         start = sum(spaces.flatdim(part) for part in before)
         observation.mask = start, start + math.prod(env.observation_space[MASK].shape)
     return observation, action
+
+
+def _check_size(env_id: str, what: str, space: gym.Space) -> None:
+    """Refuses spaces of no numbers, or of so many that their bounds alone fill a memory."""
+    try:
+        size = spaces.flatdim(space)
+    except (NotImplementedError, ValueError):  # it has no size, and is not supported
+        return
+    if not 0 < size <= _MOST_NUMBERS:
+        raise ConfigError(
+            f"env: {env_id!r} has an {what} space of {size:,} numbers; "
+            f"there must be between 1 and {_MOST_NUMBERS:,}"
+        )
 
 
 def _hint(space: gym.Space) -> str:
@@ -201,6 +217,9 @@ def graph_observation(space: gym.Space, observation: Any) -> jnp.ndarray:
         parts = [(part, observation[key]) for key, part in pairs]
         return jnp.concatenate([graph_flat(part, graph_observation(part, x)) for part, x in parts])
     observation = jnp.asarray(observation)
+    if observation.size != math.prod(shape(space)):
+        of = f"shape {observation.shape}, not {space.shape}"
+        raise BadAnswerError(f"an observation of {of}")
     if np.any(start_of(space) != 0):
         observation = observation - start_of(space)
     return observation.astype(array_dtype(space)).reshape(space.shape)

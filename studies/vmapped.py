@@ -34,6 +34,7 @@ def task_and_agent(settings: RunSettings) -> tuple[GraphTask, SelfTuningAgent]:
     task = registry.make(settings.env, settings.num_envs, "jax", settings.environment)
     if not isinstance(task, GraphTask):
         raise not_allowed("env", settings.env, "one stepped in-graph")
+    sizes.check(task.spec, settings)
     return task, self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
 
 

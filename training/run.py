@@ -19,7 +19,7 @@ from selftuning.agents import self_tuning
 from selftuning.configs.settings import CHECKPOINT_EVERY, RunSettings, WandbMode
 from selftuning.envs import registry
 from selftuning.envs.task import HostTask, Task
-from selftuning.training import best, faults, going_on, wandb_sink
+from selftuning.training import best, faults, going_on, sizes, wandb_sink
 from selftuning.training.acting import Agent
 from selftuning.training.evaluation import Evaluation
 from selftuning.training.metrics import Episodes
@@ -138,6 +138,7 @@ def train(
     with ExitStack() as stack:
         if isinstance(task, HostTask) and not given:
             stack.callback(task.close)
+        sizes.check(task.spec, settings)
         functions = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
         runner = make_runner(task, functions, settings)
         judge = stack.enter_context(best.judge(settings, functions, task if given else None))
