@@ -21,6 +21,7 @@ from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Start
 from selftuning.envs import registry
 from selftuning.envs.task import GraphTask
+from selftuning.training import sizes
 
 _LARGEST_CHUNK = 2**26  # bytes of rows that are on the device at once
 
