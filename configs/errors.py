@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and that of what only others can."""
 
 
 class ConfigError(ValueError):
@@ -9,14 +9,31 @@ class ConfigError(ValueError):
 
     def __init__(self, message: str):
         # Messages of libraries are quoted in ours and may span lines; ours never do.
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(one_line(message))
 
 
 class FailedEnvironmentError(RuntimeError):
-    """An environment has raised an error. Its message is one line: which, when and what.
+    """An environment has raised an error, hangs, or returns what nobody can learn from.
 
-    run.py prints it to standard error and exits with code 1.
+    Its message is one line: which, when and what. run.py prints it to standard error and exits with
+    code 1.
+
+    Attributes:
+      details: the traceback of what happened, as Python prints it; "" if there is none.
     """
+
+    def __init__(self, message: str, details: str = ""):
+        super().__init__(one_line(message))
+        self.details = details
+
+    def __reduce__(self):
+        """Processes send each other such errors, with what they know of it."""
+        return type(self), (str(self), self.details)
+
+
+def one_line(text: object) -> str:
+    """Text without line breaks, or what else would move the cursor of a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
 
 
 def not_allowed(field: str, value: object, allowed: str) -> ConfigError:

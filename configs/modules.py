@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
+import re
 import sys
 import traceback
 from types import ModuleType
+from typing import Any
 
-from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.configs.errors import ConfigError, not_allowed, one_line
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PYTHON = os.path.dirname(os.__file__) + os.sep
+_CALLERS = ("chex", "distrax", "gymnasium", "haiku", "jax", "jaxlib", "numpy", "optax", "rlax")
+_LONGEST = 500  # letters of an error that are shown
 
 
 def imported(name: str, field: str) -> ModuleType:
@@ -44,16 +52,65 @@ def imported(name: str, field: str) -> ModuleType:
         ) from error
 
 
-def said(error: BaseException, file: str = "") -> str:
-    """An error in one line, with the place where it happened.
+def said(error: BaseException, function: Any = None) -> str:
+    """An error in one line, with the place where the user's code has raised it.
+
+    That is the innermost one outside of Python's own files, of ours, and of libraries that call the
+    code of others. If there is none, it is where `function` is defined, or the innermost of all.
 
     Args:
       error: that was caught.
-      file: in which the place is looked for; the innermost one, of whatever file, if it has none.
+      function: of the user's, or a class, that was called.
     """
-    text = " ".join(str(error).split())
+    try:
+        text = one_line(error)
+    except Exception:  # errors of users are code of users
+        text = "an error that has no text"
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}..."
     if isinstance(error, SyntaxError):
         return text  # which says where
-    frames = traceback.extract_tb(error.__traceback__)
-    last = ([frame for frame in frames if frame.filename == file] or frames)[-1]
-    return f"{text} ({os.path.basename(last.filename)}, line {last.lineno})"
+    frames = [(at.filename, at.lineno) for at in traceback.extract_tb(error.__traceback__)]
+    theirs = [at for at in frames if not _calls_others(at[0])]
+    place = (theirs or [definition(function)])[-1] or (frames or [None])[-1]
+    return f"{text} {written(place)}".lstrip()
+
+
+def trace(error: BaseException) -> str:
+    """The traceback of an error, as Python prints it."""
+    return "".join(traceback.format_exception(error))
+
+
+Place = tuple[str, int | None]  # file and line
+
+
+def written(place: Place | None) -> str:
+    """A place at the end of a message; nothing if it is not known."""
+    return f"({os.path.basename(place[0])}, line {place[1]})" if place else ""
+
+
+def definition(function: Any) -> Place | None:
+    """Where a function of the user's begins, or the `__init__` of a class; None of others."""
+    for each in (function, getattr(function, "__init__", None)):
+        code = getattr(each, "__code__", None)
+        if code is not None and not _calls_others(code.co_filename):
+            return code.co_filename, code.co_firstlineno
+    return None
+
+
+def last_in(trace: str) -> Place | None:
+    """The last place of a user's code in a traceback that is text; None if there is no place."""
+    places = re.findall(r'File "(.+)", line (\d+)', trace)
+    theirs = [place for place in places if not _calls_others(place[0])] or places
+    return (theirs[-1][0], int(theirs[-1][1])) if theirs else None
+
+
+@functools.cache
+def _calls_others(file: str) -> bool:
+    """Whether a file is of Python, of this project, or of a library that calls code of users."""
+    if file.startswith((_OURS, "<frozen ")):
+        return True
+    _, inside, rest = file.replace("-packages" + os.sep, "-packages/").rpartition("-packages/")
+    if inside:
+        return rest.replace(os.sep, "/").partition("/")[0] in _CALLERS
+    return file.startswith(_PYTHON)

@@ -231,8 +231,7 @@ def call(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     except ConfigError:
         raise
     except Exception as error:
-        code = getattr(function, "__code__", None)
-        said = modules.said(error, code.co_filename if code else "")
+        said = modules.said(error, function)
         raise ConfigError(f"extensions: {name}: {type(error).__name__}: {said}") from error
 
 

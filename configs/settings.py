@@ -224,6 +224,9 @@ class EnvSettings:
         (Machado et al. 2018).
       clip_rewards: whether the agent learns from rewards clipped to between -1 and 1. Returns are
         reported as they are.
+      step_timeout: seconds that a step or a reset of an environment of the host may take, inf for
+        any number. Environments are then stepped in a process of their own (`env_workers`), which
+        is ended. It changes no result.
     """
 
     env_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -232,6 +235,7 @@ class EnvSettings:
     frame_stack: int = 1
     sticky_actions: float = 0.0
     clip_rewards: bool = False
+    step_timeout: float = math.inf
 
 
 @dataclass(frozen=True)

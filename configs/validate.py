@@ -41,7 +41,7 @@ _COUNTS = {
 }
 _COUNT = (1, 100_000)
 
-_MAY_BE_INFINITE = ("max_grad_norm", "normalization_memory", "normalization_reset")
+_MAY_BE_INFINITE = ("step_timeout", "max_grad_norm", "normalization_memory", "normalization_reset")
 
 # Numbers that may be 0, and the most they may be; others are above 0.
 _FROM_ZERO = {

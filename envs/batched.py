@@ -15,9 +15,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 from selftuning.configs.settings import EnvSettings
+from selftuning.envs.answers import BadAnswerError, close, rewards, told, unfit
 from selftuning.envs.functional import check_positive
 from selftuning.envs.spaces import agent_spaces, shape, start_of, to_agent
 from selftuning.envs.task import HostTask, TaskSpec, Timestep
@@ -79,13 +79,22 @@ def batched_task(
     def failed(said: str) -> FailedEnvironmentError:
         return FailedEnvironmentError(f"{env_id}, step {steps}: {said}")
 
+    def check(observation: np.ndarray, reward: Any) -> np.ndarray:
+        if observation.shape != (num_envs, *shape(observation_space)):
+            raise BadAnswerError(f"observations of shape {observation.shape}")
+        if (found := unfit(observation_space, observation)) is not None:
+            raise BadAnswerError(f"environment {found[0]} of {num_envs}: {found[1]}")
+        return rewards(reward, num_envs)
+
     def reset(seed: int) -> np.ndarray:
         nonlocal counted, total, steps
         counted, total, steps = np.zeros(num_envs, np.int32), np.zeros(num_envs), 0
         sticky.reset(seed)
         seeds = np.random.SeedSequence(seed).generate_state(num_envs)
         with _errors(failed):
-            return see(batch.reset((seeds >> 1).astype(np.int32)))  # without a sign
+            observation = see(batch.reset((seeds >> 1).astype(np.int32)))  # without a sign
+            check(observation, np.zeros(num_envs))
+            return observation
 
     def step(action: np.ndarray) -> Timestep:
         nonlocal counted, total, steps
@@ -94,13 +103,15 @@ def batched_task(
         with _errors(failed):
             seen, reward, terminated, truncated = batch.step(act(action))
             next_observation = observation = see(seen)
-        length, returns = counted + np.int32(1), total + np.asarray(reward, np.float64)
+            reward = check(next_observation, reward)
+        length, returns = counted + np.int32(1), total + reward
         terminated = np.array(terminated, bool)
         truncated = (np.asarray(truncated) | (length >= limit)) & ~terminated
         if (ends := terminated | truncated).any():
             observation, which = next_observation.copy(), np.flatnonzero(ends)
             with _errors(failed):
                 observation[which] = see(batch.restart(which))
+                check(observation, reward)
         counted, total = np.where(ends, np.int32(0), length), np.where(ends, 0.0, returns)
         return Timestep(
             observation=observation,
@@ -123,7 +134,7 @@ def batched_task(
         own_spaces=(batch.observation_space, batch.action_space),
         clip_rewards=options.clip_rewards,
     )
-    return HostTask(spec, num_envs, reset, step, batch.close)
+    return HostTask(spec, num_envs, reset, step, lambda: close(batch))
 
 
 class _Sticky:
@@ -185,4 +196,4 @@ def _errors(named: Callable[[str], Exception]) -> Iterator[None]:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        raise named(f"{type(error).__name__}: {modules.said(error)}") from error
+        raise named(told(error)) from error

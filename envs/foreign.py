@@ -18,6 +18,7 @@ from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.envs.batched import cannot_be_created
 from selftuning.envs.hosted import HostedEnv
 
 _NEVER = 2**30  # steps; limits are the task's, which tells truncation from termination
@@ -85,7 +86,8 @@ def register(name: str) -> str:
         metadata = {"render_modes": []}  # noqa: RUF012
         functional = staticmethod(lambda **settings: make(module, bare_name, **settings))
 
-    limit = Named.functional().max_episode_steps
+    with cannot_be_created(name):
+        limit = Named.functional().max_episode_steps
     gym.register(env_id, Named, max_episode_steps=limit)
     return env_id
 

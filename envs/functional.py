@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
 from gymnasium.experimental.functional import FuncEnv
 
-from selftuning.configs.errors import require
+from selftuning.configs.errors import ConfigError, require
+from selftuning.envs.answers import BadAnswerError, told
 from selftuning.envs.masks import with_mask
 from selftuning.envs.spaces import (
     SpacesOnly,
@@ -135,7 +137,22 @@ def graph_task(
         backend="jax",
         own_spaces=own_spaces,
     )
-    return GraphTask(spec, num_envs, init, step)
+    return GraphTask(spec, num_envs, _told(env, env_id, init), _told(env, env_id, step))
+
+
+def _told(env: FuncEnv, env_id: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, in which errors of the environment are a line. It is called to be traced."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except ConfigError:
+            raise
+        except Exception as error:
+            theirs = env.step if steps_at_once(env) else type(env).observation
+            raise ConfigError(f"env: {env_id!r}: {told(error, theirs)}") from error
+
+    return call
 
 
 def check_positive(field: str, value: Any) -> None:
@@ -234,10 +251,17 @@ def _transition(
         terminated = env.terminal(successor, key)
         truncated = is_truncated(env, successor)
     observation = _masked(env, successor, found)
-    terminated, truncated = (jnp.asarray(x, bool).reshape(()) for x in (terminated, truncated))
+    terminated, truncated = _one("terminated", terminated, bool), _one("truncated", truncated, bool)
     successor = jax.tree.map(_as_type_of, successor, state)
-    reward = jnp.asarray(reward, jnp.float32).reshape(())
+    reward = _one("the reward", reward, jnp.float32)
     return successor, observation, reward, terminated, truncated
+
+
+def _one(what: str, value: Any, dtype: Any) -> jax.Array:
+    found = jnp.asarray(value, dtype)
+    if found.size != 1:
+        raise BadAnswerError(f"{what} has the shape {found.shape}, and is not one number")
+    return found.reshape(())
 
 
 def _masked(env: FuncEnv, state: Any, observation: Any) -> jax.Array:

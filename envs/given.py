@@ -10,6 +10,7 @@ from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.envs import answers
 from selftuning.envs.hosted import HostedEnv
 
 NAMESPACE = "given"  # of their ids, which mean something in this process alone
@@ -52,7 +53,7 @@ def register(env: Any) -> str:
         probe = make()
         limit = probe.spec.max_episode_steps if probe.spec else None
         threshold = probe.spec.reward_threshold if probe.spec else None
-        probe.close()
+        answers.close(probe)
         gym.register(env_id, make, threshold, max_episode_steps=limit)
     _given.append((env, env_id))
     return env_id
@@ -76,8 +77,7 @@ def _maker(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
         try:
             env = make() if render_mode is None else make(render_mode=render_mode)
         except Exception as error:
-            code = getattr(make, "__code__", None)
-            where = modules.said(error, code.co_filename if code else "")
+            where = modules.said(error, make)
             raise ConfigError(f"env: {_name(make)}: {type(error).__name__}: {where}") from error
         if not isinstance(env, gym.Env):
             raise ConfigError(f"env: {_name(make)} has made {env!r}, which is no gymnasium.Env")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import math
 import os
 import re
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from gymnasium.experimental.functional import FuncEnv
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs import batched_libraries, foreign, single
+from selftuning.envs import answers, batched_libraries, foreign, single
 from selftuning.envs.acrobot import Acrobot
 from selftuning.envs.cartpole import CartPole
 from selftuning.envs.functional import check_positive, graph_task
@@ -115,6 +116,8 @@ def make(
         require(backend != "jax", "backend", backend, allowed)
         allowed = f"0 for {env_id}, which is stepped in threads of its own"
         require(workers == 0, "env_workers", workers, allowed)
+        seconds, allowed = options.step_timeout, f"inf for {env_id}, whose threads nobody can end"
+        require(math.isinf(seconds), "step_timeout", seconds, allowed)
         return batched_libraries.make(env_id, num_envs // processes, options)
     spec = single.specification(_spec(env_id), options)
     functional = _functional(spec, options)
@@ -129,14 +132,18 @@ def make(
         )
     if functional is None or backend == "host":
         here = num_envs // processes
-        if workers:
-            return in_workers(spec, here, options, workers)
+        if workers or math.isfinite(options.step_timeout):
+            return in_workers(spec, here, options, max(1, workers))
         return host_task(spec, here, options)
     require(workers == 0, "env_workers", workers, "0 inside jit, or used with --backend host")
+    allowed = "inf inside jit, or used with --backend host"
+    require(math.isinf(options.step_timeout), "step_timeout", options.step_timeout, allowed)
     try:
         env = functional()
-    except TypeError as error:
-        raise ConfigError(f"env: {spec.id!r} cannot be created: {error}") from error
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"env: {spec.id!r} cannot be created: {answers.why(error)}") from error
     task = graph_task(
         env,
         num_envs,
@@ -166,6 +173,20 @@ def reward_threshold(env_id: str) -> float | None:
     return _spec(env_id).reward_threshold
 
 
+def check_drawn(env_id: str, options: EnvSettings = _PLAIN) -> None:
+    """Raises ConfigError for an environment that does not say that it draws images."""
+    # pygame greets on standard output when it is imported.
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if batched_libraries.is_batched(env_id):
+        raise ConfigError(f"env: {env_id!r} cannot be drawn; its environments are stepped together")
+    spec = single.specification(_spec(env_id), options)
+    probe = single.make(spec, options).env
+    modes = probe.metadata.get("render_modes") or []
+    answers.close(probe)
+    if "rgb_array" not in modes:
+        raise ConfigError(f"env: {spec.id!r} cannot be drawn; its render modes: {modes}")
+
+
 def make_render_env(env_id: str, options: EnvSettings = _PLAIN) -> gym.Env:
     """One Gymnasium environment whose `render()` gives an image [height, width, 3] uint8.
 
@@ -174,24 +195,16 @@ def make_render_env(env_id: str, options: EnvSettings = _PLAIN) -> gym.Env:
     Raises:
       ConfigError: as `make`, and for an environment that cannot be drawn.
     """
-    # pygame greets on standard output when it is imported.
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    if batched_libraries.is_batched(env_id):
-        raise ConfigError(f"env: {env_id!r} cannot be drawn; its environments are stepped together")
+    check_drawn(env_id, options)
     spec = single.specification(_spec(env_id), options)
-    probe = single.make(spec, options).env
-    modes = probe.metadata.get("render_modes") or []
-    probe.close()
-    if "rgb_array" not in modes:
-        raise ConfigError(f"env: {spec.id!r} cannot be drawn; its render modes: {modes}")
     made = single.make(spec, options, render_mode="rgb_array")
     env = AgentView(single.with_masks([made], spec, options)[0].env)
     try:  # packages for drawing are imported at the first image
         env.reset(seed=0)
         env.render()
-    except (gym.error.Error, ImportError) as error:
-        env.close()
-        raise ConfigError(f"env: {spec.id!r} cannot be drawn: {error}") from error
+    except (Exception, SystemExit) as error:
+        answers.close(env)
+        raise ConfigError(f"env: {spec.id!r} cannot be drawn: {answers.why(error)}") from error
     return env
 
 

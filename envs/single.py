@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -14,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs import masks
+from selftuning.envs import answers, masks
 
 
 class Made(NamedTuple):
@@ -35,9 +36,9 @@ def specification(spec: EnvSpec, options: EnvSettings) -> EnvSpec:
 def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     """An environment in its wrappers, which do not change what `OwnReturn` in it counts.
 
-    From the inside out: the environment with its time limit, `OwnReturn`, sticky actions, the
-    user's wrappers, the view that an environment of MiniGrid needs, stacked frames, and the mask of
-    actions, if the environment has a method that tells of one.
+    From the inside out: the environment, `answers.Answers`, its time limit, `OwnReturn`, sticky
+    actions, the user's wrappers, the view that an environment of MiniGrid needs, stacked frames,
+    and the mask of actions, if the environment has a method that tells of one.
 
     Args:
       spec: from `specification`.
@@ -49,15 +50,16 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     """
     try:
         env = gym.make(spec, disable_env_checker=True, **kwargs)
+        for name in ("observation_space", "action_space"):
+            getattr(env, name)  # which some never set
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
         # Whatever a constructor raises, it is told in a line: nothing has been done that could be
         # lost.
-        said = str(error) if isinstance(error, gym.error.Error | ImportError) else ""
-        said = said or f"{type(error).__name__}: {modules.said(error)}"
-        raise ConfigError(f"env: {spec.id!r} cannot be created: {said}") from error
+        raise ConfigError(f"env: {spec.id!r} cannot be created: {answers.why(error)}") from error
     env = own = OwnReturn(env)
+    answers.around_innermost(own)
     if options.sticky_actions:
         env = wrappers.StickyAction(env, options.sticky_actions)
     for name in options.wrappers:
@@ -69,25 +71,29 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     return Made(masks.offered(env), own)
 
 
-def with_masks(envs: list[Made], spec: EnvSpec, options: EnvSettings) -> list[Made]:
+def with_masks(
+    envs: list[Made], spec: EnvSpec, options: EnvSettings, busy: Callable[[], None] | None = None
+) -> list[Made]:
     """Environments that `make` has made, with masks that only their `info` tells of.
 
     To find out, one more is made, reset and closed: some environments are no longer the same after
-    a reset.
+    a reset. `busy` is called before it.
     """
-    if masks.is_possible(envs[0].env) and _shows_mask(spec, options):
+    if masks.is_possible(envs[0].env) and _shows_mask(spec, options, busy):
         return [each._replace(env=masks.ActionMask(each.env)) for each in envs]
     return envs
 
 
-def _shows_mask(spec: EnvSpec, options: EnvSettings) -> bool:
+def _shows_mask(spec: EnvSpec, options: EnvSettings, busy: Callable[[], None] | None) -> bool:
     # What goes wrong here goes wrong where agents act too, and is told there.
     with contextlib.suppress(Exception, SystemExit):
         env = make(spec, options).env
+        if busy is not None:
+            busy()
         try:
             return env.reset(seed=0)[1].get(masks.MASK) is not None
         finally:
-            env.close()
+            answers.close(env)
     return False
 
 
@@ -109,12 +115,9 @@ class OwnReturn(gym.Wrapper):
 
     def step(self, action: Any):
         """As `gymnasium.Env.step`."""
-        result = self.env.step(action)
-        reward: Any = result[1]
-        if type(reward) is not float:  # some environments give a number in an array
-            reward = float(reward) if np.ndim(reward) == 0 else float(reward.item())
-        self.episode_return += reward
-        return (result[0], reward, *result[2:])
+        result = answers.stepped(self.env.step(action))
+        self.episode_return += result[1]
+        return result
 
 
 def _wrapped(env: gym.Env, name: str) -> gym.Env:
@@ -125,8 +128,7 @@ def _wrapped(env: gym.Env, name: str) -> gym.Env:
     try:
         wrapped = wrapper(env)
     except Exception as error:
-        code = getattr(getattr(wrapper, "__init__", wrapper), "__code__", None)
-        said = modules.said(error, code.co_filename if code else "")
+        said = modules.said(error, wrapper)
         raise ConfigError(f"wrapper: {name}: {type(error).__name__}: {said}") from error
     if not isinstance(wrapped, gym.Env):
         raise ConfigError(f"wrapper: {name} has made {wrapped!r}, which is no gymnasium.Env")

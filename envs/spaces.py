@@ -20,10 +20,12 @@ import numpy as np
 from gymnasium import spaces
 
 from selftuning.configs.errors import ConfigError
+from selftuning.envs.answers import BadAnswerError, array, as_type, close, unfit
 from selftuning.envs.masks import MASK, has_mask
 
 OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box of floats or of a few whole numbers"
+_MOST_NUMBERS = 10**8  # in one observation or action, where a discrete one has one a value
 _MOST_VALUES = 1000  # of a whole number that is chosen as one of them
 
 
@@ -44,6 +46,8 @@ def agent_spaces(env_id: str, env: Any) -> tuple[gym.Space, gym.Space]:
     Raises:
       ConfigError: a space is not supported.
     """
+    _check_size(env_id, "observation", env.observation_space)
+    _check_size(env_id, "action", env.action_space)
     observation = _observation_view(env.observation_space, composite=True)
     if observation is None:
         raise ConfigError(
@@ -63,6 +67,19 @@ def agent_spaces(env_id: str, env: Any) -> tuple[gym.Space, gym.Space]:
         start = sum(spaces.flatdim(part) for part in before)
         observation.mask = start, start + math.prod(env.observation_space[MASK].shape)
     return observation, action
+
+
+def _check_size(env_id: str, what: str, space: gym.Space) -> None:
+    """Refuses spaces of no numbers, or of so many that their bounds alone fill a memory."""
+    try:
+        size = spaces.flatdim(space)
+    except (NotImplementedError, ValueError):  # it has no size, and is not supported
+        return
+    if not 0 < size <= _MOST_NUMBERS:
+        raise ConfigError(
+            f"env: {env_id!r} has an {what} space of {size:,} numbers; "
+            f"there must be between 1 and {_MOST_NUMBERS:,}"
+        )
 
 
 def _hint(space: gym.Space) -> str:
@@ -200,6 +217,9 @@ def graph_observation(space: gym.Space, observation: Any) -> jnp.ndarray:
         parts = [(part, observation[key]) for key, part in pairs]
         return jnp.concatenate([graph_flat(part, graph_observation(part, x)) for part, x in parts])
     observation = jnp.asarray(observation)
+    if observation.size != math.prod(shape(space)):
+        of = f"shape {observation.shape}, not {space.shape}"
+        raise BadAnswerError(f"an observation of {of}")
     if np.any(start_of(space) != 0):
         observation = observation - start_of(space)
     return observation.astype(array_dtype(space)).reshape(space.shape)
@@ -230,13 +250,62 @@ def graph_action(space: gym.Space, action: Any) -> jnp.ndarray:
 
 
 def to_agent(space: gym.Space) -> Callable[[Any], np.ndarray]:
-    """Returns the function from an observation of a space to what agents see, a new array."""
-    dtype, start = array_dtype(space) if space.dtype else np.dtype(np.float32), start_of(space)
+    """Returns the function from an observation of a space to what agents see, a new array.
+
+    It raises `BadAnswerError` for what is no array of numbers, or of numbers that the type of the
+    space does not have. Shapes are those that it is given; those of parts are checked.
+    """
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        return lambda observation: np.array(spaces.flatten(space, observation), np.float32)
+        pairs = space.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        parts = [(key, _to_vector(part)) for key, part in pairs]
+
+        def joined(observation: Any) -> np.ndarray:
+            if isinstance(space, spaces.Tuple) and len(observation) != len(parts):
+                raise BadAnswerError(
+                    f"an observation of {len(observation)} parts, not {len(parts)}"
+                )
+            return np.concatenate([see(observation[key]) for key, see in parts])
+
+        return joined
+    dtype, start = array_dtype(space), start_of(space)
+    if isinstance(space, spaces.Discrete):
+
+        def counted(observation: Any) -> np.ndarray:
+            if isinstance(observation, int | np.integer):  # a third of the time of the rest
+                return np.array(int(observation) - int(start), dtype)
+            return as_type(array(observation) - start, dtype)
+
+        return counted
     if np.any(start != 0):
-        return lambda observation: np.array(np.asarray(observation) - start, dtype)
-    return lambda observation: np.array(observation, dtype)
+        return lambda observation: as_type(array(observation) - start, dtype)
+    return lambda observation: as_type(array(observation), dtype)
+
+
+def _to_vector(space: gym.Space) -> Callable[[Any], np.ndarray]:
+    """The function from a part of an observation to a vector, as `gymnasium.spaces.flatten`."""
+    see = to_agent(space)
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return see
+    view = _observation_view(space, composite=False)
+    assert view is not None
+    counts = np.ravel(view.n if isinstance(view, spaces.Discrete) else getattr(view, "nvec", ()))
+    first = np.cumsum(counts) - counts
+
+    def vector(part: Any) -> np.ndarray:
+        seen = see(part)
+        if seen.shape != shape(space):
+            raise BadAnswerError(
+                f"a part of an observation of shape {seen.shape}, not {space.shape}"
+            )
+        if not counts.size:
+            return seen.ravel().astype(np.float32)
+        if (found := unfit(view, seen[None])) is not None:
+            raise BadAnswerError(found[1])
+        ones = np.zeros(counts.sum(), np.float32)
+        ones[first + seen.ravel()] = 1.0
+        return ones
+
+    return vector
 
 
 def to_env(space: gym.Space) -> Callable[[Any], Any]:
@@ -271,7 +340,7 @@ class AgentView(gym.Wrapper):
         try:
             self.observation_space, self.action_space = agent_spaces(env_id, env)
         except ConfigError:
-            env.close()
+            close(env)
             raise
         self._to_agent = to_agent(env.observation_space)
         self._to_env = to_env(env.action_space)

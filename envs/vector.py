@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs import single
+from selftuning.envs import answers, single
+from selftuning.envs.answers import BadAnswerError
 from selftuning.envs.functional import check_positive
 from selftuning.envs.masks import MASK, is_possible
 from selftuning.envs.spaces import agent_spaces, shape, to_agent, to_env
 from selftuning.envs.task import HostTask, TaskSpec, Timestep
+
+Busy = Callable[[int, int], None]  # (number of an environment, its step)
 
 
 # Not gymnasium.vector.SyncVectorEnv: it merges the infos of all environments at every step, which
@@ -26,6 +31,7 @@ def host_task(
     options: EnvSettings | None = None,
     part: range | None = None,
     of: int | None = None,
+    busy: Busy | None = None,
 ) -> HostTask:
     """B environments of one Gymnasium id, stepped one after the other in this process.
 
@@ -40,6 +46,7 @@ def host_task(
       options: what is asked of the environments beyond their id.
       part: their numbers, where they are B of more environments; all of them if None.
       of: how many these are.
+      busy: told before each step and reset of an environment.
 
     Raises:
       ConfigError: the environment cannot be created, a space is not supported, or
@@ -48,35 +55,44 @@ def host_task(
     check_positive("num_envs", num_envs)
     options, part, of = options or EnvSettings(), part or range(num_envs), of or num_envs
     spec = single.specification(gym.spec(env) if isinstance(env, str) else env, options)
-    envs = _made(spec, num_envs, options)
+    envs = _made(spec, num_envs, options, busy and partial(busy, part.start, 0))
     one = envs[0].env
     observation_space, action_space = agent_spaces(spec.id, one)
     members = [
-        _Member(each, observation_space, f"environment {i} of {of}")
+        _Member(each, observation_space, f"environment {i} of {of}", busy and partial(busy, i))
         for i, each in zip(part, envs, strict=True)
     ]
     counted = np.zeros(num_envs, np.int32)
 
-    def observations(rows: list[np.ndarray]) -> np.ndarray:
-        return np.array(rows, observation_space.dtype)
+    def check(seen: np.ndarray, method: str) -> None:
+        if (found := answers.unfit(observation_space, seen)) is not None:
+            i, said = found
+            raise members[i].failed(BadAnswerError(said), method)
 
     def reset(seed: int) -> np.ndarray:
         nonlocal counted
         # Seeds seed, seed + 1, ... would give neighbouring seeds most episodes in common.
         seeds = np.random.SeedSequence(seed).generate_state(of)[part.start : part.stop]
         counted = np.zeros(num_envs, np.int32)
-        return observations([one.reset(int(s)) for one, s in zip(members, seeds, strict=True)])
+        # Environments that draw from the generators of a process find these seeded too.
+        random.seed(int(seeds[0]))
+        np.random.seed(seeds)  # noqa: NPY002
+        observation = np.array([one.reset(int(s)) for one, s in zip(members, seeds, strict=True)])
+        check(observation, "reset")
+        return observation
 
     def step(action: np.ndarray) -> Timestep:
         nonlocal counted
         rows = [one.step(each) for one, each in zip(members, np.asarray(action), strict=True)]
         successor, start, reward, terminated, truncated, returns = zip(*rows, strict=True)
-        next_observation = observation = observations(list(successor))
+        next_observation = observation = np.array(successor)
+        check(next_observation, "step")
         end_at = np.array(terminated) | np.array(truncated)
         if end_at.any():
             observation = next_observation.copy()
             for i in np.flatnonzero(end_at):
                 observation[i] = start[i]
+            check(observation, "reset")
         length = counted + np.int32(1)
         counted = np.where(end_at, np.int32(0), length)
         return Timestep(
@@ -92,7 +108,7 @@ def host_task(
 
     def close() -> None:
         for each in envs:
-            each.env.close()
+            answers.close(each.env)
 
     task_spec = TaskSpec(
         env_id=spec.id,
@@ -110,11 +126,13 @@ def host_task(
 class _Member:
     """One environment, as agents see it, which begins anew in the step that ends an episode."""
 
-    def __init__(self, made: single.Made, seen: gym.Space, name: str):
+    def __init__(
+        self, made: single.Made, seen: gym.Space, name: str, busy: Callable[[int], None] | None
+    ):
         self._env, self._own = made
         self._see, self._act = to_agent(self._env.observation_space), to_env(self._env.action_space)
         self._shape, self._name, self._steps = shape(seen), name, 0
-        self._ignores_masks = is_possible(self._env)
+        self._ignores_masks, self._busy = is_possible(self._env), busy
 
     def reset(self, seed: int) -> np.ndarray:
         # Some environments draw from their own spaces.
@@ -126,41 +144,50 @@ class _Member:
     def step(self, action: Any) -> tuple[Any, ...]:
         """(successor, first observation of the next episode, reward, ends..., return so far)."""
         self._steps += 1
+        if self._busy is not None:
+            self._busy(self._steps)
         try:
-            observation, reward, terminated, truncated, info = self._env.step(self._act(action))
+            result = answers.stepped(self._env.step(self._act(action)))
+            observation, reward, terminated, truncated, info = result
             successor = self._checked(observation, info)
-            reward = float(reward)
+            total = self._total(info) if terminated or truncated else self._own.episode_return
         except (Exception, SystemExit) as error:  # some simulators exit
-            raise self._failed(error) from error
-        total = self._own.episode_return
-        if not (terminated or truncated):
-            return successor, None, reward, False, False, total
+            raise self.failed(error, "step") from error
+        start = self._begin(None) if terminated or truncated else None
+        return successor, start, reward, terminated, truncated, total
+
+    def _total(self, info: dict[str, Any]) -> float:
         # A wrapper of the user's may know better what an episode is.
         if isinstance(info.get("episode"), dict) and "r" in info["episode"]:
-            total = float(np.asarray(info["episode"]["r"]).item())
-        return successor, self._begin(None), reward, bool(terminated), bool(truncated), total
+            return answers.number("an episode's return", info["episode"]["r"])
+        return self._own.episode_return
 
     def _begin(self, seed: int | None) -> np.ndarray:
+        if self._busy is not None:
+            self._busy(self._steps)
         try:
-            return self._checked(*self._env.reset(seed=seed))
+            return self._checked(*answers.begun(self._env.reset(seed=seed)))
         except (Exception, SystemExit) as error:  # some simulators exit
-            raise self._failed(error) from error
+            raise self.failed(error, "reset") from error
+
+    def failed(self, error: BaseException, method: str) -> FailedEnvironmentError:
+        """What the environment has done in one of its methods, in one line."""
+        return answers.failed(f"{self._name}, step {self._steps}", error, self._env, method)
 
     def _checked(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         if self._ignores_masks and info and info.get(MASK) is not None:
             how = "--wrapper selftuning.envs.masks:ActionMask"
-            raise ValueError(f'info["action_mask"], which was not there at first; {how} reads it')
+            what = 'info["action_mask"], which was not there at first'
+            raise BadAnswerError(f"{what}; {how} reads it")
         seen = self._see(observation)
         if seen.shape != self._shape:
-            raise ValueError(f"an observation of shape {seen.shape}, not {self._shape}")
+            raise BadAnswerError(f"an observation of shape {seen.shape}, not {self._shape}")
         return seen
 
-    def _failed(self, error: BaseException) -> FailedEnvironmentError:
-        said = f"{type(error).__name__}: {modules.said(error)}"
-        return FailedEnvironmentError(f"{self._name}, step {self._steps}: {said}")
 
-
-def _made(spec: EnvSpec, num_envs: int, options: EnvSettings) -> list[single.Made]:
+def _made(
+    spec: EnvSpec, num_envs: int, options: EnvSettings, busy: Callable[[], None] | None
+) -> list[single.Made]:
     envs: list[single.Made] = []
     try:
         for _ in range(num_envs):
@@ -168,6 +195,6 @@ def _made(spec: EnvSpec, num_envs: int, options: EnvSettings) -> list[single.Mad
             agent_spaces(spec.id, envs[-1].env)
     except ConfigError:
         for each in envs:
-            each.env.close()
+            answers.close(each.env)
         raise
-    return single.with_masks(envs, spec, options)
+    return single.with_masks(envs, spec, options, busy)

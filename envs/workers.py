@@ -1,9 +1,14 @@
-"""Environments of the host in processes of their own, which step them at the same time."""
+"""Environments of the host in processes of their own, which step them at the same time.
+
+A process can be ended, whatever its environments do. So this is where environments are stepped
+that may hang.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import multiprocessing
 import pickle
 import signal
@@ -18,8 +23,9 @@ from gymnasium.envs.registration import EnvSpec
 
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError, require
 from selftuning.configs.settings import EnvSettings
+from selftuning.envs import stacks
 from selftuning.envs.task import HostTask, TaskSpec
-from selftuning.envs.vector import host_task
+from selftuning.envs.vector import Busy, host_task
 
 
 def in_workers(env: EnvSpec, num_envs: int, options: EnvSettings, workers: int) -> HostTask:
@@ -32,12 +38,14 @@ def in_workers(env: EnvSpec, num_envs: int, options: EnvSettings, workers: int) 
     Args:
       env: specification of the environment.
       num_envs: B.
-      options: what is asked of the environments beyond their id.
+      options: what is asked of the environments beyond their id. A step or reset that takes
+        longer than `step_timeout`, or twice that, is ended.
       workers: processes, each with B / workers environments or one more.
 
     Raises:
       ConfigError: as `host_task`, or if there are more workers than environments.
-      FailedEnvironmentError: in `reset` and `step`, as `host_task`, or if a process has ended.
+      FailedEnvironmentError: in `reset` and `step`, as `host_task`, or if a process has ended or
+        an environment takes too long.
     """
     require(workers <= num_envs, "env_workers", workers, f"at most {num_envs}, num_envs")
     ends = [num_envs * i // workers for i in range(workers + 1)]
@@ -79,15 +87,21 @@ class _Worker:
         # A fork of a process in which JAX has threads may hang.
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
-        make = cloudpickle.dumps(lambda: host_task(env, len(part), options, part, num_envs))
-        self._process = context.Process(target=_serve, args=(there, make), daemon=True)
+        self._stack, stack = context.Pipe(duplex=False)
+        self._busy, self._timeout = context.RawArray("q", 3), options.step_timeout
+        make = cloudpickle.dumps(
+            lambda busy: host_task(env, len(part), options, part, num_envs, busy)
+        )
+        arguments = (there, stack, self._busy, make)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
         try:
             self._process.start()
         except RuntimeError:
             # A process that reads a script with no such condition begins all of it anew.
             raise SystemExit(1) from None
         there.close()
-        self._what = f"environments {part.start} to {part.stop - 1} of {num_envs}"
+        stack.close()
+        self._part, self._of = part, num_envs
 
     def send(self, name: str, argument: Any) -> None:
         try:
@@ -96,6 +110,7 @@ class _Worker:
             raise self._ended() from error
 
     def answer(self) -> Any:
+        self._wait()
         try:
             result = self._here.recv()
         except (EOFError, OSError) as error:
@@ -110,26 +125,64 @@ class _Worker:
         self._process.join(5.0)
         self._process.kill()
         self._here.close()
+        self._stack.close()
 
     def begin(self) -> TaskSpec:
         """What its environments are; ConfigError if the process could not begin."""
         try:
             return self.answer()
         except FailedEnvironmentError as error:
+            if self._busy[0]:  # with a first reset
+                raise
             hint = 'a script must train below `if __name__ == "__main__":` to have env_workers'
             raise ConfigError(f"env_workers: {error} before it began; {hint}") from error
+
+    def _wait(self) -> None:
+        """Waits for an answer, for as long as one environment after the other comes to its end."""
+        before = tuple(self._busy)
+        while math.isfinite(self._timeout) and not self._here.poll(self._timeout):
+            now = tuple(self._busy)
+            if now == before and now[0]:
+                raise self._hangs()
+            before = now
+
+    def _hangs(self) -> FailedEnvironmentError:
+        trace, place = stacks.asked(self._process, self._stack)
+        self._process.kill()
+        said = f"no answer in {self._timeout:g} s {place}"
+        return FailedEnvironmentError(f"{self._which()}: {said}", trace)
 
     def _ended(self) -> FailedEnvironmentError:
         self._process.join(5.0)
         code = self._process.exitcode
-        return FailedEnvironmentError(f"{self._what}: their process ended with exit code {code}")
+        how = f"ended with exit code {code}"
+        if code is not None and code < 0:
+            how = f"was ended by {signal.Signals(-code).name}"
+            how += ", as the system does where memory is short" if code == -9 else ""
+        return FailedEnvironmentError(f"{self._which()}: its process {how}")
+
+    def _which(self) -> str:
+        """The environment that is being stepped, and its step."""
+        calls, number, step = self._busy
+        if not calls:
+            return f"environments {self._part.start} to {self._part.stop - 1} of {self._of}"
+        return f"environment {number} of {self._of}, step {step}"
 
 
-def _serve(connection: Connection, pickled: bytes) -> None:
+def _serve(connection: Connection, stack: Connection, calls: Any, pickled: bytes) -> None:
     """What a process does: answers until it is told to close, or nobody is there any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
+    # These are for the process that trains, which may have something to save.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    stacks.write_when_asked(stack)
+
+    def busy(number: int, step: int) -> None:
+        calls[:] = calls[0] + 1, number, step
+
     try:
-        task: HostTask = pickle.loads(pickled)()
+        make: Callable[[Busy], HostTask] = pickle.loads(pickled)
+        task = make(busy)
         connection.send(task.spec)
     except Exception as error:
         connection.send(_sendable(error))
@@ -149,6 +202,8 @@ def _serve(connection: Connection, pickled: bytes) -> None:
 
 def _sendable(error: BaseException) -> Exception:
     """An error that has no cause, and that any process can read."""
-    if isinstance(error, (FailedEnvironmentError, ValueError)):
+    if isinstance(error, FailedEnvironmentError):
+        return FailedEnvironmentError(str(error), error.details)
+    if isinstance(error, ValueError):
         return type(error)(str(error))
     return FailedEnvironmentError(f"{type(error).__name__}: {error}")

@@ -23,7 +23,7 @@ from selftuning.envs.task import GraphTask, HostTask
 from selftuning.studies import measures, plan, vmapped
 from selftuning.studies.measures import Cycles, Values
 from selftuning.studies.plan import Points, Run, Unit
-from selftuning.training import evaluation
+from selftuning.training import evaluation, sizes
 from selftuning.training.divergence import all_finite
 from selftuning.training.runner import CycleMetrics, graph_cycle, make_runner
 
@@ -96,6 +96,7 @@ def run_on_host(unit: Unit) -> Program:
     settings = unit.settings
     task = registry.make(settings.env, settings.num_envs, "host", settings.environment)
     assert isinstance(task, HostTask)
+    sizes.check(task.spec, settings)
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     runner = make_runner(task, agent, settings)
     points = points_of(unit)

@@ -21,6 +21,7 @@ from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Start
 from selftuning.envs import registry
 from selftuning.envs.task import GraphTask
+from selftuning.training import sizes
 
 _LARGEST_CHUNK = 2**26  # bytes of rows that are on the device at once
 
@@ -34,6 +35,7 @@ def task_and_agent(settings: RunSettings) -> tuple[GraphTask, SelfTuningAgent]:
     task = registry.make(settings.env, settings.num_envs, "jax", settings.environment)
     if not isinstance(task, GraphTask):
         raise not_allowed("env", settings.env, "one stepped in-graph")
+    sizes.check(task.spec, settings)
     return task, self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
 
 

@@ -70,7 +70,7 @@ def test_results_are_those_of_one_process():
     ("kwargs", "said"),
     [
         ({"raises": 3}, r"environment 0 of 3, step 3: ConnectionError: simulator went away"),
-        ({"exits": 2}, r"environments 0 to 0 of 3: their process ended with exit code 7"),
+        ({"exits": 2}, r"environment 0 of 3, step 2: its process ended with exit code 7"),
     ],
 )
 def test_a_failure_is_one_line_and_leaves_no_process(kwargs, said):

@@ -11,7 +11,7 @@ from selftuning.agents.self_tuning import SelfTuningAgent
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import HostTask, Task
-from selftuning.training import evaluation
+from selftuning.training import evaluation, faults
 from selftuning.training.acting import Agent
 from selftuning.training.evaluation import Evaluation
 
@@ -65,8 +65,11 @@ class Best:
             return False
         self._due = self._after(env_steps)
         agent = self._make(state, env_steps)
-        mean = self._evaluate(agent, _OTHER_EPISODES).mean
-        self.evaluations[env_steps] = mean
+        what = f"evaluation at step {env_steps}"
+        found = faults.tried(lambda: self._evaluate(agent, _OTHER_EPISODES), what)
+        if found is None:
+            return False
+        mean = self.evaluations[env_steps] = found.mean
         best = mean >= self._highest  # no agent that is not a number is
         if best:
             self.agent, self._highest = agent, mean

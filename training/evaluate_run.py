@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 from rich.console import Console
 
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
-from selftuning.envs import registry
+from selftuning.envs import answers, registry
 from selftuning.envs.task import HostTask, TaskSpec
-from selftuning.training import evaluation, report, run_directory, saved_agent
+from selftuning.training import evaluation, faults, report, run_directory, saved_agent
 from selftuning.training.acting import Agent
 from selftuning.training.divergence import all_finite
 from selftuning.training.evaluation import Evaluation
@@ -53,25 +52,19 @@ def evaluate_run(
         task.close()
     _same_spaces(agent, task.spec)
 
-    animation: list[tuple[str, str]] = []
-    # First, since an environment that cannot be drawn is an error.
-    with (
-        closing(evaluation.drawable(settings.env, settings.environment))
-        if video
-        else nullcontext() as env
-    ):
-        result = agent.evaluate(settings.eval_episodes, seed=settings.seed, stochastic=stochastic)
-        if env is not None:
-            animation = [_animation(run, env, agent, settings.seed, result, stochastic)]
+    if video:
+        registry.check_drawn(settings.env, settings.environment)
+    result = agent.evaluate(settings.eval_episodes, seed=settings.seed, stochastic=stochastic)
     output = run_directory.next_free(run, "eval", ".json")
     policy = {"policy": "stochastic" if stochastic else "greedy"}
     policy["agent"] = "best" if best else "last"
     content = _content(task.spec.env_id, agent.env_steps, settings.seed, result) | policy
     report.write_json(output, content)
-    report.print_rows(
-        console,
-        [report.describe(result), *_spread(result), ("written", str(output)), *animation],
-    )
+    rows = [report.describe(result), *_spread(result), ("written", str(output))]
+    if video:
+        draw = partial(_animation, run, agent, settings, result, stochastic)
+        rows += filter(None, [faults.tried(draw, "animation", run)])
+    report.print_rows(console, rows)
     return output
 
 
@@ -87,14 +80,27 @@ def _same_spaces(agent: Agent, spec: TaskSpec) -> None:
 
 
 def _animation(
-    run: Path, env: gym.Env, agent: Agent, seed: int, result: Evaluation, stochastic: bool
+    run: Path, agent: Agent, settings: RunSettings, result: Evaluation, stochastic: bool
 ) -> tuple[str, str]:
-    """Writes the animation, and returns the row that says so."""
+    """Writes the animation, and returns the row that says so.
+
+    Raises:
+      ConfigError: if there is no environment that draws.
+      FailedEnvironmentError: if it fails.
+    """
     path = run_directory.next_free(run / run_directory.VIDEOS, "episode", ".gif")
     # Of a stream without end every step of its beginning is shown, of an episode the whole.
     endless = result.returns is None
     limit = evaluation.IMAGES if endless else evaluation.STEP_LIMIT
-    shown = evaluation.record(env, agent.functions, agent.params, path, seed, limit, stochastic)
+    env = evaluation.drawable(settings.env, settings.environment)
+    try:
+        shown = evaluation.record(
+            env, agent.functions, agent.params, path, settings.seed, limit, stochastic
+        )
+    except (Exception, SystemExit) as error:
+        raise answers.failed("the environment that is drawn", error, env, "render") from error
+    finally:
+        answers.close(env)
     total, steps = float(shown.rewards[0]), int(shown.steps[0])
     success = f"reward {total:.4g} in {steps} steps" if endless else f"return {total:.1f}"
     return "animation", f"{path} ({success})"

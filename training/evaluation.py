@@ -26,6 +26,7 @@ from scipy import special
 from selftuning.agents.self_tuning import SelfTuningAgent, compiled
 from selftuning.configs.settings import EnvSettings
 from selftuning.envs import registry
+from selftuning.envs.answers import BadAnswerError, shown
 from selftuning.envs.task import GraphTask, HostTask, Task, TaskSpec
 
 # Where the environment has no time limit of its own, an episode is cut off
@@ -249,7 +250,7 @@ def record(
     seen = agent.begin(np.asarray(observation)[None])
     while not ended and step < limit:
         if step % stride == 0:
-            frames.append(np.asarray(env.render()))
+            frames.append(_image(env.render()))
         if len(frames) > IMAGES:
             frames, stride = frames[::2], 2 * stride
         action = np.asarray(choose(params, seen, key, step))[0]
@@ -258,10 +259,18 @@ def record(
         ended = terminated or truncated
         seen = agent.follow(params, seen, np.asarray(observation)[None], np.asarray([ended]))
         step += 1
-    frames.append(np.asarray(env.render()))
+    frames.append(_image(env.render()))
     fps = env.metadata.get("render_fps") or 30
     _write_gif(path, frames, milliseconds=1000 * stride / fps)
     return Evaluation(np.asarray([total]), np.asarray([step]), np.asarray([ended]))
+
+
+def _image(drawn: Any) -> np.ndarray:
+    """An image of `render`, [height, width, 3] uint8 (or gray, or with transparency)."""
+    is_image = isinstance(drawn, np.ndarray) and drawn.dtype == np.uint8 and drawn.ndim in (2, 3)
+    if not is_image:
+        raise BadAnswerError(f"render() returned {shown(drawn)}, and no image of uint8")
+    return drawn
 
 
 def _limits(spec: TaskSpec) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from selftuning.agents import self_tuning
 from selftuning.configs.settings import CHECKPOINT_EVERY, RunSettings, WandbMode
 from selftuning.envs import registry
 from selftuning.envs.task import HostTask, Task
-from selftuning.training import best, going_on, wandb_sink
+from selftuning.training import best, faults, going_on, sizes, wandb_sink
 from selftuning.training.acting import Agent
 from selftuning.training.evaluation import Evaluation
 from selftuning.training.metrics import Episodes
@@ -138,6 +138,7 @@ def train(
     with ExitStack() as stack:
         if isinstance(task, HostTask) and not given:
             stack.callback(task.close)
+        sizes.check(task.spec, settings)
         functions = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
         runner = make_runner(task, functions, settings)
         judge = stack.enter_context(best.judge(settings, functions, task if given else None))
@@ -158,7 +159,8 @@ def train(
         saver.wait()
 
         def summarise(evaluated: Evaluation | None = None, finished: bool = False):
-            judged = session.chosen.judged() if evaluated else None
+            judge = session.chosen.judged
+            judged = faults.tried(judge, "evaluation of the best", directory) if evaluated else None
             summary = session.summary(evaluated, judged, finished)
             if files is not None:
                 files.write_summary(summary)
@@ -167,11 +169,12 @@ def train(
         agent, evaluated, summary = session.agent(), None, summarise()
         if keep and (session.finished or session.diverged):
             with console.status("evaluating"):
-                evaluated = agent.evaluate()
+                evaluated = faults.tried(agent.evaluate, "evaluation", directory)
                 summary = summarise(evaluated, session.finished)
     if files is not None:
         files.plot(session.recorder, console)
     if session.failed is not None:
+        faults.report_fault(directory, session.failed)
         raise session.failed
     return Run(
         settings,

@@ -18,6 +18,7 @@ from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import GraphTask, Task
 from selftuning.training import (
     acting,
+    faults,
     history,
     loop,
     parallel,
@@ -150,7 +151,7 @@ class Session:
         one that is of use.
         """
         recorder, policy = self.recorder, self._settings.on_divergence
-        before, since, halvings = recorder.env_steps, time.perf_counter(), 0
+        before, since, halvings, lost = recorder.env_steps, time.perf_counter(), 0, None
         say = partial(console.print, highlight=False, soft_wrap=True)
 
         def take(metrics):
@@ -205,9 +206,14 @@ class Session:
                 self._state, self.finished = ended.state, ended.chunks == self._chunks
             except FailedEnvironmentError as error:
                 self.failed = error  # on the host, where the state before the chunk is still there
+            except jax.errors.JaxRuntimeError as error:
+                self.failed = lost = faults.in_callback(error, recorder.env_steps)
+                if lost is None:
+                    raise
         self.seconds = self.before.seconds + time.perf_counter() - since
         self.finished = self.finished and not self.diverged
-        saver.save(saver.last if self.diverged else self._content(self._state), self._is_best)
+        of_no_use = self.diverged or lost is not None
+        saver.save(saver.last if of_no_use else self._content(self._state), self._is_best)
         self.agent_steps = saver.last.env_steps
         self.agent_state, _ = saved_agent.state_of(saver.last.parts, self._functions)
 
