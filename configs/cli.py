@@ -39,6 +39,7 @@ class Train(NamedTuple):
     cluster: Cluster | None = None  # None: this process alone
     wandb: WandbMode = "off"  # whether and how it is logged to Weights & Biases as well
     checkpoint_every: float = CHECKPOINT_EVERY  # seconds
+    save_environments: bool = False  # those of the host, in checkpoints
 
 
 class Evaluate(NamedTuple):
@@ -94,6 +95,12 @@ _OUT = Parameter(
 )
 _CHECKPOINT_EVERY = Parameter(
     help="seconds from one checkpoint of the run to the next, less at first.", group=_RUN
+)
+_SAVE_ENVIRONMENTS = Parameter(
+    help="save the environments of the host too, and restore them when the run goes on. They are "
+    "pickled, or asked by get_state: use it for runs of your own alone.",
+    negative=(),
+    group=_RUN,
 )
 _WANDB = Parameter(
     help="log to Weights & Biases as well: off, offline (files that `wandb sync` sends) or online.",
@@ -154,6 +161,7 @@ def _train(
     out: Annotated[Path | None, _OUT] = None,
     wandb: Annotated[WandbMode, _WANDB] = "off",
     checkpoint_every: Annotated[float, _CHECKPOINT_EVERY] = CHECKPOINT_EVERY,
+    save_environments: Annotated[bool, _SAVE_ENVIRONMENTS] = False,
     run: Annotated[_RunFlags, _FLAT] = _RunFlags(),  # noqa: B008 (frozen)
     environment: Annotated[_EnvFlags, _FLAT] = _EnvFlags(),  # noqa: B008 (frozen)
     hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
@@ -186,7 +194,7 @@ def _train(
     validate(settings)
     refuse_unread(settings, of_tuning)
     together = cluster(distributed, coordinator, processes, process)
-    return Train(settings, out, together, wandb, checkpoint_every)
+    return Train(settings, out, together, wandb, checkpoint_every, save_environments)
 
 
 @_app.command(name="eval")

@@ -72,7 +72,9 @@ def said(error: BaseException, function: Any = None) -> str:
         return text  # which says where
     frames = [(at.filename, at.lineno) for at in traceback.extract_tb(error.__traceback__)]
     theirs = [at for at in frames if not _calls_others(at[0])]
-    place = (theirs or [definition(function)])[-1] or (frames or [None])[-1]
+    place = theirs[-1] if theirs else definition(function)
+    if place is None and frames:
+        place = frames[-1]
     return f"{text} {written(place)}".lstrip()
 
 

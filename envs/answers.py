@@ -49,7 +49,7 @@ def around_innermost(env: gym.Wrapper) -> None:
     env.env = Answers(env.env)
 
 
-def begun(result: Any) -> tuple[Any, dict[str, Any]]:
+def begun(result: Any) -> tuple[Any, Mapping[str, Any]]:
     """What `reset` returns: (observation, info).
 
     Raises:
@@ -61,7 +61,7 @@ def begun(result: Any) -> tuple[Any, dict[str, Any]]:
     return result[0], result[1] or {}
 
 
-def stepped(result: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+def stepped(result: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:
     """What `step` returns, with a reward that float32 holds, and ends that are True or False.
 
     Raises:

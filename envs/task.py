@@ -64,6 +64,18 @@ class GraphTask(NamedTuple):
     step: Callable[[Any, jax.Array], tuple[Any, Timestep]]
 
 
+class Keep(NamedTuple):
+    """What the environments of a host task are in the middle of, as bytes.
+
+    Attributes:
+      state: of all of them now.
+      restore: takes it up again, in a task that is made in the same way.
+    """
+
+    state: Callable[[], bytes]
+    restore: Callable[[bytes], None]
+
+
 class HostTask(NamedTuple):
     """B environments behind `gymnasium.vector`, stepped from Python with NumPy arrays."""
 
@@ -72,6 +84,7 @@ class HostTask(NamedTuple):
     reset: Callable[[int], np.ndarray]  # seed -> observation [B, ...]
     step: Callable[[np.ndarray], Timestep]  # action [B, ...] -> timestep
     close: Callable[[], None]
+    keep: Keep | None = None  # where there is a way to
 
 
 Task = GraphTask | HostTask

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,12 @@ from gymnasium.envs.registration import EnvSpec
 
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs import answers, single
+from selftuning.envs import answers, kept, single
 from selftuning.envs.answers import BadAnswerError
 from selftuning.envs.functional import check_positive
 from selftuning.envs.masks import MASK, is_possible
 from selftuning.envs.spaces import agent_spaces, shape, to_agent, to_env
-from selftuning.envs.task import HostTask, TaskSpec, Timestep
+from selftuning.envs.task import HostTask, Keep, TaskSpec, Timestep
 
 Busy = Callable[[int, int], None]  # (number of an environment, its step)
 
@@ -120,7 +120,19 @@ def host_task(
         own_spaces=(one.observation_space, one.action_space),
         clip_rewards=options.clip_rewards,
     )
-    return HostTask(task_spec, num_envs, reset, step, close)
+
+    def state() -> bytes:
+        beside = counted, [(one.own, one.steps) for one in members]
+        return kept.to_bytes([each.env for each in envs], beside)
+
+    def restore(content: bytes) -> None:
+        nonlocal counted
+        made, (counted, others) = kept.from_bytes(content, [each.env for each in envs])
+        for i, (env, (own, steps)) in enumerate(zip(made, others, strict=True)):
+            envs[i] = single.Made(env, own)
+            members[i].take(envs[i], steps)
+
+    return HostTask(task_spec, num_envs, reset, step, close, Keep(state, restore))
 
 
 class _Member:
@@ -129,42 +141,46 @@ class _Member:
     def __init__(
         self, made: single.Made, seen: gym.Space, name: str, busy: Callable[[int], None] | None
     ):
-        self._env, self._own = made
+        self._env, self.own = made
         self._see, self._act = to_agent(self._env.observation_space), to_env(self._env.action_space)
-        self._shape, self._name, self._steps = shape(seen), name, 0
+        self._shape, self._name, self.steps = shape(seen), name, 0
         self._ignores_masks, self._busy = is_possible(self._env), busy
+
+    def take(self, made: single.Made, steps: int) -> None:
+        """Goes on with an environment that was kept after so many steps."""
+        (self._env, self.own), self.steps = made, steps
 
     def reset(self, seed: int) -> np.ndarray:
         # Some environments draw from their own spaces.
         self._env.unwrapped.action_space.seed(seed)
         self._env.unwrapped.observation_space.seed(seed)
-        self._steps = 0
+        self.steps = 0
         return self._begin(seed)
 
     def step(self, action: Any) -> tuple[Any, ...]:
         """(successor, first observation of the next episode, reward, ends..., return so far)."""
-        self._steps += 1
+        self.steps += 1
         if self._busy is not None:
-            self._busy(self._steps)
+            self._busy(self.steps)
         try:
             result = answers.stepped(self._env.step(self._act(action)))
             observation, reward, terminated, truncated, info = result
             successor = self._checked(observation, info)
-            total = self._total(info) if terminated or truncated else self._own.episode_return
+            total = self._total(info) if terminated or truncated else self.own.episode_return
         except (Exception, SystemExit) as error:  # some simulators exit
             raise self.failed(error, "step") from error
         start = self._begin(None) if terminated or truncated else None
         return successor, start, reward, terminated, truncated, total
 
-    def _total(self, info: dict[str, Any]) -> float:
+    def _total(self, info: Mapping[str, Any]) -> float:
         # A wrapper of the user's may know better what an episode is.
         if isinstance(info.get("episode"), dict) and "r" in info["episode"]:
             return answers.number("an episode's return", info["episode"]["r"])
-        return self._own.episode_return
+        return self.own.episode_return
 
     def _begin(self, seed: int | None) -> np.ndarray:
         if self._busy is not None:
-            self._busy(self._steps)
+            self._busy(self.steps)
         try:
             return self._checked(*answers.begun(self._env.reset(seed=seed)))
         except (Exception, SystemExit) as error:  # some simulators exit
@@ -172,9 +188,9 @@ class _Member:
 
     def failed(self, error: BaseException, method: str) -> FailedEnvironmentError:
         """What the environment has done in one of its methods, in one line."""
-        return answers.failed(f"{self._name}, step {self._steps}", error, self._env, method)
+        return answers.failed(f"{self._name}, step {self.steps}", error, self._env, method)
 
-    def _checked(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
+    def _checked(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
         if self._ignores_masks and info and info.get(MASK) is not None:
             how = "--wrapper selftuning.envs.masks:ActionMask"
             what = 'info["action_mask"], which was not there at first'

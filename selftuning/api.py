@@ -28,6 +28,7 @@ from selftuning.training.run import Callback, Run
 _TRAIN = (
     *("settings", "preset", "extensions", "out", "progress", "callback", "wandb"),
     "checkpoint_every",
+    "save_environments",
 )
 _TRAIN_MANY = ("seeds", "starts", "settings", "preset", "extensions", "progress", "callback")
 
@@ -45,6 +46,7 @@ def train(
     callback: Callback | None = None,
     wandb: WandbMode = "off",
     checkpoint_every: float = CHECKPOINT_EVERY,
+    save_environments: bool = False,
     **changes: Any,
 ) -> Run:
     """Trains an agent that tunes its own hyperparameters.
@@ -78,6 +80,8 @@ def train(
         stopping or logs of your own. The run ends early if it returns True.
       wandb: "offline" or "online" to log to Weights & Biases as well; needs `out`.
       checkpoint_every: seconds from one checkpoint to the next.
+      save_environments: whether checkpoints have the environments of the host too, pickled, and a
+        run that goes on restores them.
       **changes: settings by the names of the command line's flags (`steps`, `seed`, `meta`,
         `num_envs`, `hidden`, ...), and `start={"gamma": 0.7}`, `bounds={"gamma": (0.5, 0.999)}`,
         `outer={...}`, `fix=["lambda"]`, `tune=["learning_rate"]`.
@@ -108,6 +112,7 @@ def train(
         callback=callback,
         wandb=wandb,
         checkpoint_every=checkpoint_every,
+        save_environments=save_environments,
     )
 
 

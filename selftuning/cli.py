@@ -90,6 +90,7 @@ def _run(command: cli.Command) -> int:
             out=out,
             wandb=wandb,
             checkpoint_every=command.checkpoint_every,
+            save_environments=command.save_environments,
             compiling=signals.ending_at_once(),
         )
         report.print_run(where, result.directory, result.summary, result.evaluation)

@@ -115,6 +115,32 @@ def test_a_run_on_the_host_goes_on_with_its_agent(changes, tmp_path, capfd):
     assert len(again.rewards) == len(again.env_steps) == 32
 
 
+@pytest.mark.fault("a run is stopped", "it goes on to the bits of one that was not")
+@pytest.mark.parametrize("env", ["CartPole", "tests.odd_states:Tape"])
+def test_environments_that_are_saved_go_on_where_they_were(env, tmp_path):
+    settings = SMALL | {"backend": "host", "steps": 2000, "save_environments": True}
+    st.train(env, out=tmp_path / "whole", **settings)
+    for chunks in (7, 9):
+        st.train(env, out=tmp_path / "run", **settings, callback=stop_after(chunks))
+    st.train(env, out=tmp_path / "run", **settings)
+    one, two = contents(tmp_path / "whole"), contents(tmp_path / "run")
+    assert one.keys() == two.keys()
+    for name, content in one.items():
+        assert content == two[name], name
+
+
+def test_environments_that_begin_anew_when_they_are_copied_are_refused(tmp_path):
+    settings = SMALL | {"save_environments": True, "out": tmp_path / "run"}
+    for env, said in (
+        ("tests.odd_states:Forgets", "whose copies go on in another way"),
+        ("tests.odd_states:Locked", "TypeError: cannot pickle"),
+        ("CartPole", "inside jit"),
+    ):
+        with pytest.raises(st.ConfigError, match=f"save_environments: true .*{said}"):
+            st.train(env, **settings)
+    assert not (tmp_path / "run").exists()
+
+
 def test_more_steps_train_a_finished_run_further(tmp_path):
     run = tmp_path / "run"
     st.train("CartPole", out=run, **SMALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ class Before(NamedTuple):
       evaluations: environment steps -> mean of greedy episodes.
       steps: that were asked for.
       code: version that wrote it.
+      environments: of the host, as `envs.kept` has them; an empty text where they begin anew, and
+        otherwise their digest.
     """
 
     leg: int
@@ -47,6 +50,7 @@ class Before(NamedTuple):
     evaluations: dict[int, float]
     steps: int
     code: str
+    environments: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As `about` of a checkpoint."""
@@ -63,6 +67,25 @@ class Found(NamedTuple):
         """All that it had recorded, in order."""
         if self.before is not None:
             yield from history.read(path_of_history(directory), self.before.history)
+
+    def environments(self) -> bytes | None:
+        """Those of the host that were kept; None if there are none.
+
+        Raises:
+          ConfigError: if they are missing or damaged.
+        """
+        if self.file is None or self.before is None or not self.before.environments:
+            return None
+        path = saving.path_of_environments(self.file.path, self.env_steps)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"environments: cannot read {path}: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != self.before.environments:
+            raise ConfigError(
+                f"environments: {path} is damaged: it is not what its checkpoint knows"
+            )
+        return content
 
     def best(self) -> Checkpoint | None:
         """Of the best agent that its evaluations have found, if there were any.

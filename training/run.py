@@ -9,16 +9,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 from rich.console import Console
 
 from selftuning.agents import self_tuning
+from selftuning.configs.errors import not_allowed
 from selftuning.configs.settings import CHECKPOINT_EVERY, RunSettings, WandbMode
-from selftuning.envs import registry
-from selftuning.envs.task import HostTask, Task
+from selftuning.envs import kept, registry
+from selftuning.envs.task import GraphTask, HostTask, Task
 from selftuning.training import best, faults, going_on, sizes, wandb_sink
 from selftuning.training.acting import Agent
 from selftuning.training.evaluation import Evaluation
@@ -93,6 +94,7 @@ def train(
     callback: Callback | None = None,
     wandb: WandbMode = "off",
     checkpoint_every: float = CHECKPOINT_EVERY,
+    save_environments: bool = False,
     compiling: AbstractContextManager[None] | None = None,
 ) -> Run:
     """Trains an agent; with a directory also evaluates it, draws plots and writes all of it there.
@@ -111,6 +113,8 @@ def train(
       callback: is shown where the run is after each chunk, and ends it by returning True.
       wandb: whether and how it is logged to Weights & Biases as well.
       checkpoint_every: seconds from one checkpoint to the next.
+      save_environments: whether checkpoints have the environments of the host too, and a run that
+        goes on restores them; they are tried first.
       compiling: entered while the program compiles, when a new run has written nothing yet.
 
     Raises:
@@ -135,6 +139,8 @@ def train(
             processes=jax.process_count(),
             workers=settings.env_workers,
         )
+    if save_environments:
+        _check_kept(task, settings, given)
     with ExitStack() as stack:
         if isinstance(task, HostTask) and not given:
             stack.callback(task.close)
@@ -143,7 +149,15 @@ def train(
         runner = make_runner(task, functions, settings)
         judge = stack.enter_context(best.judge(settings, functions, task if given else None))
         session = Session(
-            task, functions, settings, runner, judge, given=given, found=found, begun=begun
+            task,
+            functions,
+            settings,
+            runner,
+            judge,
+            given=given,
+            found=found,
+            begun=begun,
+            keep_environments=save_environments,
         )
         with compiling or nullcontext():
             session.compile()
@@ -188,3 +202,14 @@ def train(
         interrupted=not (session.finished or session.diverged),
         stopped_by=session.stopped.by,
     )
+
+
+def _check_kept(task: Task, settings: RunSettings, given: bool) -> None:
+    """Raises ConfigError unless the environments of a task can be kept and taken up again."""
+    if given or isinstance(task, GraphTask) or settings.env_workers:
+        allowed = (
+            "false for environments inside jit, which are saved anyway, for a task of your own"
+        )
+        raise not_allowed("save_environments", "true", f"{allowed}, and with env_workers")
+    asked = settings.env, 1, "host", settings.environment
+    kept.check(lambda: cast(HostTask, registry.make(*asked)))

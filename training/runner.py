@@ -86,8 +86,9 @@ class Runner(NamedTuple):
         runs that many cycles and compiles nothing more. It may consume its argument.
       in_background: whether `run` returns before its work is done.
       whole: TrainState -> what a checkpoint holds of it beside the agent, a pytree of arrays.
-      again: (TrainState of `init`, agent's state, what `whole` said) -> TrainState that goes on
-        from there, bit for bit in-graph. On the host environments begin new episodes.
+      again: (TrainState of `init`, agent's state, what `whole` said, whether environments of the
+        host were restored) -> TrainState that goes on from there, bit for bit. Environments of the
+        host that were not restored begin new episodes.
     """
 
     steps_per_cycle: int
@@ -95,7 +96,7 @@ class Runner(NamedTuple):
     compile: Callable[[TrainState, int], Callable[[TrainState], tuple[TrainState, CycleMetrics]]]
     in_background: bool
     whole: Callable[[TrainState], Any]
-    again: Callable[[TrainState, AgentState, Any], TrainState]
+    again: Callable[..., TrainState]
 
 
 def make_runner(task: Task, agent: SelfTuningAgent, settings: RunSettings) -> Runner:
@@ -142,7 +143,7 @@ def _in_graph(
         )
         return placed.lower(state).compile()
 
-    def again(fresh, agent_state, rest):
+    def again(fresh, agent_state, rest, restored=False):
         # Typed keys of environments are saved as the numbers that they are made of.
         saved = TrainState(agent_state, **rest)
         return jax.device_put(jax.tree.map(_like, fresh, saved), states)
@@ -266,11 +267,13 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         return agent.begin(task.reset(int(drawn)))
 
     def whole(state):
-        return {"key": state.key, "actor": state.actor}
+        return {"key": state.key, "actor": state.actor, "observation": state.observation}
 
-    def again(fresh, agent_state, rest):
-        # Other episodes than those that the run began with.
-        seen = begun(jax.random.fold_in(jnp.asarray(rest["key"]), 1))
+    def again(fresh, agent_state, rest, restored=False):
+        if restored:
+            seen = rest["observation"]
+        else:  # other episodes than those that the run began with
+            seen = begun(jax.random.fold_in(jnp.asarray(rest["key"]), 1))
         agent_state = jax.device_put(agent_state, where.of_copies(agent_state))
         key, actor = (jax.device_put(x, acting) for x in (rest["key"], rest["actor"]))
         return TrainState(agent_state, (), seen, key, actor)

@@ -41,12 +41,13 @@ class Saver:
         """Whether it is time for the next checkpoint."""
         return time.perf_counter() - self._since >= self._wait
 
-    def save(self, content: Content, best: bool = False) -> None:
+    def save(self, content: Content, best: bool = False, environments: bytes = b"") -> None:
         """Writes a checkpoint in the background, after those before.
 
         Args:
           content: of it.
           best: whether its agent is the best so far, which is then kept in a file of its own too.
+          environments: of the host, in a file beside it.
 
         Raises:
           OSError: if one that was begun before could not be written.
@@ -54,7 +55,9 @@ class Saver:
         self.wait()
         self.last = content
         if self._run is not None:
-            self._writing.append(self._writer.submit(_write, self._run, content, best))
+            self._writing.append(
+                self._writer.submit(_write, self._run, content, best, environments)
+            )
         self._wait, self._since = min(2 * self._wait, self._every), time.perf_counter()
 
     def wait(self) -> None:
@@ -84,8 +87,16 @@ def keep_best(path: Path) -> None:
     _same_file(path, path.with_name(checkpoints.BEST))
 
 
-def _write(run: Path, content: Content, best: bool) -> None:
+def path_of_environments(checkpoint: Path, env_steps: int) -> Path:
+    """Where environments of the host are kept, beside a checkpoint."""
+    return checkpoint.with_name(f"environments-{env_steps}.pickle")
+
+
+def _write(run: Path, content: Content, best: bool, environments: bytes) -> None:
     last = checkpoints.path_in(run)
+    if environments:
+        last.parent.mkdir(parents=True, exist_ok=True)
+        path_of_environments(last, content.env_steps).write_bytes(environments)
     numbered = last.with_name(f"{last.stem}-{content.env_steps}{last.suffix}")
     content.write(numbered)
     _same_file(numbered, last)
@@ -93,6 +104,7 @@ def _write(run: Path, content: Content, best: bool) -> None:
         keep_best(numbered)
     for old in _numbered(last)[KEPT:]:
         old.unlink(missing_ok=True)
+        path_of_environments(old, _steps(old, f"{last.stem}-") or 0).unlink(missing_ok=True)
 
 
 def _numbered(last: Path) -> list[Path]:

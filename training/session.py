@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -67,6 +68,7 @@ class Session:
         given: bool,
         found: Found | None,
         begun: float,
+        keep_environments: bool = False,
     ):
         """Prepares it.
 
@@ -79,10 +81,12 @@ class Session:
           given: whether the task itself was given, and is no environment that the settings name.
           found: where the run goes on, if it does.
           begun: when this began (`time.perf_counter`).
+          keep_environments: whether checkpoints have the environments of the host too.
         """
         self._task, self._functions, self._settings = task, functions, settings
         self._runner, self._given, self._found, self._begun = runner, given, found, begun
-        self._code = provenance.code_version()
+        self._restored = False
+        self._code, self._keeps = provenance.code_version(), keep_environments
         self.recorder = Recorder(task.spec, settings, runner.steps_per_cycle)
         self.chosen = Best(
             settings.eval_every, lambda state, n: self._agent(parallel.here(state), n), judge
@@ -119,7 +123,8 @@ class Session:
         if self._found is not None and self._found.file is not None:
             rest = jax.eval_shape(runner.whole, state)
             saved = saved_agent.training_state(self._found.file, self._functions, rest)
-            state = runner.again(state, *saved)
+            self._restored = self._keeps and self._restore(self._found)
+            state = runner.again(state, *saved, self._restored)
             self.chosen.go_on(self.before.evaluations, self._best_before())
         self._state = state
         self.compile_seconds += time.perf_counter() - begun
@@ -130,7 +135,16 @@ class Session:
         done = f"going on after {self.recorder.env_steps:,} of {self._settings.steps:,} steps"
         if isinstance(self._task, GraphTask):
             return done
+        if self._restored:
+            return f"{done}, with the environments as they were"
         return f"{done}; environments of the host begin new episodes"
+
+    def _restore(self, found: Found) -> bool:
+        content = found.environments()
+        if content is None or isinstance(self._task, GraphTask) or self._task.keep is None:
+            return False
+        self._task.keep.restore(content)
+        return True
 
     def _best_before(self) -> Agent | None:
         """The best agent that evaluations before have found."""
@@ -167,7 +181,8 @@ class Session:
         def save(state, _=None):
             if not self.diverged:
                 self.seconds = self.before.seconds + time.perf_counter() - since
-                saver.save(self._content(state), best=self._is_best)
+                kept = self._environments()
+                saver.save(self._content(state, kept), self._is_best, kept)
 
         def slower(state):
             nonlocal halvings
@@ -213,7 +228,11 @@ class Session:
         self.seconds = self.before.seconds + time.perf_counter() - since
         self.finished = self.finished and not self.diverged
         of_no_use = self.diverged or lost is not None
-        saver.save(saver.last if of_no_use else self._content(self._state), self._is_best)
+        if of_no_use:
+            saver.save(saver.last)
+        else:
+            kept = self._environments()
+            saver.save(self._content(self._state, kept), self._is_best, kept)
         self.agent_steps = saver.last.env_steps
         self.agent_state, _ = saved_agent.state_of(saver.last.parts, self._functions)
 
@@ -249,7 +268,14 @@ class Session:
         best = self.chosen.agent
         return best is not None and best.env_steps == self.recorder.env_steps
 
-    def _content(self, state: TrainState) -> saved_agent.Content:
+    def _environments(self) -> bytes:
+        """Those of the host at the end of a chunk, if they are kept."""
+        task = self._task
+        if not self._keeps or self.failed is not None or isinstance(task, GraphTask):
+            return b""
+        return task.keep.state() if task.keep is not None else b""
+
+    def _content(self, state: TrainState, environments: bytes = b"") -> saved_agent.Content:
         """What a checkpoint is to have, when all metrics up to the state were taken."""
         recorder = self.recorder
         before = Before(
@@ -262,6 +288,7 @@ class Session:
             dict(self.chosen.evaluations),
             self._settings.steps,
             self._code,
+            hashlib.sha256(environments).hexdigest() if environments else "",
         )
         rest = parallel.whole(self._runner.whole(state))
         agent, spec = parallel.here(state.agent), self._task.spec
