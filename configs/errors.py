@@ -1,5 +1,7 @@
 """The one exception that means "the user can mend this", and that of what only others can."""
 
+_LONGEST, _LONGEST_LINE = 200, 1500  # characters that are shown of a value, and of a message
+
 
 class ConfigError(ValueError):
     """Bad input. Its message is one line: what was given, its value, what is allowed.
@@ -8,8 +10,13 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, message: str):
-        # Messages of libraries are quoted in ours and may span lines; ours never do.
-        super().__init__(one_line(message))
+        # Messages of libraries are quoted in ours and may span lines; ours never do. Nor do they
+        # say to a terminal what a file wants to say to it.
+        line = one_line(message)
+        line = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
+        if len(line) > _LONGEST_LINE:
+            line = f"{line[: _LONGEST_LINE - _LONGEST]} ... {line[-_LONGEST:]}"
+        super().__init__(line)
 
 
 class FailedEnvironmentError(RuntimeError):
@@ -44,7 +51,13 @@ def not_allowed(field: str, value: object, allowed: str) -> ConfigError:
       value: that it has.
       allowed: what it must be, in words that follow "it must be".
     """
-    return ConfigError(f"{field}: {value} is not allowed; it must be {allowed}")
+    return ConfigError(f"{field}: {shortened(value)} is not allowed; it must be {allowed}")
+
+
+def shortened(value: object) -> str:
+    """A value as text that a line has room for."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 def require(condition: bool, field: str, value: object, allowed: str) -> None:
