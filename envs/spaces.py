@@ -72,7 +72,7 @@ def agent_spaces(env_id: str, env: Any) -> tuple[gym.Space, gym.Space]:
 def _check_size(env_id: str, what: str, space: gym.Space) -> None:
     """Refuses spaces of no numbers, or of so many that their bounds alone fill a memory."""
     try:
-        size = spaces.flatdim(space)
+        size = spaces.flatdim(space) if isinstance(space, gym.Space) else 1
     except (NotImplementedError, ValueError):  # it has no size, and is not supported
         return
     if not 0 < size <= _MOST_NUMBERS:
