@@ -89,7 +89,8 @@ def save(path: Path, state: Any, env_steps: int, about: Mapping[str, Any] | None
       env_steps: environment steps that went into it.
       about: what else is to be known of them, as data that JSON can hold.
     """
-    arrays = named(jax.device_get(state))
+    # The library writes memory as it lies there, and takes it for rows one after the other.
+    arrays = {name: np.asarray(x, order="C") for name, x in named(jax.device_get(state)).items()}
     header = versions.stamp() | {"env_steps": env_steps, "about": dict(about or {})}
     header["sha256"] = _digest(arrays, json.dumps(header, sort_keys=True))
     # One entry: the library writes several in random order, and equal runs have equal files.
