@@ -16,40 +16,46 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from selftuning.configs.errors import ConfigError
 
-FLAG, ARGUMENT = "--trust", "trust=True"
+FLAG = "--trust"
+ARGUMENT, IMPORT = "import it first or give trust=True", "import it first"
 _LIBRARIES = ("gymnasium", "selftuning", "ale_py", "minigrid")
 _CALLED = ("brax", "envpool", "gymnax", "jumanji", "navix", "pgx")
+_NONE: Mapping[str, Any] = MappingProxyType({})
 _NEEDED = re.compile(r"(gymnasium|selftuning)\b", re.IGNORECASE)
 
 
-def check(data: Mapping[str, Any], where: Path, trusted: bool, how: str) -> None:
+def check(
+    data: Mapping[str, Any], where: Path, trusted: bool, how: str, named: Mapping[str, Any] = _NONE
+) -> None:
     """Asks before modules that a file names are imported, where somebody can answer.
 
     Args:
       data: content of the file.
       where: it is.
       trusted: whether the user has said so already.
-      how: they say it, `FLAG` or `ARGUMENT`; who types flags on a terminal can be asked.
+      how: they say it, `FLAG`, `ARGUMENT` or `IMPORT`; who types flags on a terminal can be asked.
+      named: settings that the user gave: what these name is theirs.
 
     Raises:
       ConfigError: if it names some, and the user did not say that they may be imported.
     """
-    found = [] if trusted else strange(data)
+    found = [] if trusted else strange(data, named)
     if not found or (how == FLAG and _said_yes(where, found)):
         return
     raise ConfigError(
-        f"{where} names {' and '.join(found)}, which would be run; {how} if you trust its author"
+        f"{where} names {' and '.join(found)}, which would be run; {how} if you trust the author"
     )
 
 
-def strange(data: Mapping[str, Any]) -> list[str]:
+def strange(data: Mapping[str, Any], named: Mapping[str, Any] = _NONE) -> list[str]:
     """Modules that settings name and that nobody vouches for, each with its file."""
     found = []
-    for name in sorted(set(_named(data))):
+    for name in sorted(set(_named(data)) - set(_named(named))):
         path = _file_of(name)
         if path is not None:
             found.append(f"module {name} ({path})")
@@ -74,7 +80,7 @@ def _named(data: Any, key: str = "") -> Iterator[str]:
 def _file_of(name: str) -> str | None:
     """The file of a module that is to be asked about; None if it is not."""
     top = name.partition(".")[0]
-    if name in sys.modules:
+    if name in sys.modules or not top.isidentifier():  # which is an error later
         return None
     # As `modules.imported` finds it; nothing is imported to find out.
     spec = PathFinder.find_spec(top, [os.getcwd(), *sys.path])
@@ -101,5 +107,5 @@ def _said_yes(where: Path, found: list[str]) -> bool:
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(f"{where} names {' and '.join(found)}, which would be run.", file=sys.stderr)
-    print("Do you trust its author? [y/N] ", end="", file=sys.stderr, flush=True)
+    print("Do you trust the author? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

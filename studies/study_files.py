@@ -39,7 +39,7 @@ REPORT = "report.html"
 _CHECKPOINTS = "checkpoints"
 _ERRORS = "errors"
 # What is there of a study that was stopped before its settings were written, the last of them.
-_BEGINNING = (ORIGIN, "origin.part.json", "study.part.yaml", locks.NAME)
+_BEGINNING = (ORIGIN, "origin.part", "study.part.yaml", locks.NAME)
 
 
 class Measured(NamedTuple):

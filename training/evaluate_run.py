@@ -44,7 +44,7 @@ def evaluate_run(
       ConfigError: if the checkpoint is missing, damaged or of another agent, or if the environment
         cannot be made or is not what the agent was trained in.
     """
-    agent = saved_agent.load(run, best=best)
+    agent = saved_agent.load(run, best=best, trusted=True)  # the command line has asked
     if not all_finite(agent.params):
         raise ConfigError(f"run: {run} has an agent with parameters that are not finite")
     task = registry.make(settings.env, 1, settings.backend, settings.environment)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selftuning.configs import files
+from selftuning.configs import files, trust
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import RunSettings
 from selftuning.training import checkpoints, history, provenance, run_directory, saving
@@ -111,6 +111,7 @@ def find(
     if directory is None or not run_directory.holds_run(directory):
         run_directory.check(directory)
         return None
+    _check_trust(directory, files.plain(settings))
     old = files.load(directory / files.NAME, settings.extensions)
     _check_same(directory, old, settings)
     file, before = _last(directory, say)
@@ -134,11 +135,17 @@ def settings_of(directory: Path | None, extensions: Sequence[Any] = ()) -> RunSe
       extensions: of the user's own that the file could not hold.
 
     Raises:
-      ConfigError: if they cannot be read.
+      ConfigError: if they cannot be read, or name modules that nobody vouches for.
     """
     if directory is None or not run_directory.holds_run(directory):
         return None
+    _check_trust(directory, {})
     return files.load(directory / files.NAME, extensions)
+
+
+def _check_trust(directory: Path, named: Mapping[str, Any]) -> None:
+    path = directory / files.NAME
+    trust.check(files.read(path), path, False, trust.IMPORT, named)
 
 
 def last_whole(directory: Path) -> Path | None:
