@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -169,7 +168,6 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-@cache
 def _converter() -> cattrs.Converter:
     """A converter that takes a value for what it is, and does not make one of it."""
     converter = cattrs.Converter(forbid_extra_keys=True)

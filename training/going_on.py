@@ -207,9 +207,14 @@ def _before(file: Checkpoint) -> Before:
             f"checkpoint: {file.path} has no run to go on with: it was written by selftuning "
             f"{file.origin.version}, or has an agent alone"
         )
-    evaluations = {int(steps): float(mean) for steps, mean in said["evaluations"]}
-    mark = history.Mark(*said["history"])
-    return Before(**said | {"evaluations": evaluations, "history": mark})
+    try:
+        evaluations = {int(steps): float(mean) for steps, mean in said["evaluations"]}
+        mark = history.Mark(*said["history"])
+        if type(mark.size) is not int or mark.size < 0:
+            raise ValueError(f"{mark.size!r} is no size")
+        return Before(**said | {"evaluations": evaluations, "history": mark})
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"checkpoint: {file.path} does not say how its run goes on") from error
 
 
 def _finished(directory: Path) -> bool:

@@ -196,7 +196,10 @@ def _spaces(file: Checkpoint, settings: RunSettings) -> Spaces:
     """Those in the file; before format 2 there were none, and the environment is asked."""
     if "spaces" in file.about:
         both = file.about["spaces"]
-        return space_files.from_plain(both["observation"]), space_files.from_plain(both["action"])
+        try:
+            return space_files.read(both["observation"]), space_files.read(both["action"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise ConfigError(f"checkpoint: {file.path} has no spaces: {error}") from error
     task = registry.make(settings.env, 1, settings.backend, settings.environment)
     if isinstance(task, HostTask):
         task.close()
