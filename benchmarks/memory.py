@@ -7,7 +7,6 @@ the updates made again. Nothing is run; the numbers are those of shapes.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
 from selftuning.metagrad import hyperparams as hp
 from selftuning.metagrad.trust_region import advance
+from selftuning.training import json_files
 
 HORIZONS = (1, 4, 16, 64)
 NUM_ENVS = 256
@@ -115,7 +115,7 @@ def main() -> None:
     """Compiles, and writes the numbers."""
     rows = {str(horizon): row(horizon) for horizon in HORIZONS}
     result = {"num_envs": NUM_ENVS, "rows": rows}
-    print(json.dumps(result, indent=1))
+    print(json_files.text(result, indent=1), end="")
     write("memory", result)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 import jax
 
-from selftuning.training import host_devices, provenance
+from selftuning.training import host_devices, json_files, provenance
 
 # Of the checkout; an installed package has none and takes the working directory.
 _ROOT = provenance.ROOT if (provenance.ROOT / "run.py").is_file() else Path()
@@ -38,10 +37,9 @@ def machine() -> dict[str, Any]:
 def write(name: str, result: dict[str, Any]) -> None:
     """Writes benchmarks/results/NAME.json, with the machine and the minutes since the start."""
     minutes = round((time.perf_counter() - _BEGUN) / 60, 1)
-    content = json.dumps(result | {"minutes": minutes, "machine": machine()}, indent=1)
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(content + "\n", encoding="utf-8")
+    json_files.write(path, result | {"minutes": minutes, "machine": machine()}, indent=1)
     print(f"wrote {path}")
 
 
@@ -60,10 +58,8 @@ def markdown(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
 def keep(file: Path, result: dict[str, Any]) -> None:
     """Writes the result of a run into a file of its own, whole or not at all, and prints it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(result), encoding="utf-8")
-    part.replace(file)
-    print(json.dumps(result), flush=True)
+    json_files.write(file, result, indent=None)
+    print(json_files.text(result, indent=None), end="", flush=True)
 
 
 def _version(name: str) -> str | None:

@@ -12,7 +12,6 @@ nothing that is reported elsewhere.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import polars as pl
 from selftuning.benchmarks.record import write
 from selftuning.studies.measures import DIAGNOSTICS
 from selftuning.studies.study_files import RESULTS
+from selftuning.training import json_files
 
 TUNED = ("gamma", "lambda", "entropy", "critic")
 
@@ -55,7 +55,7 @@ def main() -> None:
     """Reads both studies and writes benchmarks/results/signals.json."""
     tables = [pl.read_parquet(Path(directory) / RESULTS) for directory in sys.argv[1:3]]
     result = {"signals": signals(tables[0]), "drift": drift(tables[1])}
-    print(json.dumps(result, indent=1))
+    print(json_files.text(result, indent=1), end="")
     write("signals", result)
 
 

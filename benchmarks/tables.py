@@ -17,6 +17,7 @@ from typing import Any
 
 from selftuning.benchmarks.record import DOCS, RESULTS, markdown
 from selftuning.studies.study_files import SUMMARY
+from selftuning.training import json_files
 
 _TABLE = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _HEAD = ("", "last tenth", "worst start", "worst run", "whole run", "solved", "at, median")
@@ -99,8 +100,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.directory:
         summary = json.loads((arguments.directory / SUMMARY).read_text(encoding="utf-8"))
-        content = json.dumps(kept(summary), indent=1, ensure_ascii=False)
-        (RESULTS / f"{arguments.name}.json").write_text(content + "\n", encoding="utf-8")
+        json_files.write(RESULTS / f"{arguments.name}.json", kept(summary), indent=1)
     for page in sorted(DOCS.glob("*.md")):
         page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
 

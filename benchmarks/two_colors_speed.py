@@ -8,7 +8,6 @@ numbers are medians over the turns.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ from selftuning.benchmarks.speed import agents, roofline, turns
 from selftuning.configs import presets
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
-from selftuning.training import host_devices
+from selftuning.training import host_devices, json_files
 
 SEEDS = 10
 STEPS = 4608  # of each seed in a turn: whole cycles of either period
@@ -92,7 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     host_devices.enable()
     result = measure(arguments.seeds, arguments.steps, arguments.repeats)
-    print(json.dumps(result, indent=1))
+    print(json_files.text(result, indent=1), end="")
     write("two-colors-speed", result)
 
 

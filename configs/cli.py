@@ -29,6 +29,8 @@ from selftuning.configs.settings import (
 from selftuning.configs.settings_flags import fields_of, flags_of, given
 from selftuning.configs.spelling import as_flags, in_file
 from selftuning.configs.study_cli import Study, StudyCompare, StudyReport
+from selftuning.configs.trust import FLAG
+from selftuning.configs.trust import check as check_trust
 from selftuning.configs.unread import refuse_unread
 from selftuning.configs.usage import explained
 from selftuning.configs.validate import check_checkpoint_every, validate
@@ -122,6 +124,7 @@ _PROCESSES = Parameter(help="how many.", group=_CLUSTER)
 _PROCESS = Parameter(help="which this one is, from 0.", group=_CLUSTER)
 _EPISODES = Parameter(help="number of episodes. [default: as in the run]")
 _SEED = Parameter(help="seed of the episodes. [default: as in the run]")
+_TRUST = Parameter(help="import the modules that the run directory names.", negative=())
 _DRAWN = Parameter(help="draw actions from the policy, as in training.", negative="")
 _BEST = Parameter(help="the best agent that --eval-every has found, not the last.", negative="")
 _VIDEO = Parameter(help="write an animation of one episode as well.", negative=())
@@ -163,6 +166,7 @@ def _train(
     wandb: Annotated[WandbMode, _WANDB] = "off",
     checkpoint_every: Annotated[float, _CHECKPOINT_EVERY] = CHECKPOINT_EVERY,
     save_environments: Annotated[bool, _SAVE_ENVIRONMENTS] = False,
+    trust: Annotated[bool, _TRUST] = False,
     run: Annotated[_RunFlags, _FLAT] = _RunFlags(),  # noqa: B008 (frozen)
     environment: Annotated[_EnvFlags, _FLAT] = _EnvFlags(),  # noqa: B008 (frozen)
     hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
@@ -179,6 +183,7 @@ def _train(
     # Who names a directory and no task goes on with what is there.
     there = out / files.NAME if out and "env" not in changes and not preset else None
     if config is None and there is not None and there.is_file():
+        check_trust(files.read(there), there, trust, FLAG)
         config = there
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
     base = extended(base, changes.get("extensions", base.extensions))
@@ -212,8 +217,10 @@ def _evaluate(
     video: Annotated[bool, _VIDEO] = False,
     stochastic: Annotated[bool, _DRAWN] = False,
     best: Annotated[bool, _BEST] = False,
+    trust: Annotated[bool, _TRUST] = False,
 ) -> Evaluate:
     """Evaluate the agent of a run directory, by default the greedy one."""
+    check_trust(files.read(run / files.NAME), run / files.NAME, trust, FLAG)
     settings = files.load(run / files.NAME, trained=True)
     settings = extended(settings, settings.extensions)
     said: dict[str, Any] = {"eval_episodes": episodes, "seed": seed}

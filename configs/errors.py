@@ -43,6 +43,13 @@ def one_line(text: object) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
 
 
+class LostOutputError(RuntimeError):
+    """Results cannot be written any more. Its message is one line: where, and why.
+
+    run.py prints it to standard error and exits with code 1.
+    """
+
+
 def not_allowed(field: str, value: object, allowed: str) -> ConfigError:
     """The error for a field whose value is not allowed, to be raised.
 

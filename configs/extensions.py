@@ -21,7 +21,9 @@ common. Importing it may load JAX, but must not make arrays: devices are chosen 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -52,8 +54,10 @@ __all__ = [
     "algorithm",
     "call",
     "definitions",
+    "described",
     "extended",
     "given_again",
+    "held",
     "hyperparameter",
     "load",
     "loss_term",
@@ -120,11 +124,43 @@ def _made(extensions: Sequence[Any]) -> Iterator[tuple[str, Own | Part]]:
                 f"again: st.load(..., extensions=[{name.strip('<>').split()[-1]}])"
             )
         else:
-            yield from ((name, each) for each in _found_in(name))
+            yield from ((name, each) for each in held(name))
+
+
+_descriptions: ContextVar[Mapping[str, Sequence[Own | Part]] | None] = ContextVar(
+    "descriptions", default=None
+)
+
+
+@contextmanager
+def described(held: Mapping[str, Sequence[Own | Part]]) -> Iterator[None]:
+    """Inside, extensions hold what is said here, and no module is imported for them.
+
+    Args:
+      held: by the name of the extension. What was said outside holds still.
+    """
+    token = _descriptions.set({**(_descriptions.get() or {}), **held})
+    try:
+        yield
+    finally:
+        _descriptions.reset(token)
+
+
+def held(name: str) -> Sequence[Own | Part]:
+    """What the module of a name holds; of "module:name" that alone.
+
+    Raises:
+      ConfigError: if it cannot be imported, or holds nothing; or if modules are not to be imported
+        (`described`) and it is not described.
+    """
+    if (known := _descriptions.get()) is None:
+        return _found_in(name)
+    if name not in known:
+        raise ConfigError(f"extensions: nothing is known of {name}, and it is not imported here")
+    return known[name]
 
 
 def _found_in(name: str) -> list[Own | Part]:
-    """What the module of a name holds; of "module:name" that alone."""
     module_name, _, attribute = name.partition(":")
     module = modules.imported(module_name, "extensions")
     held = [getattr(module, attribute, None)] if attribute else vars(module).values()

@@ -38,6 +38,11 @@ def imported(name: str, field: str) -> ModuleType:
     if sys.path[0] != here:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names and not _is_in(here, top):
+        raise ConfigError(
+            f"{field}: {name} is a module of Python itself, and has nothing for agents"
+        )
     try:
         return importlib.import_module(name)
     except ConfigError as error:
@@ -50,6 +55,11 @@ def imported(name: str, field: str) -> ModuleType:
         raise ConfigError(
             f"{field}: {name} cannot be imported: {type(error).__name__}: {said(error)}"
         ) from error
+
+
+def _is_in(folder: str, module: str) -> bool:
+    """Whether a folder has a module of a name, maybe that of one of Python's own."""
+    return any(os.path.exists(os.path.join(folder, x)) for x in (f"{module}.py", module))
 
 
 def said(error: BaseException, function: Any = None) -> str:

@@ -42,6 +42,7 @@ class Study(NamedTuple):
     asked: bool  # whether any flag said what to run; if not, the settings of `out` come first
     where: Where = Where()
     only_plan: bool = False
+    trusted: bool = False  # whether modules that the study in `out` names may be imported
 
 
 class StudyReport(NamedTuple):
@@ -83,6 +84,7 @@ _BLOCK = _flag("runs side by side in one program. [default: 16]")
 _TARGET = _flag("score that is good enough. [default: the environment's threshold]")
 _OUT = _flag("directory, new, empty, or one of this study to go on with. [default: runs/study-N]")
 _ONLY_PLAN = _flag("show the plan with its estimated time, and run nothing.", negative=())
+_TRUST = _flag("import the modules that the study in --out names.", negative=())
 _LAUNCHER = Parameter(help=f"{' | '.join(get_args(Launcher))}.", group=_WHERE)
 _ADDRESS = Parameter(help="of a Ray cluster. [default: one on this machine]", group=_WHERE)
 _WORKERS = Parameter(help="blocks at a time. [default: one a core, or a GPU]", group=_WHERE)
@@ -103,6 +105,7 @@ def _study(
     target: Annotated[float | None, _TARGET] = None,
     out: Annotated[Path | None, _OUT] = None,
     plan: Annotated[bool, _ONLY_PLAN] = False,
+    trust: Annotated[bool, _TRUST] = False,
     launcher: Annotated[Launcher, _LAUNCHER] = "local",
     address: Annotated[str | None, _ADDRESS] = None,
     workers: Annotated[int | None, _WORKERS] = None,
@@ -152,7 +155,8 @@ def _study(
     with in_file(config, names):
         study_checks.check(settings)
     study_checks.refuse_unread_by_all(settings, typed, edits, searching)
-    return Study(settings, out, asked, _where(launcher, address, workers), plan)
+    where = _where(launcher, address, workers)
+    return Study(settings, out, asked, where, plan, trust)
 
 
 def _where(launcher: Launcher, address: str | None, workers: int | None) -> Where:

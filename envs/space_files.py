@@ -10,6 +10,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+_LARGEST = 2**25  # numbers in an observation: more than in pictures of 4K
+
 
 def to_plain(space: gym.Space) -> dict[str, Any]:
     """A space as data that JSON can hold; `from_plain` makes an equal one of it.
@@ -37,6 +39,20 @@ def to_plain(space: gym.Space) -> dict[str, Any]:
         case spaces.Tuple():
             return {"kind": "Tuple", "spaces": [to_plain(part) for part in space.spaces]}
     raise TypeError(f"no plain data stand for the space {space}")
+
+
+def read(data: Any) -> gym.Space:
+    """The space that `to_plain` made data of, which may be anybody's.
+
+    Raises:
+      ValueError: if they are no such data, or of a space too large to be meant.
+    """
+    try:
+        return from_plain(data)
+    except (LookupError, TypeError, AttributeError, AssertionError, OverflowError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise ValueError("it is too deep, or too large") from error
 
 
 def from_plain(data: Mapping[str, Any]) -> gym.Space:
@@ -79,6 +95,8 @@ def _number(x: float) -> float | str:
 
 
 def _array(numbers: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    if not 0 <= math.prod(shape) <= _LARGEST or min(shape, default=1) < 0:
+        raise ValueError(f"shape {list(shape)} has too many numbers")
     flat = numbers if isinstance(numbers, list) else [numbers]
     if dtype.kind == "f":
         flat = [float(x) for x in flat]

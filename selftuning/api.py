@@ -165,7 +165,11 @@ def train_many(
 
 
 def load(
-    run: str | os.PathLike[str], *, extensions: Sequence[Any] = (), best: bool = False
+    run: str | os.PathLike[str],
+    *,
+    extensions: Sequence[Any] = (),
+    best: bool = False,
+    trust: bool = False,
 ) -> Agent:
     """Loads the agent of a run directory, ready to act; nothing of its training is needed.
 
@@ -178,13 +182,16 @@ def load(
       run: directory of a run, also of an older version of this package.
       extensions: parts of your own that were given as objects when it was trained.
       best: the best agent that evaluations in training (`eval_every`) have found, not the last.
+      trust: whether the modules that the run names, its extensions and its environment, may be
+        imported. Those that you have imported yourself always may.
 
     Raises:
-      ConfigError: if settings or checkpoint are missing, damaged, or of a newer version.
+      ConfigError: if settings or checkpoint are missing, damaged, or of a newer version, or name
+        modules that nobody vouches for.
     """
     if isinstance(extensions, str) or not isinstance(extensions, Sequence):
         raise not_allowed("extensions", repr(extensions), "a list")
-    return saved_agent.load(_path("run", run), extensions, best)
+    return saved_agent.load(_path("run", run), extensions, best, trust)
 
 
 def _asked(

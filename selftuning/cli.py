@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from selftuning import streams
 from selftuning.configs import cli
-from selftuning.configs.errors import ConfigError, FailedEnvironmentError
+from selftuning.configs.errors import ConfigError, FailedEnvironmentError, LostOutputError
 
 
 @streams.lasting()
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except FailedEnvironmentError as error:
+    except (FailedEnvironmentError, LostOutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:  # a disk that is full, or a file that somebody has taken away

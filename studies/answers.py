@@ -125,4 +125,13 @@ def notes(outcome: Outcome) -> list[str]:
             lines.append(f"{one.label}: parameters of {lost} of {one.runs} runs became NaN.")
     if any(", " in numbers for numbers in study_files.versions(measured).values()):
         lines.append("Parts of the study ran with different versions of libraries.")
+    about = measured.about.values()
+    codes = sorted({one.get("code", measured.origin["code"]) for one in about})
+    if len(codes) > 1:
+        lines.append(f"Parts of it ran with different versions of the code: {listed(codes)}.")
+    if unsealed := sum("study" not in one for one in about):
+        lines.append(
+            f"{unsealed} of its programs ran with a version before 0.3, whose files have no "
+            "digests: nothing says whether they were damaged or changed."
+        )
     return lines

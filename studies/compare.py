@@ -12,7 +12,6 @@ from rich.console import Console
 from selftuning.configs import files, studies
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.studies import StudyMethod, StudySettings
-from selftuning.envs import registry
 from selftuning.studies import answers, intervals, study_files, study_report, summary
 from selftuning.studies.outcome import Outcome, outcome_of
 from selftuning.studies.study_files import Measured
@@ -24,10 +23,17 @@ _LETTERS = ("A", "B")
 def run(one: Path, two: Path, out: Path | None, console: Console) -> Path:
     """Lays two studies beside each other, writes, prints and returns the directory.
 
+    Nothing that they name is imported.
+
     Raises:
       ConfigError: if one has no results, they have nothing in common, or the directory for the
         comparison cannot be used.
     """
+    with study_files.unimported(one, two):
+        return _compared(one, two, out, console)
+
+
+def _compared(one: Path, two: Path, out: Path | None, console: Console) -> Path:
     both = [study_files.read(directory) for directory in (one, two)]
     outcome = outcome_of(beside(both))
     found = {
@@ -49,7 +55,7 @@ def beside(both: list[Measured]) -> Measured:
       ConfigError: if their environments differ, or they share no method.
     """
     one, two = (measured.settings for measured in both)
-    if registry.resolve(one.run.env) != registry.resolve(two.run.env):
+    if both[0].known.env != both[1].known.env:
         raise ConfigError(f"compare: env {one.run.env} and {two.run.env} are not the same")
     shared = [name for name in one.methods if name in two.methods]
     if not shared:
@@ -73,6 +79,7 @@ def beside(both: list[Measured]) -> Measured:
         pl.concat(tables, how="diagonal"),
         about,
         [_named(x, y) for y, m in zip(_LETTERS, both, strict=True) for x in m.missing],
+        both[0].known,
     )
 
 

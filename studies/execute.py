@@ -24,7 +24,7 @@ from selftuning.studies import plan, programs
 from selftuning.studies.plan import Unit
 from selftuning.studies.programs import Program
 from selftuning.studies.searches import search_programs
-from selftuning.training import checkpoints
+from selftuning.training import checkpoints, provenance
 
 if TYPE_CHECKING:
     from selftuning.studies.launchers.jobs import Job
@@ -91,12 +91,14 @@ def run(unit: Unit, checkpoint: Path | None, tell: Tell) -> Result:
         for name, x in measured.items():
             values[name][point] = x
         tell((point + 1) / program.points)
-        if checkpoint and time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+        due = time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS
+        if checkpoint and due and checkpoint.parent.is_dir():  # a study may have been removed
             content = {"state": state, "values": values, "unit": _digest(unit)}
             content["seconds"] = np.array(before + time.perf_counter() - begun)
             checkpoints.save(checkpoint, content, point + 1)
             saved = time.perf_counter()
     about = {
+        "code": provenance.code_version(),
         "seconds": before + time.perf_counter() - begun,
         "compile_seconds": compile_seconds,
         "begun_at_point": first,
@@ -181,7 +183,8 @@ def _restored(
         print(f"{unit.name} begins anew: {error}", file=sys.stderr)
         return None
     if not np.array_equal(content["unit"], _digest(unit)):
-        print(f"{unit.name} begins anew: {checkpoint} is of another study", file=sys.stderr)
+        why = f"{checkpoint} is of another study, or of another version"
+        print(f"{unit.name} begins anew: {why}", file=sys.stderr)
         return None
     in_order = {name: content["values"][name] for name in program.columns}
     return done, content["state"], in_order, float(content["seconds"])
@@ -189,7 +192,8 @@ def _restored(
 
 def _digest(unit: Unit) -> np.ndarray:
     """Of all that the results of a unit depend on, uint8 [32]."""
-    text = json.dumps([plan.identity(unit), _versions(unit)], sort_keys=True)
+    depends = [plan.identity(unit), _versions(unit), provenance.code_version()]
+    text = json.dumps(depends, sort_keys=True)
     return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
 
 

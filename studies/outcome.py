@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from selftuning.envs import registry
 from selftuning.studies.contestants import (
     RETURN,
     Contestant,
@@ -51,7 +50,7 @@ def outcome_of(measured: Measured) -> Outcome:
         best = best_fixed_start(one) if one.fixed else None
         everybody += [one, best] if best else [one]
     settings = measured.settings
-    threshold = registry.reward_threshold(settings.run.env) if measure == RETURN else None
+    threshold = measured.known.reward_threshold if measure == RETURN else None
     if settings.target is not None:
         target, target_is = settings.target, "as the study says"
     elif threshold is not None:

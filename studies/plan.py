@@ -17,8 +17,8 @@ from selftuning.configs.errors import not_allowed
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Kind, Start, StudySettings
-from selftuning.envs import registry
 from selftuning.studies import vmapped
+from selftuning.studies.known import Known, asked
 from selftuning.studies.searches import search_plan
 
 
@@ -81,16 +81,20 @@ class Unit:
         return f"{self.method} x {self.size}"
 
 
-def units_of(study: StudySettings) -> list[Unit]:
+def units_of(study: StudySettings, known: Known | None = None) -> list[Unit]:
     """All units of a study, method by method.
+
+    Args:
+      study: its settings.
+      known: of its environment; it is asked if that is None.
 
     Raises:
       ConfigError: if the environment is not known, a method cannot be run on it, or a search has
         too few steps.
     """
-    run = replace(study.run, env=registry.resolve(study.run.env))
-    study = replace(study, run=run)
-    return [unit for name in study.methods for unit in _of_method(study, name)]
+    known = asked(study) if known is None else known
+    study = replace(study, run=replace(study.run, env=known.env))
+    return [unit for name in study.methods for unit in _of_method(study, name, known)]
 
 
 def rows_of(study: StudySettings, name: str) -> list[Run]:
@@ -100,9 +104,9 @@ def rows_of(study: StudySettings, name: str) -> list[Run]:
     return [Run(index, seed, start) for index, (start, seed) in enumerate(pairs)]
 
 
-def _of_method(study: StudySettings, name: str) -> list[Unit]:
+def _of_method(study: StudySettings, name: str, known: Known) -> list[Unit]:
     settings, kind = studies.run_settings(study, name), study.methods[name].kind
-    in_graph = registry.in_graph(settings.env, settings.backend, settings.environment)
+    in_graph = known.in_graph[name]
     if kind != "runs" and not in_graph:
         raise not_allowed(
             "methods",

@@ -17,17 +17,16 @@ from rich.console import Console
 from rich.table import Table
 
 from selftuning.configs.errors import ConfigError
-from selftuning.configs.studies import StudySettings
 from selftuning.configs.study_cli import Study, Where
 from selftuning.envs import registry
-from selftuning.studies import execute, plan, study_files, study_report, summary
+from selftuning.studies import execute, plan, study_files, study_report, summary, unit_files
 from selftuning.studies.execute import Calibration
 from selftuning.studies.launchers import open_launcher
 from selftuning.studies.launchers.jobs import Done, Failed, Job, Launcher, Told, WorkersLostError
 from selftuning.studies.outcome import outcome_of
 from selftuning.studies.plan import Unit
 from selftuning.studies.study_progress import StudyProgress, duration
-from selftuning.training import provenance
+from selftuning.training import locks, output, provenance
 
 
 def run(study: Study, console: Console) -> int:
@@ -36,11 +35,14 @@ def run(study: Study, console: Console) -> int:
     Raises:
       ConfigError: if the directory cannot be used or the settings are not allowed.
     """
-    settings = study_files.agreed(study.settings, study.out, study.asked)
+    out = study.out
+    settings = study_files.agreed(study.settings, out, study.asked, study.trusted)
     units = plan.units_of(settings)
     _check_environment(units)
-    out = study.out
-    missing = [unit for unit in units if out is None or not study_files.finished(out, unit)]
+    missing = units
+    if out is not None and study_files.is_study(out):
+        done = unit_files.read(out, units, study_files.digest_in(out)).results
+        missing = [unit for unit in units if unit.name not in done]
     if missing:
         _print_plan(console, units, len(units) - len(missing))
     if study.only_plan:
@@ -48,12 +50,13 @@ def run(study: Study, console: Console) -> int:
             with open_launcher(study.where) as launcher:
                 _calibrated(launcher, missing, console)
         return 0
-    directory = study_files.create(settings, out, origin())
-    with study_files.locked(directory):
+    directory = study_files.place(out)
+    with locks.locked(directory), output.written(directory):
+        study_files.create(settings, directory, origin())
         # Another process may have finished some of them since.
-        missing = [unit for unit in missing if not study_files.finished(directory, unit)]
-        failures = _run_missing(study.where, directory, settings, missing, console)
-        if any(study_files.finished(directory, unit) for unit in units):
+        missing = _unfinished(directory, units, console)
+        failures = _run_missing(study.where, directory, missing, console)
+        if any(unit_files.is_there(directory, unit) for unit in units):
             report(directory, console)
         for failure in failures:
             where = study_files.error_file(directory, failure.unit)
@@ -62,10 +65,19 @@ def run(study: Study, console: Console) -> int:
     return 1 if failures else 0
 
 
+def _unfinished(directory: Path, units: Sequence[Unit], console: Console) -> list[Unit]:
+    """Units that have not run, and those whose results cannot be believed: they run again."""
+    found = unit_files.read(directory, units, study_files.digest_in(directory))
+    for unit in units:
+        if (error := found.damaged.get(unit.name)) is not None:
+            say(console, f"{error}; it runs again")
+            unit_files.set_aside(directory, unit)
+    return [unit for unit in units if unit.name not in found.results]
+
+
 def _run_missing(
     where: Where,
     directory: Path,
-    settings: StudySettings,
     units: Sequence[Unit],
     console: Console,
 ) -> list[Failed]:
@@ -76,7 +88,7 @@ def _run_missing(
     try:
         with open_launcher(where) as launcher:
             seconds = _calibrated(launcher, units, console)
-            failures = _run_units(launcher, directory, settings, seconds, units, console)
+            failures = _run_units(launcher, directory, seconds, units, console)
     except WorkersLostError as error:
         return [Failed("a worker", f"{error}; try fewer --workers or a smaller --block", "")]
     if not failures:
@@ -85,10 +97,11 @@ def _run_missing(
 
 
 def report(directory: Path, console: Console) -> None:
-    """Writes and prints what a study has found so far."""
-    outcome = outcome_of(study_files.read(directory))
-    found = summary.summarise(outcome)
-    study_report.write(directory, outcome, found)
+    """Writes and prints what a study has found so far; nothing that it names is imported."""
+    with study_files.unimported(directory):
+        outcome = outcome_of(study_files.read(directory))
+        found = summary.summarise(outcome)
+        study_report.write(directory, outcome, found)
     study_report.print_summary(console, directory, outcome, found)
 
 
@@ -149,7 +162,6 @@ def _calibrated(launcher: Launcher, units: Sequence[Unit], console: Console) -> 
 def _run_units(
     launcher: Launcher,
     directory: Path,
-    settings: StudySettings,
     seconds: Mapping[str, float],
     units: Sequence[Unit],
     console: Console,
@@ -162,10 +174,11 @@ def _run_units(
     failures = []
     with StudyProgress(console, seconds, runs, launcher.workers) as progress:
         for event in launcher.run(execute.run_job, jobs):
+            output.check(directory)  # or hours of work would find out in the end
             if isinstance(event, Told):
                 progress.tell(event.unit, event.part)
             elif isinstance(event, Done):
-                study_files.write_unit(directory, settings, by_name[event.unit], event.result)
+                study_files.write_unit(directory, by_name[event.unit], event.result)
                 progress.tell(event.unit, 1.0)
             else:
                 study_files.write_error(directory, event.unit, event.traceback)

@@ -1,8 +1,9 @@
 """The directory of a study: what was asked for, the results of units, and what becomes of them.
 
     study.yaml         settings, complete; `run.py study --config` runs them again
-    origin.json        the command that made the directory, and the version of this code
-    units/NAME.parquet rows of a finished unit; how it ran is in the metadata of the file
+    origin.json        the command that made the directory, the version of this code, a digest of
+                       study.yaml, and what is known of environment and extensions (`known`)
+    units/             results of units that have run (`unit_files`)
     checkpoints/       units that are running
     errors/NAME.txt    how a unit failed
     results.parquet    all rows
@@ -13,36 +14,32 @@ Whatever is written is moved into place when it is complete. A lock keeps a seco
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from filelock import FileLock, Timeout
 
-from selftuning.configs import files, studies, study_checks
+from selftuning.configs import files, studies, study_checks, trust
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.studies import StudySettings
-from selftuning.studies import plan, table
+from selftuning.studies import known, origins, plan, table, unit_files
 from selftuning.studies.execute import Result
+from selftuning.studies.known import Known
+from selftuning.studies.origins import ORIGIN
 from selftuning.studies.plan import Unit
-from selftuning.training import run_directory
+from selftuning.training import locks, run_directory
 
-ORIGIN = "origin.json"
 RESULTS = "results.parquet"
 SUMMARY = run_directory.SUMMARY
 REPORT = "report.html"
-_UNITS = "units"
 _CHECKPOINTS = "checkpoints"
 _ERRORS = "errors"
-_LOCK = ".lock"
 # What is there of a study that was stopped before its settings were written, the last of them.
-_BEGINNING = (ORIGIN, "origin.part.json", "study.part.yaml", _LOCK)
-_ABOUT = "about"  # key of the metadata of a unit's file
+_BEGINNING = (ORIGIN, "origin.part", "study.part.yaml", locks.NAME)
 
 
 class Measured(NamedTuple):
@@ -50,10 +47,11 @@ class Measured(NamedTuple):
 
     Attributes:
       settings: of the study.
-      origin: see `StudyDirectory.origin`.
+      origin: the command that made its directory, when it was begun, and the version of the code.
       table: rows of the units that have run (`studies.table`).
       about: how these ran, by name of the unit; see `execute.Result`.
       missing: names of the units that have not run.
+      known: of its environment and its extensions.
     """
 
     settings: StudySettings
@@ -61,6 +59,21 @@ class Measured(NamedTuple):
     table: pl.DataFrame
     about: dict[str, dict[str, Any]]
     missing: list[str]
+    known: Known
+
+
+class Begun(NamedTuple):
+    """A study that was begun in a directory.
+
+    Attributes:
+      settings: of the study.
+      known: of its environment and its extensions.
+      digest: of its settings, which results carry.
+    """
+
+    settings: StudySettings
+    known: Known
+    digest: str
 
 
 def is_study(directory: Path) -> bool:
@@ -78,26 +91,57 @@ def check(out: Path | None) -> None:
         run_directory.check(out, _BEGINNING)
 
 
-def settings_in(directory: Path) -> StudySettings:
-    """The settings of a study that was begun.
+def begun(directory: Path) -> Begun:
+    """The study in a directory; no module that it names is imported.
 
     Raises:
-      ConfigError: if there is none, or they are damaged or no longer allowed.
+      ConfigError: if there is none, if it is damaged or no longer allowed, or if it is of a version
+        that did not keep what it knew of its modules.
     """
     if not is_study(directory):
         raise ConfigError(f"{directory} is not the directory of a study: no {studies.NAME} in it")
-    settings = studies.layered([files.read(directory / studies.NAME)])
-    study_checks.check(settings)
-    return settings
+    path = directory / studies.NAME
+    data, digest = files.read(path), digest_in(directory)
+    origin = origins.read(directory)
+    origins.check(directory, origin, digest)
+    if origin.known is None:
+        if strange := trust.strange(data):
+            raise ConfigError(
+                f"{path} is of an earlier version and names {' and '.join(strange)}, which is not "
+                f"imported to read it; go on with the study once: run.py study --out {directory}"
+            )
+        settings = _settings(data)
+        return Begun(settings, known.asked(settings), digest)
+    with known.unimported(origin.known):
+        return Begun(_settings(data), origin.known, digest)
 
 
-def agreed(settings: StudySettings, out: Path | None, asked: bool) -> StudySettings:
+@contextmanager
+def unimported(*directories: Path) -> Iterator[None]:
+    """Inside, what is asked of extensions of studies is answered by what these know of them.
+
+    Raises:
+      ConfigError: if one holds no study, or a damaged one.
+    """
+    with ExitStack() as stack:
+        for directory in directories:
+            stack.enter_context(known.unimported(begun(directory).known))
+        yield
+
+
+def digest_in(directory: Path) -> str:
+    """Of the settings in the directory of a study."""
+    return origins.digest((directory / studies.NAME).read_text(encoding="utf-8"))
+
+
+def agreed(settings: StudySettings, out: Path | None, asked: bool, trusted: bool) -> StudySettings:
     """The settings that hold: those of a study that was begun in `out`, if there is one.
 
     Args:
       settings: what was asked for.
       out: directory.
       asked: whether anything was. If not, those of the directory hold.
+      trusted: whether the modules that these name may be imported without a question.
 
     Raises:
       ConfigError: if the directory cannot be used, or holds a study with other settings.
@@ -105,46 +149,61 @@ def agreed(settings: StudySettings, out: Path | None, asked: bool) -> StudySetti
     check(out)
     if out is None or not is_study(out):
         return settings
-    there = settings_in(out)
-    for name, old, new in studies.differences(there, settings) if asked else ():
+    data = files.read(out / studies.NAME)
+    if not asked:
+        origins.check(out, origins.read(out), digest_in(out))
+        trust.check(data, out / studies.NAME, trusted, trust.FLAG)
+        return _settings(data)
+    if origins.read(out).known is None:
+        trust.check(data, out / studies.NAME, trusted, trust.FLAG)
+        there = _settings(data)
+    else:
+        there = begun(out).settings
+    for name, old, new in studies.differences(there, settings):
         raise ConfigError(
             f"out: {out} holds a study with {name} {old}, not {new}; name a new directory"
         )
     return there
 
 
-def create(settings: StudySettings, out: Path | None, origin: dict[str, Any]) -> Path:
-    """Makes the directory of a study, or finds the one that was begun.
+def _settings(data: Mapping[str, Any]) -> StudySettings:
+    settings = studies.layered([data])
+    study_checks.check(settings)
+    return settings
+
+
+def place(out: Path | None) -> Path:
+    """Makes a directory for a study, runs/study-N for None, or finds the one of a study.
 
     Raises:
       ConfigError: if the directory cannot be used.
     """
-    if out is None or not is_study(out):
-        out = run_directory.create_named(out, "study", _BEGINNING)
-        write_text(out / ORIGIN, json.dumps(origin, indent=2) + "\n")
-        write_text(out / studies.NAME, files.dump(settings))
-    for name in (_UNITS, _CHECKPOINTS):
-        (out / name).mkdir(exist_ok=True)
-    return out
+    if out is not None and is_study(out):
+        return out
+    return run_directory.create_named(out, "study", _BEGINNING)
 
 
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keeps other processes out of a directory; the lock ends with the process that has it.
+def create(settings: StudySettings, out: Path | None, said: Mapping[str, Any]) -> Path:
+    """Begins a study in its directory, unless one was begun there.
+
+    Args:
+      settings: of the study.
+      out: directory, or None for a new one.
+      said: the command that makes it, when it began, and the version of the code.
 
     Raises:
-      ConfigError: if another process is in it.
+      ConfigError: if the directory cannot be used.
     """
-    lock = FileLock(directory / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        message = f"out: {directory} is in use: another process runs this study"
-        raise ConfigError(message) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    out = place(out)
+    if not is_study(out):
+        text = files.dump(settings)
+        origins.write(out, said, origins.digest(text), known.asked(settings))
+        write_text(out / studies.NAME, text)
+    elif (origin := origins.read(out)).known is None:  # from now on it says what it knows
+        origins.write(out, origin.said, digest_in(out), known.asked(settings))
+    for name in (unit_files.FOLDER, _CHECKPOINTS):
+        (out / name).mkdir(exist_ok=True)
+    return out
 
 
 def checkpoint(directory: Path, unit: Unit) -> Path:
@@ -152,16 +211,9 @@ def checkpoint(directory: Path, unit: Unit) -> Path:
     return directory / _CHECKPOINTS / f"{unit.name}.safetensors"
 
 
-def finished(directory: Path, unit: Unit) -> bool:
-    """Whether a unit has run."""
-    return _unit(directory, unit).is_file()
-
-
-def write_unit(directory: Path, settings: StudySettings, unit: Unit, result: Result) -> None:
+def write_unit(directory: Path, unit: Unit, result: Result) -> None:
     """Adds the result of a unit, which then needs its checkpoint no more."""
-    rows = table.of_unit(settings, unit, result)
-    metadata = {_ABOUT: json.dumps({"unit": unit.name, **result.about})}
-    replace(_unit(directory, unit), lambda to: rows.write_parquet(to, metadata=metadata))
+    unit_files.write(directory, unit, digest_in(directory), result)
     checkpoint(directory, unit).unlink(missing_ok=True)
 
 
@@ -183,35 +235,30 @@ def tidy(directory: Path) -> None:
         shutil.rmtree(directory / name, ignore_errors=True)
 
 
-def read(directory: Path, units: list[Unit] | None = None) -> Measured:
-    """All that is there of a study.
-
-    Args:
-      directory: of the study.
-      units: of its settings, if they are known already.
+def read(directory: Path) -> Measured:
+    """All that is there of a study; nothing is imported for it.
 
     Raises:
       ConfigError: if there is no study, none of its units has run, or something is damaged.
     """
-    settings = settings_in(directory)
-    units = plan.units_of(settings) if units is None else units
-    there = [unit for unit in units if finished(directory, unit)]
-    if not there:
-        raise ConfigError(f"{directory} has no results yet")
-    parts, about = [], {}
-    for unit in there:
-        path = _unit(directory, unit)
-        try:
-            parts.append(pl.read_parquet(path))
-            about[unit.name] = json.loads(pl.read_parquet_metadata(path)[_ABOUT])
-        except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
-            raise ConfigError(f"cannot read {path}: {error}") from error
-    try:
-        origin = json.loads((directory / ORIGIN).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {directory / ORIGIN}: {error}") from error
-    missing = [unit.name for unit in units if unit.name not in about]
-    return Measured(settings, origin, table.joined(parts, settings.methods), about, missing)
+    settings, knows, digest = begun(directory)
+    with known.unimported(knows):
+        units = plan.units_of(settings, knows)
+        found = unit_files.read(directory, units, digest)
+        for error in found.damaged.values():
+            raise ConfigError(f"{error}; run.py study --out {directory} runs it again")
+        if not found.results:
+            raise ConfigError(f"{directory} has no results yet")
+        there = [unit for unit in units if unit.name in found.results]
+        parts = [table.of_unit(settings, unit, found.results[unit.name]) for unit in there]
+    return Measured(
+        settings,
+        dict(origins.read(directory).said),
+        table.joined(parts, settings.methods),
+        {name: result.about for name, result in found.results.items()},
+        [unit.name for unit in units if unit.name not in found.results],
+        knows,
+    )
 
 
 def versions(measured: Measured) -> dict[str, str]:
@@ -238,7 +285,3 @@ def replace(path: Path, write_to: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, or leaves the old one."""
     replace(path, lambda to: to.write_text(text, encoding="utf-8"))
-
-
-def _unit(directory: Path, unit: Unit) -> Path:
-    return directory / _UNITS / f"{unit.name}.parquet"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.table import Table
 from selftuning.studies import answers, intervals, study_files
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.report import page
-from selftuning.training import report
+from selftuning.training import json_files, report
 
 _COLUMNS = (
     "Interquartile means of the {score}: in the last tenth of each run with a 95% interval, over "
@@ -30,8 +29,7 @@ def write(directory: Path, outcome: Outcome, found: Mapping[str, Any]) -> None:
       found: content of summary.json.
     """
     study_files.write_results(directory, outcome.measured)
-    text = json.dumps(found, indent=2, allow_nan=False) + "\n"
-    study_files.write_text(directory / study_files.SUMMARY, text)
+    json_files.write(directory / study_files.SUMMARY, found)
     page.write(directory / study_files.REPORT, outcome, dict(found))
 
 

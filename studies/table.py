@@ -2,7 +2,7 @@
 
 Columns: `method`, `run` (counted within the method), `seed`, `start_NAME` for every hyperparameter
 that starts differ in (null for a search, which chooses), `point`, and what was measured there
-(`studies.measures.measured`). What is not known is null.
+(`studies.measures.measured`). What is not known, or no number, is null.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from selftuning.studies.execute import Result
 from selftuning.studies.plan import Unit
 
 START = "start_"
-_WHOLE = ("env_steps", "episodes", "solved_at")
+WHOLE = ("env_steps", "episodes", "solved_at")  # numbers
+MEASURED = (*WHOLE, "return", "reward", "greedy", "finite")  # of every unit; others may be
+_LABELS = ("method", "run", "seed", "point")
+
+
+def is_label(column: str) -> bool:
+    """Whether a column says what a row is of, and nothing that was measured."""
+    return column in _LABELS or column.startswith(START)
 
 
 def varied(study: StudySettings) -> list[str]:
@@ -62,10 +69,10 @@ def _start(unit: Unit, number: int, name: str) -> float | None:
 
 
 def _series(name: str, values: np.ndarray) -> pl.Series:
-    series = pl.Series(values).fill_nan(None)
+    series = pl.Series(np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
     if name == "finite":
         return series.cast(pl.Boolean)
-    return series.cast(pl.Int64) if name in _WHOLE else series
+    return series.cast(pl.Int64) if name in WHOLE else series
 
 
 def joined(parts: Sequence[pl.DataFrame], methods: Iterable[str]) -> pl.DataFrame:

@@ -1,9 +1,12 @@
 """Studies that take seconds: tiny networks, short runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from selftuning.configs import cli
 from selftuning.configs.study_cli import Study
+from selftuning.studies.launchers.jobs import Done, Launcher, failed
 
 DEFAULTS = {
     "--env": "CartPole",
@@ -50,3 +53,17 @@ def again(out: Path, *more: str) -> Study:
     command = cli.parse(["study", "--out", str(out), *more])
     assert isinstance(command, Study)
     return command
+
+
+@contextmanager
+def here(_where: object = None) -> Iterator[Launcher]:
+    """A launcher whose only worker is this process."""
+
+    def run(function, jobs):
+        for job in jobs:
+            try:
+                yield Done(job.unit.name, function(job, lambda part: None))
+            except Exception as error:
+                yield failed(job.unit.name, error)
+
+    yield Launcher(1, run)

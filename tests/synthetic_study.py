@@ -9,7 +9,7 @@ import numpy as np
 
 from selftuning.configs import studies, study_checks
 from selftuning.configs.studies import StudySettings
-from selftuning.studies import plan, table
+from selftuning.studies import known, plan, table
 from selftuning.studies.execute import Result
 from selftuning.studies.outcome import Outcome, outcome_of
 from selftuning.studies.plan import Unit
@@ -75,7 +75,9 @@ def measured(
         "code": "1.2.3, commit 0123456789ab",
     }
     about = {name: result.about for name, result in results.items()}
-    return Measured(settings, origin, table.joined(parts, settings.methods), about, [])
+    return Measured(
+        settings, origin, table.joined(parts, settings.methods), about, [], known.asked(settings)
+    )
 
 
 def study(**arguments: Any) -> Outcome:
@@ -156,6 +158,8 @@ def _result(settings: StudySettings, unit: Unit, lost: int, unknown: bool) -> Re
     for name in ("return", "greedy", "finite", *paths) if lost else ():
         values[name][first:, -lost:] = 0.0 if name == "finite" else np.nan
     about = {
+        "study": "0" * 64,
+        "code": "1.2.3, commit 0123456789ab",
         "seconds": 4.0,
         "compile_seconds": 1.0,
         "begun_at_point": 0,

@@ -1,5 +1,6 @@
 """Two Colors studies: presets, arithmetic on series, answers, numbers recomputed, pictures."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -71,7 +72,7 @@ def finished(task, tmp_path_factory):
         patch.setattr(execute, "_programs", OrderedDict())
         for unit in plan.units_of(settings):
             result = execute.run(unit, None, lambda part: None)
-            study_files.write_unit(out, settings, unit, result)
+            study_files.write_unit(out, unit, result)
     return out, study_files.read(out)
 
 
@@ -126,11 +127,16 @@ def test_what_is_no_study_gets_one_line_and_exit_code_2(finished, tmp_path, caps
     shutil.copytree(finished[0], other)
     settings = (other / "study.yaml").read_text().replace(f"env: {ENV}", "env: CartPole-v1")
     (other / "study.yaml").write_text(settings)
-    for directory, said in ((tmp_path, "is not the directory of a study"), (other, "CartPole-v1")):
+    for directory, said in ((tmp_path, "is not the directory of a study"), (other, "was changed")):
         assert script.main([str(directory)]) == 2
         output = capsys.readouterr()
         assert output.out == "" and output.err.count("\n") == 1
         assert output.err.startswith("error: ") and said in output.err
+    measured = finished[1]
+    run = dataclasses.replace(measured.settings.run, env="CartPole-v1")
+    changed = dataclasses.replace(measured.settings, run=run)
+    with pytest.raises(ConfigError, match="CartPole-v1 is not Two Colors"):
+        two_colors_rows.study_of(measured._replace(settings=changed))
     with pytest.raises(ConfigError, match="none of those that have run"):
         two_colors_rows.study_of(finished[1]._replace(table=finished[1].table.clear()))
 
@@ -207,7 +213,7 @@ def test_what_has_not_run_is_left_out(finished, tmp_path):
             values |= {"return": values["reward"], "episodes": values["finite"] * 0}
             values |= {"solved_at": values["reward"] * np.nan, "greedy": values["reward"] * np.nan}
             about = measured.about["fixed-0"] | {"begun_at_point": 7}
-            study_files.write_unit(tmp_path / "half", half, unit, Result(values, about))
+            study_files.write_unit(tmp_path / "half", unit, Result(values, about))
     there = study_files.read(tmp_path / "half")
     assert len(there.missing) == 3
     printed = read(tmp_path / "half")
@@ -252,7 +258,7 @@ def written(out, settings, reward=lambda rng, shape: rng.normal(0.1, 0.05, shape
         values |= {"reward": reward(rng, shape), "solved_at": one * np.nan, "finite": one}
         values |= {"greedy": one * np.nan}
         values |= {name: one * spec.start for name, spec in unit.settings.in_use.items()}
-        study_files.write_unit(out, settings, unit, Result(values, ABOUT))
+        study_files.write_unit(out, unit, Result(values, ABOUT))
     return read(out)
 
 

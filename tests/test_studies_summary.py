@@ -8,13 +8,14 @@ import polars as pl
 import pytest
 
 from selftuning.configs import studies
-from selftuning.studies import answers, compare, contestants, summary
+from selftuning.studies import answers, compare, contestants, known, summary
 from selftuning.studies.outcome import outcome_of
 from selftuning.studies.study_files import Measured
 from tests.small_studies import small
 
 POINTS = 20
 ABOUT = {
+    "study": "0" * 64,
     "seconds": 2.0,
     "compile_seconds": 1.0,
     "begun_at_point": 0,
@@ -68,7 +69,8 @@ def measured(scores, *arguments, reward=False, missing=(), **ends):
                 run += 1
     origin = {"command": "python run.py study", "begun": "now", "code": "1"}
     table = pl.DataFrame(rows, infer_schema_length=None)
-    return Measured(settings, origin, table, {"none-0": ABOUT}, list(missing))
+    about = {"none-0": ABOUT}
+    return Measured(settings, origin, table, about, list(missing), known.asked(settings))
 
 
 def study(*args, **kwargs):

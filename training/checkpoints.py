@@ -23,6 +23,10 @@ from selftuning.configs.errors import ConfigError
 
 BEST = "best.safetensors"  # of a run directory, beside the last one
 _HEADER = "selftuning"
+# What the library raises for files that are none: also for types that NumPy does not have.
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, SafetensorError, MemoryError)
+_UNREADABLE += (LookupError, TypeError, ValueError, AttributeError)
+_DIGITS = 20  # of a number of steps, more than any has
 _HEADER_OF_FORMAT_1 = "env_steps and sha256"
 
 
@@ -89,7 +93,8 @@ def save(path: Path, state: Any, env_steps: int, about: Mapping[str, Any] | None
       env_steps: environment steps that went into it.
       about: what else is to be known of them, as data that JSON can hold.
     """
-    arrays = named(jax.device_get(state))
+    # The library writes memory as it lies there, and takes it for rows one after the other.
+    arrays = {name: np.asarray(x, order="C") for name, x in named(jax.device_get(state)).items()}
     header = versions.stamp() | {"env_steps": env_steps, "about": dict(about or {})}
     header["sha256"] = _digest(arrays, json.dumps(header, sort_keys=True))
     # One entry: the library writes several in random order, and equal runs have equal files.
@@ -129,10 +134,12 @@ def read(path: Path) -> Checkpoint:
       ConfigError: if the file is missing, damaged or of a newer format.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe has no end
+            raise OSError("it is no file")
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         missing = not path.exists()
         problem = "does not exist" if missing else f"cannot be read: {error}"
         raise ConfigError(f"checkpoint: {path} {problem}") from error
@@ -145,20 +152,24 @@ def read(path: Path) -> Checkpoint:
     if header.get("sha256") != _digest(arrays, seal):
         raise ConfigError(f"checkpoint: {path} is damaged: its contents do not match their digest")
     origin = versions.origin(header, f"checkpoint: {path}")
-    return Checkpoint(path, arrays, header["env_steps"], origin, header.get("about", {}))
+    env_steps, about = header.get("env_steps"), header.get("about", {})
+    if type(env_steps) is not int or env_steps < 0 or not isinstance(about, dict):
+        raise ConfigError(f"checkpoint: {path} does not say what it holds")
+    return Checkpoint(path, arrays, env_steps, origin, about)
 
 
 def _header(text: str) -> dict[str, Any]:
     try:
         header = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return header if isinstance(header, dict) else {}
 
 
 def _header_of_format_1(text: str) -> dict[str, Any]:
     env_steps, _, digest = text.partition(" ")
-    return {"env_steps": int(env_steps), "sha256": digest} if env_steps.isdecimal() else {}
+    right = env_steps.isascii() and env_steps.isdecimal() and len(env_steps) < _DIGITS
+    return {"env_steps": int(env_steps), "sha256": digest} if right else {}
 
 
 def named(tree: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import answers, registry
 from selftuning.envs.task import HostTask, TaskSpec
-from selftuning.training import evaluation, faults, report, run_directory, saved_agent
+from selftuning.training import evaluation, faults, json_files, report, run_directory, saved_agent
 from selftuning.training.acting import Agent
 from selftuning.training.divergence import all_finite
 from selftuning.training.evaluation import Evaluation
@@ -44,7 +44,7 @@ def evaluate_run(
       ConfigError: if the checkpoint is missing, damaged or of another agent, or if the environment
         cannot be made or is not what the agent was trained in.
     """
-    agent = saved_agent.load(run, best=best)
+    agent = saved_agent.load(run, best=best, trusted=True)  # the command line has asked
     if not all_finite(agent.params):
         raise ConfigError(f"run: {run} has an agent with parameters that are not finite")
     task = registry.make(settings.env, 1, settings.backend, settings.environment)
@@ -59,7 +59,7 @@ def evaluate_run(
     policy = {"policy": "stochastic" if stochastic else "greedy"}
     policy["agent"] = "best" if best else "last"
     content = _content(task.spec.env_id, agent.env_steps, settings.seed, result) | policy
-    report.write_json(output, content)
+    json_files.write_new(output, content)
     rows = [report.describe(result), *_spread(result), ("written", str(output))]
     if video:
         draw = partial(_animation, run, agent, settings, result, stochastic)

@@ -51,8 +51,17 @@ def hyperparameters(run: Path, env_steps: int) -> dict[str, np.ndarray]:
       env_steps: those of its checkpoint.
 
     Raises:
-      ConfigError: if the run has neither.
+      ConfigError: if the run has neither, or they are damaged.
     """
+    try:
+        return _hyperparameters(run, env_steps)
+    except ConfigError:
+        raise
+    except (OSError, LookupError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{run}: {run_directory.SUMMARY} is damaged: {error!r}") from error
+
+
+def _hyperparameters(run: Path, env_steps: int) -> dict[str, np.ndarray]:
     for summary in _entries(run / run_directory.SUMMARY, whole=True):
         if summary["env_steps"] == env_steps:
             ends = {name: value["end"] for name, value in summary["hyperparameters"].items()}
@@ -74,7 +83,7 @@ def _entries(path: Path, whole: bool = False) -> list[dict[str, Any]]:
     for part in [text] if whole else text.splitlines():
         try:
             entries.append(json.loads(part))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             break
     return entries
 

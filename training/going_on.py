@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selftuning.configs import files
+from selftuning.configs import files, trust
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import RunSettings
 from selftuning.training import checkpoints, history, provenance, run_directory, saving
@@ -134,6 +134,7 @@ def find(
     if directory is None or not run_directory.holds_run(directory):
         run_directory.check(directory)
         return None
+    _check_trust(directory, files.plain(settings))
     old = files.load(directory / files.NAME, settings.extensions)
     _check_same(directory, old, settings)
     file, before = _last(directory, say)
@@ -157,11 +158,17 @@ def settings_of(directory: Path | None, extensions: Sequence[Any] = ()) -> RunSe
       extensions: of the user's own that the file could not hold.
 
     Raises:
-      ConfigError: if they cannot be read.
+      ConfigError: if they cannot be read, or name modules that nobody vouches for.
     """
     if directory is None or not run_directory.holds_run(directory):
         return None
+    _check_trust(directory, {})
     return files.load(directory / files.NAME, extensions)
+
+
+def _check_trust(directory: Path, named: Mapping[str, Any]) -> None:
+    path = directory / files.NAME
+    trust.check(files.read(path), path, False, trust.IMPORT, named)
 
 
 def last_whole(directory: Path) -> Path | None:
@@ -223,9 +230,14 @@ def _before(file: Checkpoint) -> Before:
             f"checkpoint: {file.path} has no run to go on with: it was written by selftuning "
             f"{file.origin.version}, or has an agent alone"
         )
-    evaluations = {int(steps): float(mean) for steps, mean in said["evaluations"]}
-    mark = history.Mark(*said["history"])
-    return Before(**said | {"evaluations": evaluations, "history": mark})
+    try:
+        evaluations = {int(steps): float(mean) for steps, mean in said["evaluations"]}
+        mark = history.Mark(*said["history"])
+        if type(mark.size) is not int or mark.size < 0:
+            raise ValueError(f"{mark.size!r} is no size")
+        return Before(**said | {"evaluations": evaluations, "history": mark})
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"checkpoint: {file.path} does not say how its run goes on") from error
 
 
 def _finished(directory: Path) -> bool:

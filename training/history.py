@@ -92,7 +92,7 @@ def read(path: Path, mark: Mark) -> Iterator[Chunk]:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(mark.size)
+            content = file.read(min(mark.size, path.stat().st_size))
     except OSError as error:
         raise ConfigError(f"history: cannot read {path}: {error.strerror}") from error
     if len(content) < mark.size or hashlib.sha256(content).hexdigest() != mark.sha256:
@@ -101,7 +101,7 @@ def read(path: Path, mark: Mark) -> Iterator[Chunk]:
         end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
         try:
             yield _chunk(safetensors_numpy.load(content[_LENGTH:end]))
-        except (SafetensorError, KeyError) as error:
+        except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"history: {path} is damaged: {error}") from error
         content = content[end:]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import selftuning
@@ -10,6 +12,7 @@ import selftuning
 ROOT = Path(selftuning.__file__).parents[1]  # of the checkout, or where packages are installed
 
 
+@cache
 def code_version() -> str:
     """The version of the package, with the commit where it runs from a checkout of its own.
 
@@ -22,7 +25,11 @@ def code_version() -> str:
         _git("ls-files", "--error-unmatch", "selftuning/__init__.py")
         if not ROOT.samefile(top):
             return number
-        return f"{number}, commit {_git('describe', '--always', '--dirty', '--abbrev=12')}"
+        commit = _git("describe", "--always", "--dirty", "--abbrev=12")
+        # Two states of one commit are two versions.
+        changes = hashlib.sha256(_git("diff", "HEAD").encode()).hexdigest()[:12]
+        changed = f", changes {changes}" if commit.endswith("-dirty") else ""
+        return f"{number}, commit {commit}{changed}"
     except (OSError, subprocess.SubprocessError):
         return number
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,15 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from selftuning.training import run_directory
 from selftuning.training.evaluation import Evaluation, summarise
 from selftuning.training.evidence import in_words
 from selftuning.training.metrics import finite
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file; a reader sees the old one or the new one, never half."""
-    run_directory.write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def print_run(

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from selftuning.configs import files
 from selftuning.configs.settings import RunSettings, WandbMode
-from selftuning.training import going_on, report, run_directory, wandb_sink
+from selftuning.training import going_on, json_files, run_directory, wandb_sink
 from selftuning.training.going_on import Found
 from selftuning.training.history import History
 from selftuning.training.metrics import Log
@@ -67,7 +67,7 @@ class RunFiles:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json, in the place of one that was there."""
-        report.write_json(self.directory / run_directory.SUMMARY, summary)
+        json_files.write(self.directory / run_directory.SUMMARY, summary)
 
     def plot(self, recorder: Recorder, console: Console) -> None:
         """Draws the plots; whatever goes wrong there is not worth more than a warning."""

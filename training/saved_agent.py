@@ -24,7 +24,7 @@ import numpy as np
 from selftuning.agents import self_tuning
 from selftuning.agents.self_tuning import Actor, AgentState, SelfTuningAgent
 from selftuning.configs import extensions as own
-from selftuning.configs import files
+from selftuning.configs import files, trust
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
@@ -96,20 +96,25 @@ def save(
     content(functions, state, spec, env_steps).write(checkpoints.path_in(run, best))
 
 
-def load(run: Path, extensions: Sequence[Any] = (), best: bool = False) -> Agent:
+def load(
+    run: Path, extensions: Sequence[Any] = (), best: bool = False, trusted: bool = False
+) -> Agent:
     """The trained agent of a run, which acts at once; its training state is left alone.
 
     Args:
       run: its directory.
       extensions: more of them than its settings name.
       best: the best agent that evaluations in training have found, in place of the last one.
+      trusted: whether modules that its settings name may be imported without a question.
 
     Raises:
       ConfigError: if settings or checkpoint are missing, damaged, of a newer format or not those of
         one agent; if there is no best agent; for runs of version 0.1 also if the environment
         cannot be made.
     """
-    settings = files.load(run / files.NAME, extensions, trained=True)
+    path = run / files.NAME
+    trust.check(files.read(path), path, trusted, trust.ARGUMENT)
+    settings = files.load(path, extensions, trained=True)
     settings = own.extended(settings, settings.extensions)
     validate(settings)
     path = checkpoints.path_in(run, best)
@@ -191,7 +196,10 @@ def _spaces(file: Checkpoint, settings: RunSettings) -> Spaces:
     """Those in the file; before format 2 there were none, and the environment is asked."""
     if "spaces" in file.about:
         both = file.about["spaces"]
-        return space_files.from_plain(both["observation"]), space_files.from_plain(both["action"])
+        try:
+            return space_files.read(both["observation"]), space_files.read(both["action"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise ConfigError(f"checkpoint: {file.path} has no spaces: {error}") from error
     task = registry.make(settings.env, 1, settings.backend, settings.environment)
     if isinstance(task, HostTask):
         task.close()

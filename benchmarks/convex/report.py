@@ -13,7 +13,7 @@ from rich.table import Table
 from selftuning.benchmarks.convex import plots
 from selftuning.benchmarks.convex.results import GOAL, RATES, Outcome, Study
 from selftuning.configs.convex import ConvexSettings
-from selftuning.training import report, run_directory
+from selftuning.training import json_files, report, run_directory
 from selftuning.training.metrics import finite
 
 GAPS = "gaps.npz"
@@ -95,7 +95,7 @@ def at_goal(gap: np.ndarray) -> int | None:
 def write(directory: Path, study: Study, summary: Mapping[str, Any]) -> None:
     """Writes summary.json, the curves and the plots into a directory without them."""
     settings, title = study.settings, _title(study.settings)
-    report.write_json(directory / run_directory.SUMMARY, summary)
+    json_files.write_new(directory / run_directory.SUMMARY, summary)
     arrays = {"steps": np.arange(1, settings.steps + 1), "learning_rates": RATES}
     for name, outcome in study.outcomes.items():
         arrays |= {f"{name}/gap": outcome.gap, f"{name}/cumulative_loss": outcome.cumulative}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from selftuning.benchmarks import record
 from selftuning.benchmarks.speed import agents, roofline, turns
 from selftuning.benchmarks.speed.turns import Contestant, Measured
 from selftuning.configs.bench import BenchSettings
-from selftuning.training import run_directory
+from selftuning.training import json_files, run_directory
 
 RESULT = "bench.json"
 
@@ -41,7 +40,7 @@ def run(settings: BenchSettings, out: Path | None, console: Console) -> Path:
         f"{result['peak'] / 1e9:.0f} GFLOP/s"
     )
     directory = run_directory.create_named(out, "bench")
-    (directory / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    json_files.write_new(directory / RESULT, result)
     console.print(f"written: {directory / RESULT}")
     return directory
 

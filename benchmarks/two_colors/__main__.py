@@ -8,7 +8,6 @@ reward.png, swap.png and totals.png. Prints a table and the answers in sentences
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from rich.console import Console
 from selftuning.benchmarks.two_colors import pictures, rows, summary
 from selftuning.configs.errors import ConfigError
 from selftuning.studies import study_files
+from selftuning.training import json_files
 
 FOLDER = "two-colors"  # in the directory of a study
 DPI = 150
@@ -54,8 +54,7 @@ def read(directory: Path, console: Console) -> None:
             (folder / name).unlink(missing_ok=True)
         else:
             study_files.replace(folder / name, partial(figure.savefig, dpi=DPI))
-    text = json.dumps(summary.summarise(study), indent=2, allow_nan=False) + "\n"
-    study_files.write_text(folder / study_files.SUMMARY, text)
+    json_files.write(folder / study_files.SUMMARY, summary.summarise(study))
     console.print(summary.table(study), highlight=False)
     for line in [*summary.lines(study), f"pictures and numbers: {folder}"]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -17,7 +17,6 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from selftuning.configs import files
-from selftuning.envs import registry
 from selftuning.studies import study_files
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.report import figures, origin, paths, starts, style, tables
@@ -85,7 +84,7 @@ def sections_of(
     """The parts of the page, in order."""
     methods, score = summary["methods"], outcome.score
     matrix = tables.of_better(methods, summary["better"])
-    solvable = registry.reward_threshold(outcome.measured.settings.run.env) is not None
+    solvable = outcome.measured.known.reward_threshold is not None
     curves, profiles = (
         make(outcome, looks) for make in (figures.learning_curves, figures.profiles)
     )
