@@ -142,7 +142,7 @@ def policy_alone(settings: RunSettings) -> dict[str, float]:
 
 def scalar(objective: Part, seen: terms.Seen) -> jax.Array:
     """What a user's own outer objective says; raises ConfigError if that is no scalar."""
-    value = jnp.asarray(objective(seen))
+    value = objective(seen, convert=jnp.asarray)
     if value.shape != ():
         name = f"extensions: outer_objective {objective.name}"
         raise not_allowed(name, f"shape {value.shape}", "a scalar, such as a mean")

@@ -94,9 +94,16 @@ def _try_once(
         params = made.init(key)
         batch = experience if made.reuse is None else made.reuse.prepare(params, experience)
         gradient = jax.grad(made.problem.inner_loss)(params, params, start, batch)
-        name = own.name if own else "update rule"
-        state = extensions.call(name, rule.init, params)
-        moved = extensions.call(name, rule.update, gradient, state, params, start)
+
+        def moves():
+            moved, _ = rule.update(gradient, rule.init(params), params, start)
+            shapes = [jax.tree.map(lambda x: (jnp.shape(x), x.dtype), x) for x in (moved, params)]
+            if shapes[0] != shapes[1]:
+                raise TypeError("update() must return (params, state), params in the form they had")
+            return moved
+
+        name, where = (own.name, own.function) if own else ("update rule", None)
+        moved = extensions.call(name, moves, where=where)
         return made.problem.outer_loss(params, params, batch), moved
 
     jax.eval_shape(once, jax.random.PRNGKey(0))

@@ -87,4 +87,4 @@ def _weighed(
         weight = seen.hyperparams[name]
         left_out = isinstance(weight, (int, float)) and weight == 0
         if not left_out:
-            yield name, jnp.asarray(call(name, own.term, seen)), weight
+            yield name, call(name, own.term, seen, convert=jnp.asarray), weight

@@ -212,7 +212,8 @@ def _shaped(x: jax.Array, last: tuple[int, ...]) -> jax.Array:
 
 def _checked(own: Part, rank: int) -> Function:
     def torso(observation):
-        features, batch = own(observation), observation.shape[: observation.ndim - rank]
+        features = own(observation, convert=jnp.asarray)
+        batch = observation.shape[: observation.ndim - rank]
         found = jnp.shape(features)
         if len(found) != len(batch) + 1 or found[:-1] != batch:
             wanted = f"({', '.join(map(str, batch))}, F), the features of each observation"

@@ -74,9 +74,9 @@ class Part:
         """That it was made in."""
         return getattr(self.function, "__module__", "")
 
-    def __call__(self, *arguments: Any) -> Any:
-        """Calls the function; what goes wrong there is one line that says where."""
-        return call(f"{self.kind} {self.name}", self.function, *arguments)
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Calls the function, as `call` does; what goes wrong is one line that says where."""
+        return call(f"{self.kind} {self.name}", self.function, *arguments, **options)
 
 
 def torso(function: Callable[[Any], Any]) -> Part:
@@ -220,18 +220,32 @@ def hyperparameter(
     return _own(name, "value", _spec(start, low, high, tuned, outer), scale, label, None, module)
 
 
-def call(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a user's function returns.
+def call(
+    name: str,
+    function: Callable[..., Any],
+    *arguments: Any,
+    convert: Callable[[Any], Any] = lambda result: result,
+    where: Callable[..., Any] | None = None,
+) -> Any:
+    """What a user's function returns, after `convert`, which may raise errors of its own about it.
+
+    Args:
+      name: of the function, for messages.
+      function: that is called.
+      *arguments: of the function.
+      convert: of what it returns.
+      where: the place that is named where no line of the user's has raised the error; `function`
+        if None.
 
     Raises:
       ConfigError: if it raises anything, in one line with the place in the user's file.
     """
     try:
-        return function(*arguments)
+        return convert(function(*arguments))
     except ConfigError:
         raise
     except Exception as error:
-        said = modules.said(error, function)
+        said = modules.said(error, where or function)
         raise ConfigError(f"extensions: {name}: {type(error).__name__}: {said}") from error
 
 

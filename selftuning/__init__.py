@@ -32,6 +32,7 @@ _WHERE = {
     "Snapshot": "training.progress",
     "RunSettings": "configs.settings",
     "ConfigError": "configs.errors",
+    "FailedEnvironmentError": "configs.errors",
     "loss_term": "configs.own_parts",
     "reward_term": "configs.own_parts",
     "hyperparameter": "configs.own_parts",
@@ -45,6 +46,7 @@ __all__ = [
     "Agent",
     "ConfigError",
     "Evaluation",
+    "FailedEnvironmentError",
     "Run",
     "RunSettings",
     "Runs",
@@ -63,7 +65,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from selftuning.api import load, train, train_many
-    from selftuning.configs.errors import ConfigError
+    from selftuning.configs.errors import ConfigError, FailedEnvironmentError
     from selftuning.configs.own_parts import (
         algorithm,
         hyperparameter,
