@@ -6,17 +6,18 @@ This module imports nothing heavy: `--help` and mistakes are answered before JAX
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Group, Parameter
 
-from selftuning.configs import bench, convex, files, presets, study_cli
+from selftuning.configs import bench, convex, files, flag_values, presets, study_cli
 from selftuning.configs.cluster import Cluster, cluster
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.extensions import extended
-from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
+from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit, names_in
 from selftuning.configs.settings import (
     CHECKPOINT_EVERY,
     AgentSettings,
@@ -25,9 +26,11 @@ from selftuning.configs.settings import (
     TuningSettings,
     WandbMode,
 )
-from selftuning.configs.settings_flags import flags_of, given, whole_number
+from selftuning.configs.settings_flags import fields_of, flags_of, given
+from selftuning.configs.spelling import as_flags, in_file
 from selftuning.configs.study_cli import Study, StudyCompare, StudyReport
 from selftuning.configs.unread import refuse_unread
+from selftuning.configs.usage import explained
 from selftuning.configs.validate import check_checkpoint_every, validate
 
 
@@ -73,6 +76,7 @@ _app = App(
     help="Train an agent that tunes its own hyperparameters, or evaluate one.",
     help_format="plaintext",
     version_flags=(),
+    default_parameter=flag_values.STRICT,
 )
 _RUN = Group("Run", sort_key=0)
 _RunFlags: Any = flags_of(RunSettings, _RUN)
@@ -114,24 +118,24 @@ _DISTRIBUTED = Parameter(
     group=_CLUSTER,
 )
 _COORDINATOR = Parameter(help="HOST:PORT of the first process.", group=_CLUSTER)
-_PROCESSES = Parameter(help="how many.", converter=whole_number, group=_CLUSTER)
-_PROCESS = Parameter(help="which this one is, from 0.", converter=whole_number, group=_CLUSTER)
-_EPISODES = Parameter(help="number of episodes. [default: as in the run]", converter=whole_number)
-_SEED = Parameter(help="seed of the episodes. [default: as in the run]", converter=whole_number)
+_PROCESSES = Parameter(help="how many.", group=_CLUSTER)
+_PROCESS = Parameter(help="which this one is, from 0.", group=_CLUSTER)
+_EPISODES = Parameter(help="number of episodes. [default: as in the run]")
+_SEED = Parameter(help="seed of the episodes. [default: as in the run]")
 _DRAWN = Parameter(help="draw actions from the policy, as in training.", negative="")
 _BEST = Parameter(help="the best agent that --eval-every has found, not the last.", negative="")
 _VIDEO = Parameter(help="write an animation of one episode as well.", negative=())
 _PROBLEM = Parameter(help=f"one of {', '.join(convex.PROBLEMS)}.")
 _METHODS = Parameter(help="names from the list above, comma separated. [default: by problem]")
-_STEPS = Parameter(help="T, at least 10. [default: by problem]", converter=whole_number)
-_DRAWS = Parameter(help="problems, of seeds SEED, SEED + 1, ...", converter=whole_number)
-_FIRST = Parameter(help="seed of the first draw.", converter=whole_number)
+_STEPS = Parameter(help="T, at least 10. [default: by problem]")
+_DRAWS = Parameter(help="problems, of seeds SEED, SEED + 1, ...")
+_FIRST = Parameter(help="seed of the first draw.")
 _STOCHASTIC = Parameter(help="gradients are samples; the gap stays exact.", negative=())
 _CONVEX_OUT = Parameter(help="directory, new or empty. [default: runs/convex-PROBLEM-N]")
 _BENCH_QUICK = Parameter(help="256 environments and networks of 64 x 2 alone.", negative=())
-_BENCH_ENVS = Parameter(help="in-graph. [default: 64 256 1024]", consume_multiple=True)
-_WIDTHS = Parameter(help="of both hidden layers. [default: 64 256]", consume_multiple=True)
-_REPEATS = Parameter(help="turns of each contestant. [default: 7]", converter=whole_number)
+_BENCH_ENVS = Parameter(help="in-graph. [default: 64 256 1024]", consume_multiple=1)
+_WIDTHS = Parameter(help="of both hidden layers. [default: 64 256]", consume_multiple=1)
+_REPEATS = Parameter(help="turns of each contestant. [default: 7]")
 _SCALE = Parameter(help="longer turns (above 1) or shorter ones.")
 _BENCH_OUT = Parameter(help="directory, new or empty. [default: runs/bench-N]")
 
@@ -144,13 +148,10 @@ def parse(arguments: Sequence[str]) -> Command | None:
     """
     try:
         return _app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except UnusedCliTokensError as error:
-        unused = " ".join(error.unused_tokens or [])
-        raise ConfigError(
-            f"unexpected argument {unused!r}; the commands are eval, convex, study and bench"
-        ) from error
     except CycloptsError as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise explained(error) from error
+    except ConfigError as error:
+        raise as_flags(error) from error
 
 
 @_app.default
@@ -182,17 +183,21 @@ def _train(
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
     base = extended(base, changes.get("extensions", base.extensions))
     base = presets.with_method(base, preset) if preset else base
-    of_tuning = given(tuning, TuningSettings)
+    parts = {
+        "environment": given(environment, EnvSettings),
+        "tuning": given(tuning, TuningSettings),
+        "agent": given(agent, AgentSettings),
+    }
     settings = dataclasses.replace(
         base,
         **changes,
         hyperparameters=edit(base.hyperparameters, hyperparameters),
-        environment=dataclasses.replace(base.environment, **given(environment, EnvSettings)),
-        tuning=dataclasses.replace(base.tuning, **of_tuning),
-        agent=dataclasses.replace(base.agent, **given(agent, AgentSettings)),
+        **{name: dataclasses.replace(getattr(base, name), **x) for name, x in parts.items()},
     )
-    validate(settings)
-    refuse_unread(settings, of_tuning)
+    typed = fields_of(changes, parts)
+    with in_file(config, {*typed, *names_in(hyperparameters)}):
+        validate(settings)
+    refuse_unread(settings, typed, hyperparameters)
     together = cluster(distributed, coordinator, processes, process)
     return Train(settings, out, together, wandb, checkpoint_every, save_environments)
 
@@ -211,11 +216,14 @@ def _evaluate(
     """Evaluate the agent of a run directory, by default the greedy one."""
     settings = files.load(run / files.NAME, trained=True)
     settings = extended(settings, settings.extensions)
-    if episodes is not None:
-        settings = dataclasses.replace(settings, eval_episodes=episodes)
-    if seed is not None:
-        settings = dataclasses.replace(settings, seed=seed)
-    validate(settings)
+    said: dict[str, Any] = {"eval_episodes": episodes, "seed": seed}
+    changes = {name: value for name, value in said.items() if value is not None}
+    settings = dataclasses.replace(settings, **changes)
+    with in_file(run / files.NAME, changes):
+        try:
+            validate(settings)
+        except ConfigError as error:
+            raise ConfigError(re.sub("^eval_episodes: ", "--episodes: ", str(error))) from error
     return Evaluate(run, settings, video, stochastic, best)
 
 

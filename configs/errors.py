@@ -1,5 +1,7 @@
 """The one exception that means "the user can mend this", and that of what only others can."""
 
+_LONGEST, _LONGEST_LINE = 200, 1500  # characters that are shown of a value, and of a message
+
 
 class ConfigError(ValueError):
     """Bad input. Its message is one line: what was given, its value, what is allowed.
@@ -32,8 +34,12 @@ class FailedEnvironmentError(RuntimeError):
 
 
 def one_line(text: object) -> str:
-    """Text without line breaks, or what else would move the cursor of a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    """Text without line breaks, or what else would move the cursor of a terminal, of some length."""
+    line = " ".join(str(text).split())
+    line = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
+    if len(line) <= _LONGEST_LINE:
+        return line
+    return f"{line[: _LONGEST_LINE - _LONGEST]} ... {line[-_LONGEST:]}"
 
 
 def not_allowed(field: str, value: object, allowed: str) -> ConfigError:
@@ -44,7 +50,13 @@ def not_allowed(field: str, value: object, allowed: str) -> ConfigError:
       value: that it has.
       allowed: what it must be, in words that follow "it must be".
     """
-    return ConfigError(f"{field}: {value} is not allowed; it must be {allowed}")
+    return ConfigError(f"{field}: {shortened(value)} is not allowed; it must be {allowed}")
+
+
+def shortened(value: object) -> str:
+    """A value as text that a line has room for."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 def require(condition: bool, field: str, value: object, allowed: str) -> None:

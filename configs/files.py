@@ -16,6 +16,7 @@ from cattrs.v import format_exception
 
 import selftuning
 from selftuning.configs import versions as file_versions
+from selftuning.configs import yaml_text
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import Own, Part, extended, given_again, written
 from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter, default_hyperparameters
@@ -111,13 +112,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
       ConfigError: if the file is missing, is no YAML, or holds something else.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        problem = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read {path}: {problem}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    data = yaml_text.read_file(path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no settings: it must be a mapping of their names")
     return _renamed(data)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from selftuning.configs import suggestions
 from selftuning.configs.errors import ConfigError
+from selftuning.configs.flag_values import number
 from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter
 
 GROUP = Group(
@@ -51,6 +53,17 @@ class HyperparameterFlags:
     outer: Annotated[tuple[str, ...], _OUTER] = ()
 
 
+def edited(flags: HyperparameterFlags) -> Iterator[tuple[str, str]]:
+    """Names that flags say something of, each after the flag: ("start", "gamma")."""
+    for flag, texts in vars(flags).items():
+        yield from ((flag, text.partition("=")[0]) for text in texts)
+
+
+def names_in(flags: HyperparameterFlags) -> set[str]:
+    """Names of the hyperparameters that flags say something of."""
+    return {name for _, name in edited(flags)}
+
+
 def edit(base: dict[str, Hyperparameter], flags: HyperparameterFlags) -> dict[str, Hyperparameter]:
     """The hyperparameters, those of extensions too, with the changes that flags ask for.
 
@@ -61,9 +74,9 @@ def edit(base: dict[str, Hyperparameter], flags: HyperparameterFlags) -> dict[st
 
     def change(flag: str, name: str, **values: Any) -> None:
         if name not in changes:
-            raise ConfigError(
-                f"{flag}: no hyperparameter is called {name!r}; they are {', '.join(base)}"
-            )
+            close = suggestions.meant(name.replace("-", "_"), base)
+            hint = f"did you mean {close}?" if close else f"they are {', '.join(base)}"
+            raise ConfigError(f"{flag}: no hyperparameter is called {name!r}; {hint}")
         if set(values) & set(changes[name]):
             raise ConfigError(f"{flag} {name}: said twice, or against another flag")
         changes[name].update(values)
@@ -97,6 +110,6 @@ def _split(flag: str, text: str, form: str) -> tuple[str, str]:
 
 def _number(flag: str, text: str, whole: str) -> float:
     try:
-        return float(text)
+        return number(text)
     except ValueError as error:
         raise ConfigError(f"{flag}: {text!r} in {whole!r} is not a number") from error

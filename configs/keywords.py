@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import numbers
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from selftuning.configs import presets
+from selftuning.configs import presets, suggestions
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
 from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
-from selftuning.configs.settings_flags import fields_by_flag
+from selftuning.configs.settings_flags import fields_by_flag, fields_of, names_of_fields
 from selftuning.configs.unread import refuse_unread
 from selftuning.configs.validate import validate
 
@@ -72,10 +71,12 @@ def run_settings(
     inner = {p: dataclasses.replace(getattr(base, p), **changes[p]) for p, _ in _PARTS if p}
     settings = dataclasses.replace(base, **changes[None], **inner)
     try:
-        edited = edit(settings.hyperparameters, HyperparameterFlags(**texts))
+        edits = HyperparameterFlags(**texts)
+        edited = edit(settings.hyperparameters, edits)
         settings = dataclasses.replace(settings, hyperparameters=edited)
         validate(settings)
-        refuse_unread(settings, changes["tuning"])
+        typed = fields_of(changes[None], {p: changes[p] for p, _ in _PARTS if p})
+        refuse_unread(settings, typed, edits)
     except ConfigError as error:
         raise ConfigError(_as_typed(str(error))) from error
     return settings
@@ -94,12 +95,12 @@ def _fields() -> dict[str, tuple[str | None, str, Any]]:
 def _as_typed(message: str) -> str:
     """A message about a field of the settings as one about the keyword that sets it."""
     prefix, _, rest = message.partition(": ")
-    for flag, (part, field, _) in _fields().items():
-        if prefix == (f"{part}.{field}" if part else field):
-            return f"{flag}: {rest}"
+    names = names_of_fields()
+    if prefix in names:
+        return f"{names[prefix]}: {rest}"
     # What is a flag on the command line is a mapping here.
     message = re.sub(r"--bounds (\w+)=LOW:HIGH", r'bounds={"\1": (LOW, HIGH)}', message)
-    message = re.sub(r"--fix (\w+)", r'fix=["\1"]', message)
+    message = re.sub(r"--(fix|tune) (\w+)", r'\1=["\2"]', message)
     return message.replace("--", "")
 
 
@@ -178,6 +179,6 @@ def _plain(value: Any) -> Any:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
-    hint = f"closest: {', '.join(close)}" if close else f"they are {', '.join(known)}"
+    close = suggestions.meant(name, known, 'start={{"{}": VALUE}}')
+    hint = f"did you mean {close}?" if close else f"they are {', '.join(known)}"
     return f"{name}: there is no such setting; {hint}"

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, get_type_hints
 
 import docstring_parser
-import yaml
-from cyclopts import Group, Parameter, Token
+from cyclopts import Group, Parameter
 
-from selftuning.configs.errors import not_allowed
-from selftuning.configs.settings import EnvSettings, RunSettings, TuningSettings
+from selftuning.configs import yaml_text
+from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
+
+# Parts of the settings of a run that have flags, by the prefix of their fields in messages.
+PARTS: Mapping[str, type] = {
+    "": RunSettings,
+    "environment.": EnvSettings,
+    "tuning.": TuningSettings,
+    "agent.": AgentSettings,
+}
 
 # Fields whose bare name would say too little among all other flags.
 _RENAMED: dict[tuple[type, str], str] = {
@@ -30,6 +37,15 @@ def fields_by_flag(settings_class: type) -> dict[str, str]:
         _RENAMED.get((settings_class, field.name), field.name): field.name
         for field in dataclasses.fields(settings_class)
         if not _is_nested(field)
+    }
+
+
+def names_of_fields() -> dict[str, str]:
+    """Names of flags, by the fields of a run that they set, as messages name them: agent.hidden."""
+    return {
+        f"{prefix}{field}": name
+        for prefix, settings_class in PARTS.items()
+        for name, field in fields_by_flag(settings_class).items()
     }
 
 
@@ -60,8 +76,7 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
             help=docs.get(field.name, ""),
             group=group,
             show_default=str(shown),
-            converter=whole_number if hints[field.name] is int else None,
-            consume_multiple=several,
+            consume_multiple=1 if several else None,  # or more
             negative_iterable=(),
         )
         name = _RENAMED.get((settings_class, field.name), field.name)
@@ -87,38 +102,23 @@ def given(flags: Any, settings_class: type) -> dict[str, Any]:
     }
 
 
+def fields_of(changes: Collection[str], parts: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Fields as messages name them: those of the run, and those of its parts."""
+    return (*changes, *(f"{part}.{name}" for part, names in parts.items() for name in names))
+
+
 def pairs(name: str, texts: Sequence[str]) -> dict[str, Any]:
     """A mapping from texts name=value, with values as in YAML.
 
     Raises:
-      ConfigError: if a text has another form.
+      ConfigError: if a text has another form, or a name is there twice.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
         if not equals or not key.isidentifier():
             raise not_allowed(name, repr(text), "name=value, with a value as in YAML")
+        if key in found:
+            raise ConfigError(f"{name} of {key}: said twice")
+        found[key] = yaml_text.read(value, f"{name} of {key}")
     return found
-
-
-def whole_number(_type: object, tokens: Sequence[Token]) -> int:
-    """Reads 500000, 500_000 and 5e5 alike, and does not round 1.5 as cyclopts would."""
-    text = tokens[0].value
-    try:
-        return int(text)
-    except ValueError:
-        return _integral(text)
-
-
-def _integral(text: str) -> int:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not number.is_integer():
-        raise ValueError(f"{text!r} is not a whole number")
-    return int(number)

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import yaml
-
-from selftuning.configs import files, presets, versions
-from selftuning.configs.errors import ConfigError, not_allowed, require
-from selftuning.configs.extensions import definitions, extended
+from selftuning.configs import files, presets, versions, yaml_text
+from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.configs.extensions import extended
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
-from selftuning.configs.unread import refuse_unread
-from selftuning.configs.validate import validate
 
 NAME = "study.yaml"  # of the settings in a study's directory
 
@@ -140,7 +135,7 @@ def preset(name: str) -> dict[str, Any]:
     """
     for path in _presets():
         if path.name == f"{name}.yaml":
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
+            return yaml_text.read(path.read_text(encoding="utf-8"), name)
     raise not_allowed("preset", repr(name), " | ".join(preset_names()))
 
 
@@ -305,63 +300,6 @@ def search_settings(study: StudySettings, name: str) -> SearchSettings:
 
 def _combinations(grid: Mapping[str, Sequence[float]]) -> list[Start]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def check(study: StudySettings) -> None:
-    """Checks everything that can be known without building the environment.
-
-    Raises:
-      ConfigError: naming the field, the value it has and the values it may have.
-    """
-    for label, value, low, high in (
-        ("seeds", study.seeds, 1, 10_000),
-        ("points", study.points, 1, 100_000),
-        ("evaluations", study.evaluations, 0, study.points),
-        ("block", study.block, 1, 10_000),
-        ("seed", study.run.seed, 0, 2**31 - study.seeds),
-        ("devices", study.run.devices, 1, 1),
-        ("eval_every", study.run.eval_every, 0, 0),
-        ("number of methods", len(study.methods), 1, 1000),
-    ):
-        require(low <= value <= high, label, value, f"a whole number between {low} and {high}")
-    finite = study.target is None or math.isfinite(study.target)
-    require(finite, "target", study.target, "a finite number")
-    for name, method in study.methods.items():
-        if not name.replace("_", "").replace("-", "").isalnum():
-            raise not_allowed("methods", repr(name), "names of letters, digits, - and _")
-        if method.kind not in get_args(Kind):
-            raise not_allowed(f"methods.{name}.kind", method.kind, " | ".join(get_args(Kind)))
-        _check_method(study, name)
-
-
-def _check_method(study: StudySettings, name: str) -> None:
-    settings = run_settings(study, name)
-    for values in [*starts(study, name), *member_starts(study, name)]:
-        for key, value in values.items():
-            known = f"one of {', '.join(settings.in_use)}"
-            require(key in settings.in_use, "start", f"{key}={value:g} of {name}", known)
-        validate(started(settings, values))
-    refuse_unread(settings, study.methods[name].changes.get("tuning", ()))
-    if study.methods[name].kind != "runs":
-        _check_search(study, name, settings)
-
-
-def _check_search(study: StudySettings, name: str, settings: RunSettings) -> None:
-    """A search has bounds, and what it needs to tell members apart."""
-    members, given = search_settings(study, name).members, member_starts(study, name)
-    if given and study.methods[name].kind == "optuna":
-        raise not_allowed(f"methods.{name}.starts", len(given), "none: Optuna chooses each trial")
-    allowed = f"{members} starts, one for each member"
-    require(len(given) in (0, members), f"methods.{name}.starts", len(given), allowed)
-    searched = [key for key, spec in settings.in_use.items() if spec.tuned]
-    if not searched:
-        raise not_allowed("tuned hyperparameters", f"none for {name}", "one at least to search for")
-    known = definitions(settings.extensions)
-    for key in searched:
-        spec, (least, most) = settings.in_use[key], known[key].domain
-        if spec.low <= least or spec.high >= most < math.inf:
-            allowed = f"inside {least:g}:{most:g} for {name}"
-            raise not_allowed(f"bounds of {key}", f"{spec.low:g}:{spec.high:g}", allowed)
 
 
 def started(settings: RunSettings, values: Start) -> RunSettings:

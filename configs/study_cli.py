@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from cyclopts import App, Group, Parameter
 
-from selftuning.configs import files, studies
+from selftuning.configs import files, studies, study_checks
 from selftuning.configs.errors import not_allowed
-from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
+from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit, names_in
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
-from selftuning.configs.settings_flags import flags_of, given, whole_number
+from selftuning.configs.settings_flags import fields_of, flags_of, given
+from selftuning.configs.spelling import in_file
 from selftuning.configs.studies import StudySettings
 
 Launcher = Literal["local", "ray"]
@@ -75,20 +76,16 @@ def _flag(text: str, **options: Any) -> Parameter:
 _PRESET = _flag("a study from the list above, to start from.")
 _CONFIG = _flag("study.yaml to start from; flags change it.")
 _METHODS = _flag("names from the list above, comma separated. [default: none,mg,bmg]")
-_SEEDS = _flag("runs of each method from each start. [default: 10]", converter=whole_number)
-_POINTS = _flag("at which a run is measured, at most. [default: 60]", converter=whole_number)
-_EVALUATIONS = _flag(
-    "of the greedy policy in a run, the last one at its end. [default: 1]", converter=whole_number
-)
-_BLOCK = _flag("runs side by side in one program. [default: 16]", converter=whole_number)
+_SEEDS = _flag("runs of each method from each start. [default: 10]")
+_POINTS = _flag("at which a run is measured, at most. [default: 60]")
+_EVALUATIONS = _flag("of the greedy policy in a run, the last one at its end. [default: 1]")
+_BLOCK = _flag("runs side by side in one program. [default: 16]")
 _TARGET = _flag("score that is good enough. [default: the environment's threshold]")
 _OUT = _flag("directory, new, empty, or one of this study to go on with. [default: runs/study-N]")
 _ONLY_PLAN = _flag("show the plan with its estimated time, and run nothing.", negative=())
 _LAUNCHER = Parameter(help=f"{' | '.join(get_args(Launcher))}.", group=_WHERE)
 _ADDRESS = Parameter(help="of a Ray cluster. [default: one on this machine]", group=_WHERE)
-_WORKERS = Parameter(
-    help="blocks at a time. [default: one a core, or a GPU]", group=_WHERE, converter=whole_number
-)
+_WORKERS = Parameter(help="blocks at a time. [default: one a core, or a GPU]", group=_WHERE)
 _DIRECTORY = Parameter(help="directory of a study.")
 _COMPARE_OUT = Parameter(help="directory, new or empty. [default: runs/compare-N]")
 
@@ -137,18 +134,21 @@ def _study(
     layers = [studies.preset(preset)] if preset else []
     layers += [files.read(config)] if config else []
     settings = studies.layered([*layers, own | {"run": changes}])
-    edited = dataclasses.replace(hyperparameters, start=())
+    edits = dataclasses.replace(hyperparameters, start=())  # which is a grid here
     settings = dataclasses.replace(
         settings,
         run=dataclasses.replace(
             settings.run,
-            hyperparameters=edit(settings.run.hyperparameters, edited),
+            hyperparameters=edit(settings.run.hyperparameters, edits),
             **{k: dataclasses.replace(getattr(settings.run, k), **x) for k, x in parts.items()},
         ),
         starts=studies.starts_of(hyperparameters.start) or settings.starts,
         search=dataclasses.replace(settings.search, **searching),
     )
-    studies.check(settings)
+    typed = fields_of(changes, parts)
+    with in_file(config, {*own, *typed, *searching, *names_in(hyperparameters)}):
+        study_checks.check(settings)
+    study_checks.refuse_unread_by_all(settings, typed, edits, searching)
     where = _where(launcher, address, workers)
     return Study(settings, out, asked, where, plan)
 

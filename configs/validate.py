@@ -8,19 +8,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from selftuning.configs import extensions
 from selftuning.configs.errors import ConfigError, not_allowed, require
-from selftuning.configs.hyperparameters import (
-    BUILT_IN,
-    Algorithm,
-    Definition,
-    Hyperparameter,
-)
-from selftuning.configs.settings import (
-    AgentSettings,
-    EnvSettings,
-    InnerOptimizer,
-    Regularizer,
-    RunSettings,
-)
+from selftuning.configs.hyperparameters import Definition, Hyperparameter
+from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings
+from selftuning.configs.unread import readers
 
 # Whole numbers, both ends included; others start at 1. The upper ends are far above use: they turn
 # a slip of the keyboard into a message where there would be an exhausted memory.
@@ -40,6 +30,10 @@ _COUNTS = {
     "heads": (1, 1000),
 }
 _COUNT = (1, 100_000)
+
+# Numbers of other sizes are infinite, or 0, where an agent computes with them.
+_LEAST, _MOST = 1.2e-38, 3.4e38
+_LONGEST_ID = 150  # bytes of an environment's id, which is in the name of a run's directory
 
 _MAY_BE_INFINITE = ("step_timeout", "max_grad_norm", "normalization_memory", "normalization_reset")
 
@@ -72,6 +66,8 @@ def validate(settings: RunSettings) -> None:
     ):
         for width in widths:
             require(1 <= width <= 2**16, name, width, f"widths between 1 and {2**16}")
+    short = 0 < len(settings.env.encode(errors="replace")) <= _LONGEST_ID and settings.env.strip()
+    require(bool(short), "env", repr(settings.env), f"an id of at most {_LONGEST_ID} bytes")
     _check_environment(settings.environment)
     known = extensions.definitions(settings.extensions)
     extensions.parts(settings.extensions)
@@ -178,18 +174,8 @@ def _check_extensions_of_loss(settings: RunSettings) -> None:
 
 def _unread(agent: AgentSettings, name: str) -> ConfigError:
     """What has to change in the agent for one of its parts to read a hyperparameter."""
-    parts = {
-        "inner_optimizer": get_args(InnerOptimizer),
-        "regularize": get_args(Regularizer),
-        "algorithm": get_args(Algorithm),
-        "correction": ("vtrace",),
-    }
-    wanted = BUILT_IN[name].read_by
-    field = next(field for field, known in parts.items() if not set(known).isdisjoint(wanted))
-    readers = [reader for reader in wanted if reader in parts[field]]
-    if field == "correction" and agent.algorithm == "q_lambda":  # which has none to choose from
-        field, readers = "algorithm", ["actor_critic", "ppo"]
-    allowed = f"{' | '.join(readers)} to tune {name}"
+    field, those = readers(agent, name)
+    allowed = f"{' | '.join(those)} to tune {name}"
     if field == "algorithm" and agent.algorithm == "q_lambda":
         allowed += " (--preset q_lambda tunes epsilon alone)"
     return not_allowed(f"agent.{field}", getattr(agent, field), allowed)
@@ -262,6 +248,9 @@ def check_count(name: str, value: int, prefix: str = "") -> None:
 
 
 def _check_field(prefix: str, name: str, value: Any, hint: Any) -> None:
+    if hint is float:
+        held = value == 0 or not math.isfinite(value) or _LEAST <= abs(value) <= _MOST
+        require(held, prefix + name, value, f"a number between {_LEAST:g} and {_MOST:g}, or 0")
     if hint is int:
         check_count(name, value, prefix)
     elif hint is float and name in _FROM_ZERO:
@@ -297,6 +286,8 @@ def _check_hyperparameter(
     for key, value in values.items():
         inside = value is not None and least <= value <= most and math.isfinite(value)
         require(inside, f"{key} of {name}", value, allowed)
+        held = value == 0 or _LEAST <= abs(value) <= _MOST
+        require(held, f"{key} of {name}", value, f"a number between {_LEAST:g} and {_MOST:g}, or 0")
     low, high = hyperparameter.low, hyperparameter.high
     if low >= high:
         raise ConfigError(f"bounds of {name}: {low:g}:{high:g} is empty; LOW must be below HIGH")

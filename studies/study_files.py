@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from filelock import FileLock, Timeout
 
-from selftuning.configs import files, studies
+from selftuning.configs import files, studies, study_checks
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.studies import StudySettings
 from selftuning.studies import plan, table
@@ -87,7 +87,7 @@ def settings_in(directory: Path) -> StudySettings:
     if not is_study(directory):
         raise ConfigError(f"{directory} is not the directory of a study: no {studies.NAME} in it")
     settings = studies.layered([files.read(directory / studies.NAME)])
-    studies.check(settings)
+    study_checks.check(settings)
     return settings
 
 

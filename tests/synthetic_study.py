@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from selftuning.configs import studies
+from selftuning.configs import studies, study_checks
 from selftuning.configs.studies import StudySettings
 from selftuning.studies import plan, table
 from selftuning.studies.execute import Result
@@ -65,7 +65,7 @@ def measured(
             }
         ]
     )
-    studies.check(settings)
+    study_checks.check(settings)
     units = plan.units_of(settings)
     results = {unit.name: _result(settings, unit, lost, unknown) for unit in units}
     parts = [table.of_unit(settings, unit, results[unit.name]) for unit in units]

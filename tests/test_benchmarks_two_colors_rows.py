@@ -11,7 +11,7 @@ from selftuning.benchmarks.two_colors import rows as two_colors_rows
 from selftuning.benchmarks.two_colors import summary as two_colors_summary
 from selftuning.benchmarks.two_colors.pictures import styles
 from selftuning.benchmarks.two_colors.rows import Interval, Row
-from selftuning.configs import studies
+from selftuning.configs import studies, study_checks
 from selftuning.studies import plan
 
 PHASE = 512
@@ -45,7 +45,7 @@ PRESETS = {
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_of_the_size_that_they_say(name):
     settings = studies.layered([studies.preset(name)])
-    studies.check(settings)
+    study_checks.check(settings)
     steps, seeds, methods, weights = PRESETS[name]
     run = settings.run
     assert (run.env, run.steps, run.seed, run.num_envs) == ("TwoColors-v0", steps, 0, 1)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import run
-from selftuning.configs import cli, files, presets, studies
+from selftuning.configs import cli, files, presets, studies, study_checks
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
@@ -49,7 +49,7 @@ def test_no_flags_ask_for_nothing():
 def test_every_flag_of_a_run_holds_for_a_study():
     flags = (
         "--num-envs 8 --seed 5 --hidden 7 --inner-steps 2 --fix lambda --bounds gamma=0.5:0.999 "
-        "--outer entropy=0.02 --members 4 --budget member"
+        "--outer entropy=0.02 --members 4 --budget member --methods none,mg,bmg,pbt"
     )
     settings = study(*shlex.split(flags)).settings
     assert (settings.run.num_envs, settings.run.seed, settings.run.agent.hidden) == (8, 5, (7,))
@@ -161,7 +161,7 @@ def searching(tmp_path, kind="pbt", **changes):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"methods": {"mine": method, "bmg": None}}))
     settings = study("--config", str(path), "--start", "gamma=0.8").settings
-    studies.check(settings)
+    study_checks.check(settings)
     return settings
 
 
@@ -200,13 +200,13 @@ def test_searches_that_are_not_allowed_say_so(changes, message, tmp_path):
 MISTAKES = {
     "--methods foo": "methods: 'foo' is not allowed; it must be some of none, outer",
     "--methods mg,mg": "methods: mg is there twice",
-    "--methods ,": "number of methods: 0 is not allowed",
+    "--methods ,": "--methods: 0 is not allowed",
     "--preset x": "preset: 'x' is not allowed; it must be backends |",
     "--start gamma": "--start: 'gamma' is not of the form NAME=VALUE,VALUE,...",
     "--start gamma=a,1": "--start: 'gamma=a,1': not all of its values are numbers",
     "--start gamma=0.5 --start gamma=0.7": "--start gamma: said twice; separate its values",
-    "--start gamma=1": "start of gamma: 1 is outside its bounds",
-    "--start gamma=0.5,2 --methods none": "start of gamma: 2.0 is not allowed",
+    "--start gamma=1": "--start gamma: 1 is outside its bounds",
+    "--start gamma=0.5,2 --methods none": "--start gamma: 2.0 is not allowed",
     "--start foo=1": "start: foo=1 of none is not allowed; it must be one of gamma",
     "--start epsilon=0.1": "start: epsilon=0.1 of none is not allowed",
     "--seeds 0": "seeds: 0 is not allowed",
@@ -224,7 +224,7 @@ MISTAKES = {
     "--steps 0": "steps: 0 is not allowed",
     "--members 1 --methods pbt": "members: 1 is not allowed",
     "--methods pbt --fix gamma --fix lambda --fix entropy": "none for pbt",
-    "--methods optuna --tune entropy --bounds entropy=0:1": "bounds of entropy: 0:1 is not allowed",
+    "--methods optuna --tune entropy --bounds entropy=0:1": "--bounds entropy: 0:1 is not allowed",
     "--methods stacx --heads 2 --correction none": "",  # the preset says otherwise
     "--config missing.yaml": "cannot read missing.yaml",
     "report": "DIRECTORY",

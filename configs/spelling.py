@@ -1,0 +1,63 @@
+"""Messages name what was typed: flags on the command line, fields in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from selftuning.configs.bench import BenchSettings
+from selftuning.configs.convex import ConvexSettings
+from selftuning.configs.errors import ConfigError
+from selftuning.configs.searches import SearchSettings
+from selftuning.configs.settings_flags import names_of_fields
+
+_OF_STUDIES = "methods seeds points evaluations block target launcher address workers"
+_OTHERS = f"out config preset wandb coordinator processes process {_OF_STUDIES}"
+_EDITS = {"low": "bounds", "high": "bounds"} | {
+    x: x for x in ("start", "fix", "tune", "bounds", "outer")
+}
+# FIELD: ..., or FIELD of NAME: ..., where NAME is a hyperparameter or an argument.
+_FIELD = re.compile(r"([\w.]+)((?: of \w+)?): (.*)")
+
+
+def as_flags(error: ConfigError) -> ConfigError:
+    """The error with a flag in place of the field of the settings that it sets."""
+    match = _FIELD.fullmatch(str(error))
+    if match is None or match[1] not in _flags():
+        return error
+    name = match[2].removeprefix(" of")
+    return ConfigError(f"{_flags()[match[1]]}{name}: {match[3]}")
+
+
+@contextmanager
+def in_file(file: Path | None, typed: Collection[str]) -> Iterator[None]:
+    """Puts the name of a file before complaints about what it says, and no flag does.
+
+    Args:
+      file: that the settings come from; None where there are flags alone.
+      typed: fields that flags have set since, and names of hyperparameters.
+
+    Raises:
+      ConfigError: as what is inside, with that name.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        match = _FIELD.fullmatch(str(error))
+        if file is None or (match and not {match[1], match[2][4:]}.isdisjoint(typed)):
+            raise
+        raise ConfigError(f"{file}: {error}") from error
+
+
+@functools.cache
+def _flags() -> Mapping[str, str]:
+    names = names_of_fields()
+    names |= {name: name for name in names.values()} | _EDITS
+    names |= {name: name for name in _OTHERS.split()}
+    for settings_class in (SearchSettings, ConvexSettings, BenchSettings):
+        names |= {field.name: field.name for field in dataclasses.fields(settings_class)}
+    return {field: f"--{name.replace('_', '-')}" for field, name in names.items()}

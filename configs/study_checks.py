@@ -1,0 +1,151 @@
+"""What a study may ask for, as one pure function from its settings to the first complaint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, get_args
+
+from selftuning.configs import studies
+from selftuning.configs.errors import not_allowed, require
+from selftuning.configs.extensions import definitions
+from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edited
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.studies import Kind, StudySettings
+from selftuning.configs.unread import (
+    refuse_unread,
+    refused_edit,
+    unread,
+    unread_edit,
+    value_of,
+)
+from selftuning.configs.validate import validate
+
+_LONGEST_NAME = 100  # bytes of a method's name, which is in names of files
+
+# What all runs of a study have in common: the task, how long it is learned, and how it is measured.
+_SHARED = ("env", "steps", "seed", "devices", "eval_episodes", "eval_every")
+_SHARED_ENVIRONMENT = ("env_kwargs", "max_episode_steps", "sticky_actions")
+_OF_PBT = ("fraction", "factor", "resample", "exploit", "explore")
+
+
+def check(study: StudySettings) -> None:
+    """Checks everything that can be known without building the environment.
+
+    Raises:
+      ConfigError: naming the field, the value it has and the values it may have.
+    """
+    for label, value, low, high in (
+        ("seeds", study.seeds, 1, 10_000),
+        ("points", study.points, 1, 100_000),
+        ("evaluations", study.evaluations, 0, study.points),
+        ("block", study.block, 1, 10_000),
+        ("seed", study.run.seed, 0, 2**31 - study.seeds),
+        ("devices", study.run.devices, 1, 1),
+        ("eval_every", study.run.eval_every, 0, 0),
+        ("methods", len(study.methods), 1, 1000),
+    ):
+        require(low <= value <= high, label, value, f"a whole number between {low} and {high}")
+    finite = study.target is None or math.isfinite(study.target)
+    require(finite, "target", study.target, "a finite number")
+    for name, method in study.methods.items():
+        plain = name.replace("_", "").replace("-", "").isalnum()
+        if not plain or len(name.encode()) > _LONGEST_NAME:
+            allowed = f"names of letters, digits, - and _, of at most {_LONGEST_NAME} bytes"
+            raise not_allowed("methods", repr(name), allowed)
+        if method.kind not in get_args(Kind):
+            raise not_allowed(f"methods.{name}.kind", method.kind, " | ".join(get_args(Kind)))
+        _check_method(study, name)
+
+
+def _check_method(study: StudySettings, name: str) -> None:
+    _refuse_another_task(name, study.methods[name].changes)
+    settings = studies.run_settings(study, name)
+    for values in [*studies.starts(study, name), *studies.member_starts(study, name)]:
+        for key, value in values.items():
+            known = f"one of {', '.join(settings.in_use)}"
+            require(key in settings.in_use, "start", f"{key}={value:g} of {name}", known)
+        validate(studies.started(settings, values))
+    tuning = study.methods[name].changes.get("tuning", ())
+    refuse_unread(settings, [f"tuning.{field}" for field in tuning])
+    if study.methods[name].kind != "runs":
+        _check_search(study, name, settings)
+
+
+def _check_search(study: StudySettings, name: str, settings: RunSettings) -> None:
+    """A search has bounds, and what it needs to tell members apart."""
+    members, given = (
+        studies.search_settings(study, name).members,
+        studies.member_starts(study, name),
+    )
+    if given and study.methods[name].kind == "optuna":
+        raise not_allowed(f"methods.{name}.starts", len(given), "none: Optuna chooses each trial")
+    allowed = f"{members} starts, one for each member"
+    require(len(given) in (0, members), f"methods.{name}.starts", len(given), allowed)
+    searched = [key for key, spec in settings.in_use.items() if spec.tuned]
+    if not searched:
+        raise not_allowed("tuned hyperparameters", f"none for {name}", "one at least to search for")
+    known = definitions(settings.extensions)
+    for key in searched:
+        spec, (least, most) = settings.in_use[key], known[key].domain
+        if spec.low <= least or spec.high >= most < math.inf:
+            allowed = f"inside {least:g}:{most:g} for {name}"
+            raise not_allowed(f"bounds of {key}", f"{spec.low:g}:{spec.high:g}", allowed)
+
+
+def _refuse_another_task(name: str, changes: Mapping[str, Any]) -> None:
+    """Methods that learn another task, or for longer, are not compared."""
+    environment = changes.get("environment")
+    environment = environment if isinstance(environment, Mapping) else {}
+    for prefix, said, shared in (
+        ("", changes, _SHARED),
+        ("environment.", environment, _SHARED_ENVIRONMENT),
+    ):
+        for field in shared:
+            allowed = "left out: all methods of a study share it (in run)"
+            where = f"methods.{name}.changes.{prefix}{field}"
+            require(field not in said, where, repr(said.get(field)), allowed)
+
+
+def refuse_unread_by_all(
+    study: StudySettings,
+    typed: Collection[str],
+    edits: HyperparameterFlags,
+    searching: Collection[str],
+) -> None:
+    """Raises ConfigError if something was given, by name, that no method reads.
+
+    Args:
+      study: allowed settings.
+      typed: fields of the runs that were given, as messages name them.
+      edits: what was said of hyperparameters, but for the starts.
+      searching: fields of `SearchSettings` that were given.
+    """
+    runs = {name: studies.run_settings(study, name) for name in study.methods}
+    without = [unread(settings) for settings in runs.values()]
+    for field in set(typed) - {"tuning.period"}:  # which says where all runs are measured
+        if all(field in each for each in without):
+            settings, why = next(iter(runs.values())), without[0][field]
+            raise not_allowed(field, value_of(settings, field), f"left out {why}")
+    for kind, name in edited(edits):
+        whys = [_unread_edit(study, of, settings, kind, name) for of, settings in runs.items()]
+        if all(whys):
+            raise refused_edit(study.run, kind, name, whys[0])
+    kinds = {method.kind for method in study.methods.values()}
+    for field in searching:
+        value = getattr(study.search, field)
+        require(kinds != {"runs"}, field, value, "left out without a method that searches")
+        read = field not in _OF_PBT or "pbt" in kinds
+        require(read, field, value, "left out without the method pbt")
+    evaluates = study.evaluations > 0 or "eval_episodes" not in typed
+    require(evaluates, "eval_episodes", study.run.eval_episodes, "left out without evaluations")
+
+
+def _unread_edit(
+    study: StudySettings, method: str, settings: RunSettings, kind: str, name: str
+) -> str:
+    """As `unread_edit`: a search reads bounds too, and `at_outer` what stands for a start."""
+    searched = study.methods[method].kind != "runs" and kind in ("tune", "bounds")
+    judged = study.methods[method].at_outer and kind == "outer"
+    reads = (searched or judged) and name in settings.in_use
+    return "" if reads else unread_edit(settings, kind, name)
