@@ -71,7 +71,7 @@ class Bench(NamedTuple):
 
 Command = Train | Evaluate | Convex | Study | StudyReport | StudyCompare | Bench
 
-_app = App(
+app = App(
     name="run.py",
     help="Train an agent that tunes its own hyperparameters, or evaluate one.",
     help_format="plaintext",
@@ -147,14 +147,14 @@ def parse(arguments: Sequence[str]) -> Command | None:
       ConfigError: for every mistake that can be seen without the environment.
     """
     try:
-        return _app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        return app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         raise explained(error) from error
     except ConfigError as error:
         raise as_flags(error) from error
 
 
-@_app.default
+@app.default
 def _train(
     *,
     config: Annotated[Path | None, _CONFIG] = None,
@@ -202,7 +202,7 @@ def _train(
     return Train(settings, out, together, wandb, checkpoint_every, save_environments)
 
 
-@_app.command(name="eval")
+@app.command(name="eval")
 def _evaluate(
     run: Annotated[Path, Parameter(help="run directory.")],
     /,
@@ -227,7 +227,7 @@ def _evaluate(
     return Evaluate(run, settings, video, stochastic, best)
 
 
-@_app.command(name="convex", help=convex.help_text())
+@app.command(name="convex", help=convex.help_text())
 def _convex(
     *,
     problem: Annotated[str, _PROBLEM] = "plane_quadratic",
@@ -241,10 +241,10 @@ def _convex(
     return Convex(convex.settings(problem, methods, steps, draws, seed, stochastic), out)
 
 
-_app.command(study_cli.app)
+app.command(study_cli.app)
 
 
-@_app.command(name="bench")
+@app.command(name="bench")
 def _bench(
     *,
     quick: Annotated[bool, _BENCH_QUICK] = False,

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cattrs
 import yaml
-from cattrs.v import format_exception
 
 import selftuning
 from selftuning.configs import versions as file_versions
 from selftuning.configs import yaml_text
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import Own, Part, extended, given_again, written
-from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter, default_hyperparameters
+from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import RunSettings
+from selftuning.configs.structuring import structure
 
 Settings = TypeVar("Settings")
 
@@ -132,26 +130,6 @@ def _renamed(data: Any) -> Any:
     return new
 
 
-def structure(data: Mapping[str, Any], kind: type[Settings], where: str) -> Settings:
-    """Settings from plain data, taken for what they are; fields left out keep their defaults.
-
-    Args:
-      data: names and values.
-      kind: of the settings, a dataclass.
-      where: the data come from, for messages.
-
-    Raises:
-      ConfigError: for the first unknown or mistyped field.
-    """
-    try:
-        return _converter().structure(data, kind)
-    except cattrs.BaseValidationError as error:
-        problem = cattrs.transform_error(error, "settings", _say)[0]
-        # A field that nobody knows has no value to speak of: its name is put together.
-        problem = re.sub(r"^unknown field (\S+) @ settings\.?(.*)$", _full_name, problem)
-        raise ConfigError(f"{where}: {problem}") from error
-
-
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Plain data with changes in it: mappings are merged, everything else is replaced."""
     result = dict(base)
@@ -161,70 +139,6 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
             value = merged(old, value)
         result[key] = value
     return result
-
-
-def _converter() -> cattrs.Converter:
-    """A converter that takes a value for what it is, and does not make one of it."""
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    for kind in (int, bool, str):
-        converter.register_structure_hook(kind, _exactly)
-    converter.register_structure_hook(float, _number)
-    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
-    converter.register_structure_hook_func(lambda kind: kind == tuple[Any, ...], _extensions)
-    named = dict[str, Hyperparameter]
-    as_written = converter.gen_structure_mapping(named)
-    converter.register_structure_hook_func(
-        lambda kind: kind == named, lambda value, kind: _without_outer(as_written(value, kind))
-    )
-    return converter
-
-
-def _without_outer(names: dict[str, Hyperparameter]) -> dict[str, Hyperparameter]:
-    """Hyperparameters without values that the outer objective does not read.
-
-    Files of version 0.1 have a number there, which never counted.
-    """
-    unread = {name for name, one in BUILT_IN.items() if not one.in_outer}
-    return {
-        name: replace(spec, outer=None) if name in unread else spec for name, spec in names.items()
-    }
-
-
-def _say(error: BaseException, kind: type | None) -> str:
-    if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        return f"unknown field {min(error.extra_fields)}"
-    told_by_path = isinstance(error, KeyError)
-    return format_exception(error, kind) if told_by_path else str(error).replace("typing.", "")
-
-
-def _full_name(unknown: re.Match[str]) -> str:
-    name, path = unknown.groups()
-    return f"unknown field {path}{'.' if path else ''}{name}"
-
-
-def _exactly(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"{value!r} is not of type {kind.__name__}")
-    return value
-
-
-def _number(value: Any, _kind: type) -> float:
-    # People write 1 for 1.0, and 1e-3, which YAML 1.1 reads as text.
-    if isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a number")
-    return float(value)
-
-
-def _texts(value: Any, _kind: Any) -> tuple[str, ...]:
-    # One text is many texts of a letter each, in Python.
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"{value!r} is not a list")
-    return tuple(_exactly(text, str) for text in value)
-
-
-def _extensions(value: Any, kind: Any) -> tuple[Any, ...]:
-    names = _texts([written(x) for x in value] if isinstance(value, (list, tuple)) else value, kind)
-    return tuple(value) if names else ()
 
 
 def _plain(value: Any) -> Any:

@@ -127,4 +127,4 @@ _READERS = {
 }
 
 # What all flags have in common. JSON would be a second way to write lists.
-STRICT = Parameter(converter=read, json_list=False, json_dict=False)
+STRICT = Parameter(converter=read, json_list=False, json_dict=False, negative_iterable=())

@@ -25,7 +25,7 @@ def _flag(text: str, show: Callable[[Hyperparameter], str] | None = None) -> Par
         defaults = {name: show(one.default) for name, one in BUILT_IN.items()}
         shown = " ".join(f"{name}={text}" for name, text in defaults.items() if text)
         text += f" [default: {shown}]"
-    return Parameter(help=text, group=GROUP, negative_iterable=(), show_default=False)
+    return Parameter(help=text, group=GROUP, show_default=False)
 
 
 def _names(tuned: bool) -> str:

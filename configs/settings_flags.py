@@ -77,7 +77,6 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
             group=group,
             show_default=str(shown),
             consume_multiple=1 if several else None,  # or more
-            negative_iterable=(),
         )
         name = _RENAMED.get((settings_class, field.name), field.name)
         hint = hints[field.name]

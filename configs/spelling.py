@@ -16,7 +16,7 @@ from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings_flags import names_of_fields
 
 _OF_STUDIES = "methods seeds points evaluations block target launcher address workers"
-_OTHERS = f"out config preset wandb coordinator processes process {_OF_STUDIES}"
+_OTHERS = f"out config preset wandb checkpoint_every coordinator processes process {_OF_STUDIES}"
 _EDITS = {"low": "bounds", "high": "bounds"} | {
     x: x for x in ("start", "fix", "tune", "bounds", "outer")
 }
@@ -48,7 +48,8 @@ def in_file(file: Path | None, typed: Collection[str]) -> Iterator[None]:
         yield
     except ConfigError as error:
         match = _FIELD.fullmatch(str(error))
-        if file is None or (match and not {match[1], match[2][4:]}.isdisjoint(typed)):
+        by_flag = match and not {match[1], match[2][4:]}.isdisjoint(typed)
+        if file is None or by_flag or str(error).startswith(f"{file}:"):
             raise
         raise ConfigError(f"{file}: {error}") from error
 

@@ -19,6 +19,7 @@ from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import extended
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
+from selftuning.configs.structuring import structure
 
 NAME = "study.yaml"  # of the settings in a study's directory
 
@@ -150,20 +151,21 @@ def _presets():
     return [path for path in folder.iterdir() if path.name.endswith(".yaml")]
 
 
-def layered(layers: Sequence[Mapping[str, Any]]) -> StudySettings:
+def layered(layers: Sequence[Mapping[str, Any]], where: str = "study") -> StudySettings:
     """Settings made of layers, the later ones changing those before.
 
     Args:
       layers: mappings of the form of `study.yaml`, any part of which may be left out.
+      where: they come from, for messages.
 
     Raises:
       ConfigError: naming the field, the value it has and the values it may have.
     """
-    with versions.explained(layers, "study") as unstamped:
-        return _layered(unstamped)
+    with versions.explained(layers, where) as unstamped:
+        return _layered(unstamped, where)
 
 
-def _layered(layers: Sequence[Mapping[str, Any]]) -> StudySettings:
+def _layered(layers: Sequence[Mapping[str, Any]], where: str) -> StudySettings:
     data: dict[str, Any] = {}
     known = dict(METHODS)
     for layer in layers:
@@ -184,7 +186,7 @@ def _layered(layers: Sequence[Mapping[str, Any]]) -> StudySettings:
     data["run"] = files.merged(files.plain(base), run) | {"env": env}
     if "methods" in data:
         data["methods"] = {name: files.plain(method) for name, method in data["methods"].items()}
-    return files.structure(data, StudySettings, "study")
+    return structure(data, StudySettings, where)
 
 
 def methods_of(names: str) -> list[str]:
@@ -217,7 +219,7 @@ def _method(name: str, entry: Any, known: Mapping[str, StudyMethod]) -> StudyMet
     if not isinstance(entry, Mapping):
         raise not_allowed(f"methods.{name}", repr(entry), "a mapping")
     fields = {key: value for key, value in entry.items() if key != "of"}
-    given = files.structure(fields, StudyMethod, f"study, methods.{name}")
+    given = structure(fields, StudyMethod, f"study, methods.{name}")
     if "of" not in entry:
         return given if given.label else dataclasses.replace(given, label=name)
     base = _known(str(entry["of"]), known)
@@ -264,7 +266,7 @@ def run_settings(study: StudySettings, name: str) -> RunSettings:
         settings = presets.with_method(settings, method.preset)
     settings = extended(settings, method.changes.get("extensions", settings.extensions))
     data = files.merged(files.plain(settings), method.changes)
-    return files.structure(data, RunSettings, f"methods.{name}.changes")
+    return structure(data, RunSettings, f"methods.{name}.changes")
 
 
 def starts(study: StudySettings, name: str) -> list[Start]:
@@ -295,7 +297,7 @@ def search_settings(study: StudySettings, name: str) -> SearchSettings:
       ConfigError: if what the method changes is not there, or is not allowed.
     """
     data = files.merged(files.plain(study.search), study.methods[name].search)
-    return files.structure(data, SearchSettings, f"methods.{name}.search")
+    return structure(data, SearchSettings, f"methods.{name}.search")
 
 
 def _combinations(grid: Mapping[str, Sequence[float]]) -> list[Start]:

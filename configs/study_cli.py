@@ -133,7 +133,11 @@ def _study(
 
     layers = [studies.preset(preset)] if preset else []
     layers += [files.read(config)] if config else []
-    settings = studies.layered([*layers, own | {"run": changes}])
+    typed = fields_of(changes, parts)
+    names = {*own, *typed, *searching, *names_in(hyperparameters)}
+    with in_file(config, names):
+        where = "study" if config is None else str(config)
+        settings = studies.layered([*layers, own | {"run": changes}], where)
     edits = dataclasses.replace(hyperparameters, start=())  # which is a grid here
     settings = dataclasses.replace(
         settings,
@@ -145,12 +149,10 @@ def _study(
         starts=studies.starts_of(hyperparameters.start) or settings.starts,
         search=dataclasses.replace(settings.search, **searching),
     )
-    typed = fields_of(changes, parts)
-    with in_file(config, {*own, *typed, *searching, *names_in(hyperparameters)}):
+    with in_file(config, names):
         study_checks.check(settings)
     study_checks.refuse_unread_by_all(settings, typed, edits, searching)
-    where = _where(launcher, address, workers)
-    return Study(settings, out, asked, where, plan)
+    return Study(settings, out, asked, _where(launcher, address, workers), plan)
 
 
 def _where(launcher: Launcher, address: str | None, workers: int | None) -> Where:

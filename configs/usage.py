@@ -13,7 +13,7 @@ from cyclopts import (
 from cyclopts.argument import Argument
 
 from selftuning.configs import flag_values, suggestions
-from selftuning.configs.errors import ConfigError, not_allowed
+from selftuning.configs.errors import ConfigError, not_allowed, shortened
 
 
 def explained(error: CycloptsError) -> ConfigError:
@@ -37,7 +37,8 @@ def explained(error: CycloptsError) -> ConfigError:
                 return not_allowed(argument.name, repr(wrong.text), wrong.allowed)
             if error.token is not None:  # of a switch, which the parser reads itself
                 allowed = flag_values.allowed(argument.resolved_hint)
-                return not_allowed(argument.name, repr(error.token.value), allowed)
+                name = error.token.keyword or argument.name
+                return not_allowed(name, repr(error.token.value), allowed)
     return ConfigError(str(error))
 
 
@@ -65,4 +66,4 @@ def _unexpected(error: UnusedCliTokensError) -> ConfigError:
         allowed = "a switch is --NAME or --no-NAME, without a value"
     else:
         allowed = "the commands are eval, convex, study and bench; training needs none"
-    return ConfigError(f"unexpected argument {' '.join(unused)!r}; {allowed}")
+    return ConfigError(f"unexpected argument {shortened(' '.join(unused))!r}; {allowed}")

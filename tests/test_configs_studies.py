@@ -249,7 +249,7 @@ def test_a_mistake_gets_one_line_and_exit_code_2(arguments, capsys, tmp_path, mo
 FILES = {
     "sed: 3": "unknown field sed",
     "run: {stepz: 3}": "unknown field run.stepz",
-    "run: {steps: 1.5}": "1.5 is not of type int",
+    "run: {steps: 1.5}": "run.steps: 1.5 is not allowed; it must be a whole number",
     "run: 3": "run: 3 is not allowed; it must be a mapping",
     "methods: {x: {of: mg, changes: {tuning: {foo: 1}}}}": "unknown field tuning.foo",
     "methods: {x: {of: foo}}": "methods: 'foo' is not allowed",
@@ -258,7 +258,7 @@ FILES = {
     "methods: 3": "methods: 3 is not allowed",
     "methods: {'a/b': {of: mg}}": "names of letters, digits, - and _",
     "methods: {x: {of: mg, kind: magic}}": "magic",
-    "starts: {gamma: [a]}": "settings.starts",
+    "starts: {gamma: [a]}": "starts.gamma: 'a' is not allowed",
     "search: {members: 1}": "members: 1 is not allowed",
     "- 1": "holds no settings",
     "{": "is not YAML",

@@ -51,7 +51,7 @@ def test_files_carry_format_and_version(written):
             "  foo: {start: 1, low: 0, high: 2, tuned: true, outer: 1}\n  gamma:",
             "unknown hyperparameter foo",
         ),
-        ("inner_optimizer: adam", "inner_optimizer: foo", "foo not in literal"),
+        ("inner_optimizer: adam", "inner_optimizer: foo", "agent.inner_optimizer: 'foo'"),
     ],
 )
 def test_what_is_unknown_is_an_error_that_names_a_newer_version(old, new, problem, written):
@@ -91,4 +91,4 @@ def test_a_study_of_a_newer_version_says_so(written):
     text = newer(files.dump(studies.StudySettings())).replace("seeds:", "sedes: 1\nseeds:")
     with pytest.raises(ConfigError) as caught:
         studies.layered([files.read(written(text)), {"seeds": 2}])
-    assert str(caught.value) == f"study: unknown field sedes{REMARK}"
+    assert str(caught.value) == f"study: unknown field sedes; did you mean seeds?{REMARK}"
