@@ -108,7 +108,7 @@ def _text(text: str) -> str:
 
 
 def _path(text: str) -> Path:
-    if not text or "\0" in text:
+    if not text.strip() or "\0" in text:
         raise ValueError(text)
     path = Path(text)
     longest = max((len(os.fsencode(part)) for part in path.parts), default=0)

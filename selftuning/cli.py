@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from selftuning import streams
 from selftuning.configs import cli
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 
 
+@streams.lasting()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit code."""
     try:

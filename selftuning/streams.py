@@ -25,7 +25,7 @@ def lasting() -> Iterator[None]:
     elif os.environ.get("COLUMNS") == "0":  # which some take for none, and others for none known
         del os.environ["COLUMNS"]
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Lasting(stream) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (_Lasting(stream) for stream in before)
     try:
         yield
     finally:
@@ -44,7 +44,8 @@ def _open_closed() -> None:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
 
 
 class _Lasting:
