@@ -30,7 +30,11 @@ def arguments(*changes: str, out: Path | None = None) -> list[str]:
     """Arguments of a small study, some of them replaced or added."""
     where = [] if out is None else ["--out", str(out)]
     ppo = {} if "--algorithm" in changes or "--preset" in changes else PPO
-    kept = [x for pair in (DEFAULTS | ppo).items() if pair[0] not in changes for x in pair]
+    if "--evaluations 0" in " ".join(changes):
+        ppo = ppo | {"--eval-episodes": None}  # which nothing would read
+    kept = [
+        x for pair in (DEFAULTS | ppo).items() if pair[0] not in changes and pair[1] for x in pair
+    ]
     return ["study", *kept, *changes, *where]
 
 

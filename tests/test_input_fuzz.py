@@ -99,14 +99,14 @@ def read_alone(arguments):
 
 
 @FAULT
-@fuzzed(1200, seed=1)
+@fuzzed(700, seed=1)
 @hypothesis.given(arguments=LINES)
 def test_a_command_line_is_a_command_or_gets_one_line(directory, arguments):
     one(arguments, directory)
 
 
 @FAULT
-@fuzzed(800, seed=2)
+@fuzzed(1300, seed=2)
 @hypothesis.given(text=TEXTS, study=st.booleans())
 def test_a_file_of_settings_is_a_command_or_gets_one_line(directory, text, study):
     check_text(text, study, directory, read_alone)

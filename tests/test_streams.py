@@ -46,7 +46,10 @@ def test_help_ends_well_where_nobody_reads_it(where, tmp_path):
 
 
 @pytest.mark.fault("standard output is closed or full", "the run goes on, its files are complete")
-@pytest.mark.parametrize("where", ["a closed pipe", "no stream at all"])
+@pytest.mark.parametrize(
+    "where",
+    ["a closed pipe", *(pytest.param(x, marks=pytest.mark.slow) for x in list(LOST)[1:])],
+)
 def test_a_run_goes_on_where_nobody_reads_it(where, tmp_path):
     done = shell(LOST[where].format(f"{TINY} --out it"), tmp_path)
     assert done.returncode == 0, done.stderr

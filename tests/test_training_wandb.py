@@ -20,7 +20,7 @@ from selftuning.training.metrics import Log
 from tests.test_training_metrics import read_events
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
-FLAGS = "--env CartPole --meta none --steps 480 --period 1 --hidden 4 --rollout-length 4"
+FLAGS = "--env CartPole --meta none --steps 480 --hidden 4 --rollout-length 4"
 FLAGS += " --num-envs 4 --epochs 1 --minibatches 2 --eval-episodes 2"
 _BLOCK, _FIRST = 2**15, 7  # bytes of a block, and of the header of the file
 
@@ -149,8 +149,20 @@ def test_what_the_library_refuses_is_one_line(here, monkeypatch, capsys):
         raise wandb.errors.UsageError("no API key\nconfigured")
 
     monkeypatch.setattr(wandb, "init", refuse)
+    monkeypatch.setattr(wandb, "login", lambda: True)
     assert run.main([*FLAGS.split(), "--wandb", "online", "--out", "made"]) == 2
     assert capsys.readouterr().err == "error: wandb: online cannot begin: no API key configured\n"
+
+
+@pytest.mark.fault("--wandb online without a key", "one line, nothing is written")
+def test_a_key_that_is_missing_is_missed_before_anything_is_written(here, monkeypatch, capsys):
+    def refuse():
+        raise wandb.errors.UsageError("No API key configured")
+
+    monkeypatch.setattr(wandb, "login", refuse)
+    assert run.main([*FLAGS.split(), "--wandb", "online"]) == 2
+    assert capsys.readouterr().err == "error: wandb: online cannot begin: No API key configured\n"
+    assert not list(here.iterdir())
 
 
 def test_only_known_modes_are_taken(here, capsys):

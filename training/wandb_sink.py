@@ -21,10 +21,16 @@ def check(mode: WandbMode) -> None:
     """Tells early whether a run can be logged.
 
     Raises:
-      ConfigError: if Weights & Biases is not installed.
+      ConfigError: if Weights & Biases is not installed, or does not know who logs.
     """
-    if mode != "off":
-        _library(mode)
+    if mode == "off":
+        return
+    wandb = _library(mode)
+    if mode == "online":
+        try:
+            wandb.login()
+        except wandb.Error as error:
+            raise _refused(mode, error) from error
 
 
 def sinks(mode: WandbMode, settings: RunSettings, directory: Path) -> list[Sink]:
@@ -58,7 +64,7 @@ def sinks(mode: WandbMode, settings: RunSettings, directory: Path) -> list[Sink]
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
         )
     except wandb.Error as error:
-        raise ConfigError(f"wandb: {mode} cannot begin: {' '.join(str(error).split())}") from error
+        raise _refused(mode, error) from error
     return [_Run(run)]
 
 
@@ -84,6 +90,10 @@ class _Run:
     def close(self) -> None:
         """Waits until all rows are written, or sent."""
         self._run.finish()
+
+
+def _refused(mode: WandbMode, error: Exception) -> ConfigError:
+    return ConfigError(f"wandb: {mode} cannot begin: {error}")
 
 
 def _library(mode: WandbMode) -> Any:
