@@ -10,13 +10,8 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, message: str):
-        # Messages of libraries are quoted in ours and may span lines; ours never do. Nor do they
-        # say to a terminal what a file wants to say to it.
-        line = one_line(message)
-        line = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
-        if len(line) > _LONGEST_LINE:
-            line = f"{line[: _LONGEST_LINE - _LONGEST]} ... {line[-_LONGEST:]}"
-        super().__init__(line)
+        # Messages of libraries are quoted in ours and may span lines; ours never do.
+        super().__init__(one_line(message))
 
 
 class FailedEnvironmentError(RuntimeError):
@@ -39,8 +34,12 @@ class FailedEnvironmentError(RuntimeError):
 
 
 def one_line(text: object) -> str:
-    """Text without line breaks, or what else would move the cursor of a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    """Text without line breaks, or what else would move the cursor of a terminal, of some length."""
+    line = " ".join(str(text).split())
+    line = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
+    if len(line) <= _LONGEST_LINE:
+        return line
+    return f"{line[: _LONGEST_LINE - _LONGEST]} ... {line[-_LONGEST:]}"
 
 
 class LostOutputError(RuntimeError):

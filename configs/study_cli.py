@@ -155,8 +155,7 @@ def _study(
     with in_file(config, names):
         study_checks.check(settings)
     study_checks.refuse_unread_by_all(settings, typed, edits, searching)
-    where = _where(launcher, address, workers)
-    return Study(settings, out, asked, where, plan, trust)
+    return Study(settings, out, asked, _where(launcher, address, workers), plan, trust)
 
 
 def _where(launcher: Launcher, address: str | None, workers: int | None) -> Where:
