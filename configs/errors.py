@@ -34,7 +34,7 @@ class FailedEnvironmentError(RuntimeError):
 
 
 def one_line(text: object) -> str:
-    """Text without line breaks, or what else would move the cursor of a terminal, of some length."""
+    """Text without line breaks or what else moves the cursor of a terminal, of some length."""
     line = " ".join(str(text).split())
     line = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
     if len(line) <= _LONGEST_LINE:

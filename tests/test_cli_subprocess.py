@@ -94,6 +94,7 @@ def test_a_run_leaves_its_whole_directory(finished):
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     (events,) = (name for name in files if name.startswith("tensorboard/"))
     assert files == {
+        ".lock",
         "config.yaml",
         "metrics.jsonl",
         "summary.json",

@@ -176,6 +176,20 @@ def test_a_run_of_other_settings_is_left_alone(changes, said, tmp_path):
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
+@pytest.mark.fault("two processes with one directory", "one line for the second")
+def test_a_directory_is_for_one_run_at_a_time(tmp_path):
+    run, said = tmp_path / "run", []
+
+    def second(_):
+        if not said:
+            with pytest.raises(st.ConfigError) as error:
+                st.train("CartPole", out=run, **SMALL)
+            said.append(str(error.value))
+
+    assert not st.train("CartPole", out=run, **SMALL, callback=second).interrupted
+    assert said == [f"out: {run} is in use: another process writes there"]
+
+
 class Killed(BaseException):
     """What a process that is killed does not get to see."""
 

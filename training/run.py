@@ -20,7 +20,7 @@ from selftuning.configs.errors import not_allowed
 from selftuning.configs.settings import CHECKPOINT_EVERY, RunSettings, WandbMode
 from selftuning.envs import kept, registry
 from selftuning.envs.task import GraphTask, HostTask, Task
-from selftuning.training import best, faults, going_on, sizes, wandb_sink
+from selftuning.training import best, faults, going_on, locks, run_directory, sizes, wandb_sink
 from selftuning.training.acting import Agent
 from selftuning.training.evaluation import Evaluation
 from selftuning.training.metrics import Episodes
@@ -127,21 +127,23 @@ def train(
     say = partial(console.print, highlight=False, soft_wrap=True)
     if not given:
         settings = replace(settings, env=registry.resolve(settings.env))
-    if keep:
-        wandb_sink.check(wandb)
-        found = going_on.find(out, settings, say)
-    if task is None:
-        task = registry.make(
-            settings.env,
-            settings.num_envs,
-            settings.backend,
-            settings.environment,
-            processes=jax.process_count(),
-            workers=settings.env_workers,
-        )
-    if save_environments:
-        _check_kept(task, settings, given)
     with ExitStack() as stack:
+        if keep:
+            wandb_sink.check(wandb)
+            if out is not None and run_directory.holds_run(out):
+                stack.enter_context(locks.locked(out))
+            found = going_on.find(out, settings, say)
+        if task is None:
+            task = registry.make(
+                settings.env,
+                settings.num_envs,
+                settings.backend,
+                settings.environment,
+                processes=jax.process_count(),
+                workers=settings.env_workers,
+            )
+        if save_environments:
+            _check_kept(task, settings, given)
         if isinstance(task, HostTask) and not given:
             stack.callback(task.close)
         sizes.check(task.spec, settings)

@@ -10,6 +10,7 @@ from pathlib import Path
 from selftuning.configs import files
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
+from selftuning.training import locks
 
 DEFAULT_PARENT = Path("runs")
 SUMMARY = "summary.json"
@@ -41,7 +42,8 @@ def check(out: Path | None, beginning: Sequence[str] = ()) -> None:
         if path.exists() and not path.is_dir():
             raise ConfigError(f"out: {path} exists and is no directory")
         if path.is_dir() and any(
-            entry.name not in beginning and entry.suffix != PART for entry in path.iterdir()
+            entry.name not in (*beginning, locks.NAME) and entry.suffix != PART
+            for entry in path.iterdir()
         ):
             raise ConfigError(f"out: {path} exists and is not empty; name a new directory")
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())

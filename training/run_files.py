@@ -35,6 +35,8 @@ class RunFiles:
     ):
         """Makes the directory, or takes up what it holds; the recorder then knows all of it.
 
+        A directory that is made is this process's alone from then on; one that was there must be.
+
         Args:
           out: directory; None for a new numbered one.
           settings: of the run.
@@ -47,19 +49,21 @@ class RunFiles:
             Biases refuses.
         """
         before = found and found.before
-        if found is None or out is None:
-            out = run_directory.create(out, settings)
-        self.directory = out
-        run_directory.write_whole(out / files.NAME, files.dump(settings))
-        self._files = ExitStack()
-        for chunk in found.chunks(out) if found else ():
-            recorder.take(chunk)
-        mark = before and before.history
-        recorder.history = History(going_on.path_of_history(out), mark)
-        self._files.enter_context(closing(recorder.history))
-        sinks = wandb_sink.sinks(wandb, settings, out)
-        log = Log(out, sinks, recorder.env_steps, before.metrics if before else 0)
-        recorder.log = self._files.enter_context(closing(log))
+        with ExitStack() as stack:
+            if found is None or out is None:
+                out = run_directory.create(out, settings)
+                stack.enter_context(locks.locked(out))
+            self.directory = out
+            run_directory.write_whole(out / files.NAME, files.dump(settings))
+            for chunk in found.chunks(out) if found else ():
+                recorder.take(chunk)
+            mark = before and before.history
+            recorder.history = History(going_on.path_of_history(out), mark)
+            stack.enter_context(closing(recorder.history))
+            sinks = wandb_sink.sinks(wandb, settings, out)
+            log = Log(out, sinks, recorder.env_steps, before.metrics if before else 0)
+            recorder.log = stack.enter_context(closing(log))
+            self._files = stack.pop_all()
 
     def close(self) -> None:
         """Closes all."""
