@@ -11,7 +11,7 @@ from rich.console import Console
 
 from selftuning.configs import files
 from selftuning.configs.settings import RunSettings, WandbMode
-from selftuning.training import going_on, json_files, run_directory, wandb_sink
+from selftuning.training import going_on, json_files, locks, run_directory, wandb_sink
 from selftuning.training.going_on import Found
 from selftuning.training.history import History
 from selftuning.training.metrics import Log
