@@ -24,7 +24,7 @@ from selftuning.configs.settings import RunSettings
 Settings = TypeVar("Settings")
 
 NAME = "config.yaml"  # of the settings in a run directory
-_VERSIONS_OF = ("jax", "dm-haiku", "rlax", "optax", "gymnasium", "numpy")
+_VERSIONS_OF = ("jax", "dm-haiku", "optax", "gymnasium", "numpy")
 
 
 def dump(settings: Any) -> str:
