@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from selftuning.configs import bench, convex, files, presets, study_cli
-from selftuning.configs.cluster import Cluster, cluster
+from selftuning.configs.cluster import TIMEOUT, Cluster, cluster
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
@@ -116,6 +116,7 @@ _DISTRIBUTED = Parameter(
 _COORDINATOR = Parameter(help="HOST:PORT of the first process.", group=_CLUSTER)
 _PROCESSES = Parameter(help="how many.", converter=whole_number, group=_CLUSTER)
 _PROCESS = Parameter(help="which this one is, from 0.", converter=whole_number, group=_CLUSTER)
+_JOIN_TIMEOUT = Parameter(help="seconds in which all are to be there.", group=_CLUSTER)
 _EPISODES = Parameter(help="number of episodes. [default: as in the run]", converter=whole_number)
 _SEED = Parameter(help="seed of the episodes. [default: as in the run]", converter=whole_number)
 _DRAWN = Parameter(help="draw actions from the policy, as in training.", negative="")
@@ -171,6 +172,7 @@ def _train(
     coordinator: Annotated[str | None, _COORDINATOR] = None,
     processes: Annotated[int | None, _PROCESSES] = None,
     process: Annotated[int | None, _PROCESS] = None,
+    join_timeout: Annotated[float, _JOIN_TIMEOUT] = TIMEOUT,
 ) -> Train:
     """Train an agent that tunes its own hyperparameters."""
     check_checkpoint_every(checkpoint_every)
@@ -193,7 +195,7 @@ def _train(
     )
     validate(settings)
     refuse_unread(settings, of_tuning)
-    together = cluster(distributed, coordinator, processes, process)
+    together = cluster(distributed, coordinator, processes, process, join_timeout)
     return Train(settings, out, together, wandb, checkpoint_every, save_environments)
 
 
