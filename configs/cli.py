@@ -116,7 +116,9 @@ _DISTRIBUTED = Parameter(
 _COORDINATOR = Parameter(help="HOST:PORT of the first process.", group=_CLUSTER)
 _PROCESSES = Parameter(help="how many.", converter=whole_number, group=_CLUSTER)
 _PROCESS = Parameter(help="which this one is, from 0.", converter=whole_number, group=_CLUSTER)
-_JOIN_TIMEOUT = Parameter(help="seconds in which all are to be there.", group=_CLUSTER)
+_JOIN_TIMEOUT = Parameter(
+    help=f"seconds in which all are to be there. [default: {TIMEOUT:g}]", group=_CLUSTER
+)
 _EPISODES = Parameter(help="number of episodes. [default: as in the run]", converter=whole_number)
 _SEED = Parameter(help="seed of the episodes. [default: as in the run]", converter=whole_number)
 _DRAWN = Parameter(help="draw actions from the policy, as in training.", negative="")
@@ -172,7 +174,7 @@ def _train(
     coordinator: Annotated[str | None, _COORDINATOR] = None,
     processes: Annotated[int | None, _PROCESSES] = None,
     process: Annotated[int | None, _PROCESS] = None,
-    join_timeout: Annotated[float, _JOIN_TIMEOUT] = TIMEOUT,
+    join_timeout: Annotated[float | None, _JOIN_TIMEOUT] = None,
 ) -> Train:
     """Train an agent that tunes its own hyperparameters."""
     check_checkpoint_every(checkpoint_every)

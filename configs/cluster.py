@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from selftuning.configs.errors import ConfigError, not_allowed, require
 
-TIMEOUT = 300.0
+TIMEOUT = 300.0  # seconds, if nobody says
 
 
 class Cluster(NamedTuple):
@@ -30,7 +30,7 @@ def cluster(
     coordinator: str | None,
     processes: int | None,
     process: int | None,
-    timeout: float = TIMEOUT,
+    timeout: float | None = None,
 ) -> Cluster | None:
     """Checks the flags; None for a run of one process.
 
@@ -40,9 +40,11 @@ def cluster(
     given = {"coordinator": coordinator, "processes": processes, "process": process}
     named = [name for name, value in given.items() if value is not None]
     if not distributed:
+        named += [] if timeout is None else ["join_timeout"]
         if named:
             raise ConfigError(f"{named[0]}: used with --distributed only")
         return None
+    timeout = TIMEOUT if timeout is None else timeout
     require(0 < timeout <= 86400, "join_timeout", timeout, "seconds above 0, at most 86400")
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if named and missing:

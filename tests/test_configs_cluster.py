@@ -27,6 +27,7 @@ def test_a_cluster_is_what_the_flags_or_the_scheduler_say():
     ("flags", "message"),
     [
         ((False, "a:1", None, None), "coordinator: used with --distributed only"),
+        ((False, None, None, None, 9.0), "join_timeout: used with --distributed only"),
         ((False, None, None, 0), "process: used with --distributed only"),
         ((True, "a:1", 2, None), "coordinator: is not enough by itself; add --process"),
         ((True, None, 2, None), "processes: is not enough .*; add --coordinator, --process"),

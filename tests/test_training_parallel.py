@@ -135,9 +135,7 @@ def test_two_processes_step_their_own_environments_on_the_host(tmp_path):
 
 
 @pytest.mark.parametrize("process", [0, 1])
-@pytest.mark.fault(
-    "processes that do not come, with --distributed", "one line in time, exit code 2"
-)
+@pytest.mark.fault("--distributed: the others do not come", "one line in time, exit code 2")
 def test_processes_that_do_not_meet_say_so_in_time(tmp_path, process):
     """The first one waits for the other, the other one for a coordinator."""
     address = ["--coordinator", f"localhost:{free_port()}", "--processes", 2]
