@@ -111,7 +111,8 @@ def judged(report: dict) -> tuple[list[str], int]:
                 + (f"mended in {mended}" if mended else "not mended by any version")
             )
     answered = sum("skip_reason" not in one for one in asked)
-    return [*lines, f"audited {answered} of {len(asked)} packages"], code
+    not_all = "" if answered else "; the advisory service knows none of them"
+    return [*lines, f"audited {answered} of {len(asked)} packages{not_all}"], code
 
 
 def audit() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -31,6 +32,7 @@ def enable() -> None:
         reason = _remote(folder) if "://" in folder else _local(Path(folder))
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error)
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would say the same again
     if reason:
         os.environ.pop(_FOLDER, None)
         print(f"warning: compiled programs are not kept: {reason}", file=sys.stderr)

@@ -66,4 +66,5 @@ def in_float32() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "").rstrip(".")
+    # Less what JAX advises its own users to do.
+    return next(iter(str(error).splitlines()), "").partition(" (set ")[0].rstrip(".")
