@@ -36,7 +36,7 @@ def start() -> None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         reason = _first_line(error) or "JAX finds none of these devices"
-        if asked := jax.config.read("jax_platforms"):
+        if asked := getattr(jax.config, "jax_platforms", None):
             raise ConfigError(
                 f"{_PLATFORMS}: {asked} cannot be used here: {reason}; "
                 "it is cpu, or left out for what there is"
