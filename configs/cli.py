@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from selftuning.configs import bench, convex, files, flag_values, presets, study_cli
-from selftuning.configs.cluster import Cluster, cluster
+from selftuning.configs.cluster import TIMEOUT, Cluster, cluster
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit, names_in
@@ -122,6 +122,9 @@ _DISTRIBUTED = Parameter(
 _COORDINATOR = Parameter(help="HOST:PORT of the first process.", group=_CLUSTER)
 _PROCESSES = Parameter(help="how many.", group=_CLUSTER)
 _PROCESS = Parameter(help="which this one is, from 0.", group=_CLUSTER)
+_JOIN_TIMEOUT = Parameter(
+    help=f"seconds in which all are to be there. [default: {TIMEOUT:g}]", group=_CLUSTER
+)
 _EPISODES = Parameter(help="number of episodes. [default: as in the run]")
 _SEED = Parameter(help="seed of the episodes. [default: as in the run]")
 _TRUST = Parameter(help="import the modules that the run directory names.", negative=())
@@ -176,6 +179,7 @@ def _train(
     coordinator: Annotated[str | None, _COORDINATOR] = None,
     processes: Annotated[int | None, _PROCESSES] = None,
     process: Annotated[int | None, _PROCESS] = None,
+    join_timeout: Annotated[float | None, _JOIN_TIMEOUT] = None,
 ) -> Train:
     """Train an agent that tunes its own hyperparameters."""
     check_checkpoint_every(checkpoint_every)
@@ -203,7 +207,7 @@ def _train(
     with in_file(config, {*typed, *names_in(hyperparameters)}):
         validate(settings)
     refuse_unread(settings, typed, hyperparameters)
-    together = cluster(distributed, coordinator, processes, process)
+    together = cluster(distributed, coordinator, processes, process, join_timeout)
     return Train(settings, out, together, wandb, checkpoint_every, save_environments)
 
 

@@ -18,7 +18,7 @@ from selftuning.configs.settings import CHECKPOINT_EVERY, RunSettings, WandbMode
 from selftuning.configs.validate import check_checkpoint_every
 from selftuning.envs import given
 from selftuning.envs.task import GraphTask, HostTask, Task
-from selftuning.training import going_on, host_devices, many, saved_agent
+from selftuning.training import devices, going_on, host_devices, many, saved_agent
 from selftuning.training import run as runs
 from selftuning.training.acting import Agent
 from selftuning.training.many import Runs
@@ -35,6 +35,7 @@ _TRAIN_MANY = ("seeds", "starts", "settings", "preset", "extensions", "progress"
 Env = str | Callable[[], gym.Env] | FuncEnv | Task
 
 
+@devices.in_float32()
 def train(
     env: Env | None = None,
     *,
@@ -103,6 +104,7 @@ def train(
     if wandb != "off" and out is None:
         raise not_allowed("wandb", wandb, "off unless there is an out")
     host_devices.enable_for(settings.devices, settings.agent.overlap)
+    devices.start()
     return runs.train(
         settings,
         _console(progress),
@@ -116,6 +118,7 @@ def train(
     )
 
 
+@devices.in_float32()
 def train_many(
     env: Env | None = None,
     *,
@@ -164,6 +167,7 @@ def train_many(
     )
 
 
+@devices.in_float32()
 def load(
     run: str | os.PathLike[str],
     *,

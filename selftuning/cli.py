@@ -38,15 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(command: cli.Command) -> int:
     # JAX is imported only now: help and mistakes need not wait for it, and it reads the
     # settings of its cache from the environment when it is imported.
-    from selftuning.training import compilation_cache, host_devices, run_directory
+    from selftuning.training import compilation_cache, devices, host_devices, run_directory
 
     compilation_cache.enable()
     compilation_cache.tell_jax()
+    devices.use_float32()
+    devices.import_jax()
     if isinstance(command, cli.Train):
         host_devices.enable_for(command.settings.devices, command.settings.agent.overlap)
     goes_on = isinstance(command, cli.Train) and run_directory.holds_run(command.out)
     if isinstance(command, (cli.Train, cli.Convex, cli.Bench, cli.StudyCompare)) and not goes_on:
         run_directory.check(command.out)
+    if _computes_here(command):
+        devices.start()
     from rich.console import Console
 
     console = Console()
@@ -104,3 +108,19 @@ def _run(command: cli.Command) -> int:
         return train(command.settings, command.out, True)
     parallel.join(command.cluster)
     return together.train_together(command.settings, command.out, train)
+
+
+def _computes_here(command: cli.Command) -> bool:
+    """Whether this process uses JAX's devices, and may start them now.
+
+    Processes of a cluster meet before they do. Of a study workers do, on GPUs that are theirs.
+    """
+    match command:
+        case cli.Train():
+            return command.cluster is None
+        case cli.Study():
+            from selftuning.studies.launchers import local
+
+            return command.where.launcher == "local" and not local.gpus()
+        case _:
+            return isinstance(command, (cli.Evaluate, cli.Convex, cli.Bench))

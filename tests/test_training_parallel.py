@@ -134,6 +134,18 @@ def test_two_processes_step_their_own_environments_on_the_host(tmp_path):
     assert 1024 / 60 < rows[-1]["episodes"] < 1024 / 8
 
 
+@pytest.mark.parametrize("process", [0, 1])
+@pytest.mark.fault("--distributed: the others do not come", "one line in time, exit code 2")
+def test_processes_that_do_not_meet_say_so_in_time(tmp_path, process):
+    """The first one waits for the other, the other one for a coordinator."""
+    address = ["--coordinator", f"localhost:{free_port()}", "--processes", 2]
+    running = start(process, *address, "--join-timeout", 2, "--out", tmp_path / "run")
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert said.count("\n") == 1 and "did not all meet at localhost" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_devices_there_are():
     settings = RunSettings(num_envs=2**10)
     assert parallel.placement(settings).num_envs == 2**10

@@ -20,7 +20,7 @@ from selftuning.configs.settings import RunSettings
 from selftuning.envs import masks
 from selftuning.envs.spaces import agent_spaces, to_agent, to_env
 from selftuning.envs.task import Task
-from selftuning.training import evaluation
+from selftuning.training import devices, evaluation
 
 
 class State(NamedTuple):
@@ -77,6 +77,7 @@ class Agent:
         """
         return State(jax.random.PRNGKey(seed))
 
+    @devices.in_float32()
     def act(
         self,
         observation: Any,
@@ -124,6 +125,7 @@ class Agent:
         chosen = [self._to_env(action) for action in np.asarray(actions)]
         return (chosen[0] if single else np.stack(chosen)), State(key, seen)
 
+    @devices.in_float32()
     def evaluate(
         self, episodes: int | None = None, *, seed: int | None = None, stochastic: bool = False
     ) -> evaluation.Evaluation:

@@ -8,7 +8,11 @@ one device but for the order of summation. Devices may be those of several proce
 
 from __future__ import annotations
 
-import socket
+import atexit
+import math
+import os
+import threading
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import jax
@@ -151,13 +155,37 @@ def join(cluster: Cluster) -> None:
     To be called before JAX uses its first device.
 
     Raises:
-      ConfigError: if nobody says where they are, or they do not come.
+      ConfigError: if nobody says where they are, or they do not come in time.
     """
+    waiting: Future[None] = Future()
+    # JAX waits where no signal reaches it, and its own timeout ends the process with a dump. So it
+    # waits in a thread, longer than we do.
+    threading.Thread(target=_connect, args=(cluster, waiting), daemon=True).start()
     try:
-        jax.distributed.initialize(cluster.coordinator, cluster.processes, cluster.process)
-    except (ValueError, RuntimeError, socket.gaierror) as error:
+        waiting.result(cluster.timeout)
+    except TimeoutError:
+        # The thread stays there: an end in good order would wait for it, and JAX would complain.
+        atexit.register(os._exit, 2)
+        where = f" at {cluster.coordinator}" if cluster.coordinator else ""
+        number = f"the {cluster.processes} processes" if cluster.processes else "the processes"
+        raise ConfigError(
+            f"distributed: {number} did not all meet{where} within {cluster.timeout:g} seconds; "
+            "is the first one there and can it be reached? --join-timeout waits longer"
+        ) from None
+    except (ValueError, RuntimeError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ConfigError(
             f"distributed: {reason}; where no scheduler tells, name the processes with "
             "--coordinator, --processes and --process"
         ) from error
+
+
+def _connect(cluster: Cluster, waiting: Future[None]) -> None:
+    longer = math.ceil(cluster.timeout) + 60
+    where = cluster.coordinator, cluster.processes, cluster.process
+    try:
+        jax.distributed.initialize(*where, initialization_timeout=longer)
+    except BaseException as error:
+        waiting.set_exception(error)
+    else:
+        waiting.set_result(None)

@@ -15,7 +15,7 @@ from safetensors import numpy as safetensors_numpy
 from selftuning.configs import files
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.validate import validate
-from selftuning.training import checkpoints, going_on, parallel, run_directory
+from selftuning.training import checkpoints, devices, going_on, parallel, run_directory
 
 
 def train_together(settings: RunSettings, out: Path | None, train: Callable[..., Any]) -> Any:
@@ -31,6 +31,7 @@ def train_together(settings: RunSettings, out: Path | None, train: Callable[...,
     Raises:
       ConfigError: as training does, and if the environments cannot be divided by the devices.
     """
+    devices.start()
     settings = replace(settings, devices=jax.device_count())
     validate(settings)
     if jax.process_index() == 0:
