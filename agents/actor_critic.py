@@ -6,7 +6,7 @@ import gymnasium as gym
 import jax
 import jax.numpy as jnp
 
-from selftuning.agents import head, losses, networks, terms
+from selftuning.agents import head, networks, terms
 from selftuning.agents.algorithm import Algorithm, packing_of
 from selftuning.configs import extensions
 from selftuning.configs.errors import not_allowed
@@ -85,7 +85,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         there, here = ((nets.policy(p, x), nets.value(p, x)) for p, x in seen)
         return {
             "policy": divergence(there[0], here[0]),
-            "value": losses.squared_error(here[1], there[1]),
+            "value": one.value_distance(here[1], there[1]),
         }
 
     divergence = {"kl": matching.kl}.get(tuning.matching, matching.reverse_kl)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import rlax
 
 from selftuning.agents import losses, terms
 from selftuning.agents.algorithm import Hyperparams, Params
@@ -74,6 +75,7 @@ class Head(NamedTuple):
         the policy gradient has them, [T, B].
       critic_loss: (judged of one head, hyperparams, batch) -> scalar, the critic's part of
         the loss without its weight.
+      value_distance: (values, targets) -> scalar, half the mean square of their difference.
       put: (what networks say, batch, hyperparams, target, advantage, frozen) -> it as users'
         functions are given it.
     """
@@ -83,6 +85,7 @@ class Head(NamedTuple):
     seen: Callable[[Judged, Hyperparams, Experience], terms.Seen]
     taught: Callable[[Judged, Hyperparams, Experience], tuple[jax.Array, jax.Array]]
     critic_loss: Callable[[Judged, Hyperparams, Experience], jax.Array]
+    value_distance: Callable[[jax.Array, jax.Array], jax.Array]
     put: Callable[..., terms.Seen]
 
 
@@ -145,7 +148,7 @@ def make(
         total = (
             hyperparams["policy"] * losses.policy_gradient_loss(judged.log_prob, advantage)
             - hyperparams["entropy"] * jnp.mean(judged.entropy)
-            + hyperparams["critic"] * losses.squared_error(judged.v_tm1, target_tm1)
+            + hyperparams["critic"] * value_distance(judged.v_tm1, target_tm1)
         )
         if not added:
             return total
@@ -164,10 +167,13 @@ def make(
         return put(judged.live, batch, hyperparams, *learned, frozen)
 
     def critic_loss(judged, hyperparams, batch):
-        return losses.squared_error(judged.v_tm1, targets(judged, hyperparams, batch)[0])
+        return value_distance(judged.v_tm1, targets(judged, hyperparams, batch)[0])
 
     def put(said: Said, batch: Experience, *others: Any) -> terms.Seen:
         policies = distribution(said.outputs_tm1), distribution(said.outputs_t)
         return terms.Seen(*policies, said.v_tm1, said.v_t, batch.trajectory, *others)
 
-    return Head(judged, loss, seen, taught, critic_loss, put)
+    def value_distance(value, target):
+        return jnp.mean(rlax.l2_loss(value - target))
+
+    return Head(judged, loss, seen, taught, critic_loss, value_distance, put)

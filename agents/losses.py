@@ -11,6 +11,7 @@ from __future__ import annotations
 import chex
 import jax
 import jax.numpy as jnp
+import rlax
 
 Array = jax.Array
 
@@ -43,19 +44,7 @@ def lambda_returns(
     """
     chex.assert_rank([r_t, discount_t, truncated_t, v_t, gamma, lambda_], [1, 1, 1, 1, 0, 0])
     lambda_t = jnp.where(truncated_t, 0.0, lambda_)
-
-    def backwards(following, step):
-        reward, decay, value, lambda_ = step
-        following = reward + decay * ((1.0 - lambda_) * value + lambda_ * following)
-        return following, following
-
-    steps = r_t, gamma * discount_t, v_t, lambda_t
-    return jax.lax.scan(backwards, v_t[-1], steps, reverse=True)[1]
-
-
-def squared_error(value: Array, target: Array) -> Array:
-    """Half the squared distance, averaged over all axes."""
-    return jnp.mean(0.5 * jnp.square(value - target))
+    return rlax.lambda_returns(r_t, gamma * discount_t, v_t, lambda_t)
 
 
 def _on_policy(rho: Array) -> Array:

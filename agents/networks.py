@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import distrax
 import gymnasium as gym
 import haiku as hk
 import jax
@@ -16,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from selftuning.agents import cores, policies, torsos
-from selftuning.agents.distributions import Distribution
 from selftuning.agents.memory import NONE, Memory, Moment, changed, observation_of, recurrent
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.own_parts import Part
@@ -58,10 +58,10 @@ class Networks(NamedTuple):
 
     init: Callable[[jax.Array], Params]
     see: Callable[[Params, Any], Any]
-    policy: Callable[[Params, jax.Array], Distribution]
+    policy: Callable[[Params, jax.Array], distrax.Distribution]
     value: Callable[[Params, jax.Array], jax.Array]
     outputs: Callable[[Params, jax.Array], jax.Array]
-    distribution: Callable[[jax.Array], Distribution]
+    distribution: Callable[[jax.Array], distrax.Distribution]
     to_task: Callable[[Any], Any]
     values: Callable[[Params, jax.Array], jax.Array]
     outer_value: Callable[[Params, jax.Array], jax.Array]

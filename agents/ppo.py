@@ -89,7 +89,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         total = (
             hyperparams["policy"] * surrogate
             - hyperparams["entropy"] * jnp.mean(policy.entropy())
-            + hyperparams["critic"] * losses.squared_error(value, target)
+            + hyperparams["critic"] * one.value_distance(value, target)
         )
         if not added:
             return total

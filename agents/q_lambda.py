@@ -10,13 +10,15 @@ actions.
 
 from __future__ import annotations
 
+import distrax
 import gymnasium as gym
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+import rlax
 
-from selftuning.agents import distributions, losses, torsos
+from selftuning.agents import losses, torsos
 from selftuning.agents.algorithm import Algorithm, packing_of
 from selftuning.configs import extensions
 from selftuning.configs.errors import ConfigError
@@ -82,7 +84,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
             hyperparams["lambda"],
         )
         chosen = jnp.take_along_axis(q_tm1, trajectory.action[..., None], -1)[..., 0]
-        return losses.squared_error(chosen, target_tm1)
+        return jnp.mean(rlax.l2_loss(chosen - target_tm1))
 
     def outer_loss(params, frozen, batch):
         return inner_loss(params, frozen, settings.outer, batch)
@@ -106,12 +108,12 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     )
 
 
-def epsilon_greedy(q: jax.Array, epsilon: jax.Array) -> distributions.Categorical:
+def epsilon_greedy(q: jax.Array, epsilon: jax.Array) -> distrax.Categorical:
     """The first best action [...] of values [..., A], or with probability epsilon any.
 
-    Values are not compared with their maximum. Where a compiler computes the two differently in
-    the last bit, no action would be the best one, and all probabilities NaN.
+    `distrax.EpsilonGreedy` compares values with their maximum. Where a compiler computes the two
+    differently in the last bit, no action is the best one, and all probabilities are NaN.
     """
     num_actions = q.shape[-1]
     best = jax.nn.one_hot(jnp.argmax(q, -1), num_actions)
-    return distributions.of_probabilities((1 - epsilon) * best + epsilon / num_actions)
+    return distrax.Categorical(probs=(1 - epsilon) * best + epsilon / num_actions)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import distrax
 import jax
 import jax.numpy as jnp
 
-from selftuning.agents.distributions import Distribution
 from selftuning.agents.trajectory import Trajectory
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.own_parts import Kind, Own, call
@@ -43,8 +43,8 @@ class Seen(NamedTuple):
         update, in PPO those that the rollout starts from.
     """
 
-    policy: Distribution
-    next_policy: Distribution
+    policy: distrax.Distribution
+    next_policy: distrax.Distribution
     value: jax.Array
     next_value: jax.Array
     trajectory: Trajectory

@@ -23,7 +23,7 @@ from selftuning.configs.structuring import structure
 Settings = TypeVar("Settings")
 
 NAME = "config.yaml"  # of the settings in a run directory
-_VERSIONS_OF = ("jax", "dm-haiku", "optax", "gymnasium", "numpy")
+_VERSIONS_OF = ("jax", "dm-haiku", "rlax", "optax", "gymnasium", "numpy")
 
 
 def dump(settings: Any) -> str:

@@ -23,7 +23,7 @@ def squared(target: PyTree, student: PyTree) -> jax.Array:
 
 
 def kl(target: Any, student: Any) -> jax.Array:
-    """KL(target || student) of two distributions, averaged over their batch.
+    """KL(target || student) of two distrax distributions, averaged over their batch.
 
     Its gradient in the student's logits is p_student - p_target. Noise in the target's
     logits is not averaged away there: E[softmax(z + noise)] is closer to uniform than

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import rlax
 
 from selftuning.agents import losses
-from tests.published import NUMBERS
 
 T = 6
 
@@ -29,11 +29,15 @@ def by_hand(reward, discount, truncated, v_t, gamma, lambda_):
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.7, 1.0])
 def test_returns_give_the_generalised_advantage_of_rlax(lambda_):
-    path = {name: jnp.asarray(x) for name, x in NUMBERS["path"].items()}
-    never, at = jnp.zeros(len(path["r_t"]), bool), (jnp.float32(0.9), jnp.float32(lambda_))
-    returns = losses.lambda_returns(path["r_t"], path["discount_t"], never, path["v_t"], *at)
-    expected = NUMBERS["advantage"][str(lambda_)]
-    np.testing.assert_allclose(returns - path["v_tm1"], expected, atol=1e-5)
+    reward, value = example()
+    discount = jnp.ones(T).at[2].set(0.0)
+    returns = losses.lambda_returns(
+        reward, discount, jnp.zeros(T, bool), value[1:], jnp.float32(0.9), jnp.float32(lambda_)
+    )
+    expected = rlax.truncated_generalized_advantage_estimation(
+        reward, 0.9 * discount, lambda_, value
+    )
+    np.testing.assert_allclose(returns - value[:-1], expected, atol=1e-5)
 
 
 def test_truncation_bootstraps_from_the_final_observation_and_termination_does_not():
@@ -91,16 +95,21 @@ def test_returns_are_differentiable_in_gamma_and_lambda(which):
 
 
 def test_policy_gradient_loss_is_that_of_rlax():
-    known = {name: jnp.asarray(x) for name, x in NUMBERS["policy_gradient"].items()}
+    rng = np.random.default_rng(0)
+    logits, advantage = jnp.float32(rng.normal(size=(T, 3))), jnp.float32(rng.normal(size=T))
+    action = jnp.arange(T) % 3
 
-    def loss(logits, advantage):
-        log_prob = jax.nn.log_softmax(logits)[jnp.arange(T), known["action"]]
+    def ours(logits, advantage):
+        log_prob = jax.nn.log_softmax(logits)[jnp.arange(T), action]
         return losses.policy_gradient_loss(log_prob, advantage)
 
-    value, slopes = jax.value_and_grad(loss, (0, 1))(known["logits"], known["advantage"])
-    found = {"loss": value, "by_logits": slopes[0], "by_advantage": slopes[1]}
-    for name, x in found.items():
-        np.testing.assert_allclose(x, known[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    def theirs(logits, advantage):
+        return rlax.policy_gradient_loss(logits, action, advantage, jnp.ones(T), False)
+
+    for function in (ours, theirs):
+        assert function(logits, advantage).shape == ()
+    gradients = [jax.grad(f, (0, 1))(logits, advantage) for f in (ours, theirs)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *gradients)
 
 
 def test_normalized_advantages_have_unit_deviation_and_keep_their_sign():

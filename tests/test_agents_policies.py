@@ -11,7 +11,6 @@ from scipy import special
 
 import selftuning as st
 from selftuning.agents import networks, policies
-from selftuning.agents.distributions import squashed_normal
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import graph_action, to_env
 from tests.marks import mostly_slow
@@ -26,7 +25,7 @@ def box(low, high):
 
 
 def squashed(mean, scale):
-    return squashed_normal(jnp.array([mean]), jnp.array([scale]), np.array([True]))
+    return policies.SquashedNormal(jnp.array([mean]), jnp.array([scale]), np.array([True]))
 
 
 @pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (0.7, 0.5), (-1.5, 2.7), (0.3, 0.01)])
@@ -65,7 +64,7 @@ def test_derivatives_of_a_squashed_policy_equal_finite_differences():
     """By mean and log scale, in float64; the second number of an action is not squashed."""
 
     def policy(x):
-        return squashed_normal(x[:2], jnp.exp(x[2:]), np.array([True, False]))
+        return policies.SquashedNormal(x[:2], jnp.exp(x[2:]), np.array([True, False]))
 
     def values(x, at):
         """Of a policy x near another one, with an action that this one might have drawn."""

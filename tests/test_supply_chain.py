@@ -1,7 +1,6 @@
 """Pins, hashes, licences and what CI makes of reports about them."""
 
 import contextlib
-import itertools
 import json
 import tomllib
 from importlib import metadata
@@ -58,13 +57,11 @@ def test_the_lock_has_what_these_need_in_turn():
     assert found - {PROJECT["name"]} <= set(supply_chain.pins())
 
 
-def test_nothing_is_a_nightly_build_but_for_navix():
+def test_nothing_is_a_nightly_build_but_what_distrax_needs():
     pins = supply_chain.pins()
     nightly = {name for name, pin in pins.items() if Version(pin.version).is_devrelease}
     assert nightly == {"tfp-nightly"}
-    chain = ["tfp-nightly", "distrax", "rlax", "navix", "selftuning (pyproject.toml)"]
-    for one, above in itertools.pairwise(chain):
-        assert pins[one].via == (above,)
+    assert pins["tfp-nightly"].via == ("distrax",)
 
 
 def test_the_table_of_licences_is_current():
