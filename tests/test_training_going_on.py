@@ -74,7 +74,7 @@ def stop_after(chunks):
             ("Acrobot", {"context": "rich", "context_hidden": (4,), "normalization_memory": 500}),
             ("TwoColors", ACTOR_CRITIC | {"target_steps": 3, "inner_steps": 2}),
             ("CartPole", ACTOR_CRITIC | {"heads": 2, "correction": "vtrace", "outer_critic": True}),
-            ("CartPole", ACTOR_CRITIC | {"preset": "q_lambda"}),
+            ("CartPole", ACTOR_CRITIC | {"preset": "q_lambda", "steps": 12_000}),
             ("ContinualCartPole", {"inner_optimizer": "trac", "regularize": "l2_init"}),
             ("gymnax:Pong-misc", {"steps": 1000}),
         ),
