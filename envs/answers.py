@@ -85,13 +85,8 @@ def stepped(result: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:
     if not -_LARGEST <= reward <= _LARGEST:
         why = ", which no float32 holds" if math.isfinite(reward) else ""
         raise BadAnswerError(f"a reward of {reward}{why}")
-    return (
-        observation,
-        reward,
-        _flag("terminated", terminated),
-        _flag("truncated", truncated),
-        (info or {}),
-    )
+    ends = _flag("terminated", terminated), _flag("truncated", truncated)
+    return observation, reward, *ends, dict(info or {})
 
 
 def number(what: str, value: Any) -> float:
