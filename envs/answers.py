@@ -58,7 +58,7 @@ def begun(result: Any) -> tuple[Any, Mapping[str, Any]]:
     two = isinstance(result, tuple) and len(result) == 2
     if not (two and (result[1] is None or isinstance(result[1], Mapping))):
         raise BadAnswerError(f"reset() returned {shown(result)}, not (observation, info)")
-    return result[0], result[1] or {}
+    return result[0], dict(result[1] or {})
 
 
 def stepped(result: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:
@@ -85,13 +85,8 @@ def stepped(result: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:
     if not -_LARGEST <= reward <= _LARGEST:
         why = ", which no float32 holds" if math.isfinite(reward) else ""
         raise BadAnswerError(f"a reward of {reward}{why}")
-    return (
-        observation,
-        reward,
-        _flag("terminated", terminated),
-        _flag("truncated", truncated),
-        (info or {}),
-    )
+    ends = _flag("terminated", terminated), _flag("truncated", truncated)
+    return observation, reward, *ends, dict(info or {})
 
 
 def number(what: str, value: Any) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selftuning.configs.errors import ConfigError, FailedEnvironmentError, one_line
 from selftuning.studies.plan import Unit
 
 
@@ -40,7 +41,8 @@ class Failed(NamedTuple):
 
 def failed(unit: str, error: BaseException) -> Failed:
     """The event of an exception."""
-    line = " ".join(f"{type(error).__name__}: {error}".split())
+    told = isinstance(error, ConfigError | FailedEnvironmentError)  # which say all there is to say
+    line = one_line(error if told else f"{type(error).__name__}: {error}")
     return Failed(unit, line, "".join(traceback.format_exception(error)))
 
 
