@@ -248,8 +248,8 @@ def {name}(seen):
         ("wrong_h", term("reward_term", "bonus"), r"bonus: shape \(\) is not allowed; .* \(3, 2\)"),
         (f"{MODULE} {MODULE}", None, f"{MODULE} is there twice"),
         (f"{MODULE} --preset q_lambda", None, "left out for q_lambda, whose loss has no terms"),
-        (f"{MODULE} --start temperature=1.5", None, "start of temperature: 1.5 is not allowed"),
-        (f"{MODULE} --start surprise=3", None, "start of surprise: 3 is outside its bounds -2:1"),
+        (f"{MODULE} --start temperature=1.5", None, "--start temperature: 1.5 is not allowed"),
+        (f"{MODULE} --start surprise=3", None, "--start surprise: 3 is outside its bounds -2:1"),
     ],
 )
 def test_mistakes_cost_one_line_and_leave_nothing(names, text, said, here, monkeypatch, capsys):
