@@ -100,7 +100,7 @@ def _as_typed(message: str) -> str:
         return f"{names[prefix]}: {rest}"
     # What is a flag on the command line is a mapping here.
     message = re.sub(r"--bounds (\w+)=LOW:HIGH", r'bounds={"\1": (LOW, HIGH)}', message)
-    message = re.sub(r"--(fix|tune) (\w+)", r'\1=["\2"]', message)
+    message = re.sub(r"(?<=.)--(fix|tune) (\w+)", r'\1=["\2"]', message)
     return message.replace("--", "")
 
 

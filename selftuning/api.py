@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +13,7 @@ import gymnasium as gym
 from gymnasium.experimental.functional import FuncEnv
 from rich.console import Console
 
-from selftuning.configs import keywords
+from selftuning.configs import expectations, keywords
 from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.settings import CHECKPOINT_EVERY, RunSettings, WandbMode
 from selftuning.configs.validate import check_checkpoint_every
@@ -103,6 +104,8 @@ def train(
     require(wandb in get_args(WandbMode), "wandb", repr(wandb), " | ".join(get_args(WandbMode)))
     if wandb != "off" and out is None:
         raise not_allowed("wandb", wandb, "off unless there is an out")
+    for line in expectations.warnings(settings):
+        warnings.warn(line, stacklevel=2)
     host_devices.enable_for(settings.devices, settings.agent.overlap)
     devices.start()
     return runs.train(

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from selftuning import streams
-from selftuning.configs import cli
+from selftuning.configs import cli, expectations, studies
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError, LostOutputError
 
 
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit code."""
     try:
         command = cli.parse(sys.argv[1:] if arguments is None else arguments)
+        _warn(command)
         return 0 if command is None else _run(command)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -33,6 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _warn(command: cli.Command | None) -> None:
+    """Says what to expect of sizes that may not have been meant."""
+    runs = []
+    if isinstance(command, cli.Train):
+        runs = [command.settings]
+    elif isinstance(command, cli.Study):
+        runs = [studies.run_settings(command.settings, name) for name in command.settings.methods]
+    for line in dict.fromkeys(line for run in runs for line in expectations.warnings(run)):
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def _run(command: cli.Command) -> int:

@@ -204,8 +204,15 @@ def test_it_trains_in_another_thread():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"stepz": 3}, "stepz: there is no such setting; closest: steps"),
-        ({"extension": ["x"]}, "extension: there is no such setting; closest: extensions"),
+        ({"stepz": 3}, "stepz: there is no such setting; did you mean steps?"),
+        ({"extension": ["x"]}, "extension: there is no such setting; did you mean extensions?"),
+        ({"learning_rate": 0.1}, 'did you mean start={"learning_rate": VALUE}?'),
+        ({"ent_coef": 0.1}, 'did you mean start={"entropy": VALUE}?'),
+        ({"meta": "none", "tune": ["gamma"]}, "tune: gamma is not allowed; it must be left out"),
+        (
+            {"inner_optimizer": "rms", "start": {"momentum": 0.5}},
+            "start of momentum: 0.5 is not allowed; it must be left out with inner_optimizer rms",
+        ),
         ({"steps": "many"}, "steps: 'many' is not allowed; it must be a whole number"),
         ({"steps": 1.5}, "steps: 1.5 is not allowed; it must be a whole number"),
         ({"steps": 0}, "steps: 0 is not allowed"),

@@ -1,0 +1,69 @@
+"""Settings that are allowed, and cost more, or do less, than most people expect: what to expect."""
+
+from __future__ import annotations
+
+import math
+
+from selftuning.configs.settings import RunSettings
+
+_MUCH_WORK = 20  # times that of training alone
+_MANY_HEADS = 32
+_MANY_PARAMETERS = 50_000_000  # of one network
+_LONG_ROLLOUT = 20_000_000  # steps that are held in memory
+
+
+def warnings(settings: RunSettings) -> list[str]:
+    """What to expect of sizes that may not have been meant, a line each.
+
+    Args:
+      settings: of a run, allowed ones.
+    """
+    return [*_of_tuning(settings), *_of_agent(settings)]
+
+
+def _of_tuning(settings: RunSettings) -> list[str]:
+    tuning, agent = settings.tuning, settings.agent
+    tuned = any(spec.tuned for spec in settings.hyperparameters.values())
+    if tuning.method == "none" or agent.algorithm == "ppo" or not tuned:
+        return []  # ppo looks back at one rollout, over which it has gone more often than that
+    judges = tuning.target_steps if tuning.method == "bmg" else 1
+    updates = tuning.inner_steps + judges
+    first = math.ceil(updates / tuning.period) * settings.steps_per_cycle
+    sizes = f"inner_steps {tuning.inner_steps}, target_steps {judges}"
+    said = []
+    if first > settings.steps:
+        said.append(
+            f"{sizes}: the first meta-gradient comes after {first:,} environment steps, and this "
+            f"run has {settings.steps:,}: nothing is tuned"
+        )
+    work = updates / tuning.period
+    if work > _MUCH_WORK:
+        said.append(
+            f"{sizes}: every {tuning.period} updates a meta-gradient goes over {updates}, "
+            f"about {work:.0f} times the work of training; --period {updates} is 1 time"
+        )
+    return said
+
+
+def _of_agent(settings: RunSettings) -> list[str]:
+    agent, said = settings.agent, []
+    if agent.heads > _MANY_HEADS:
+        said.append(
+            f"heads {agent.heads}: each update computes the losses of {agent.heads} policies, of "
+            "which one acts; Zahavy et al. (2020) have 3"
+        )
+    parameters = sum(a * b for a, b in zip(agent.hidden, agent.hidden[1:], strict=False))
+    if parameters > _MANY_PARAMETERS:
+        gigabytes = 4 * parameters / 1e9
+        said.append(
+            f"hidden {' '.join(map(str, agent.hidden))}: {parameters:,} parameters or more in each "
+            f"of two networks, {gigabytes:.1f} GB, of which training keeps several copies"
+        )
+    rollout = agent.rollout_length * settings.num_envs
+    if rollout > _LONG_ROLLOUT:
+        updates = math.ceil(settings.steps / rollout)
+        said.append(
+            f"rollout_length {agent.rollout_length}, num_envs {settings.num_envs}: memory holds "
+            f"rollouts of {rollout:,} steps, and the run has {updates:,} of them"
+        )
+    return said

@@ -1,0 +1,47 @@
+"""Sizes that may not have been meant: what to expect of them is said, and nothing of usual ones."""
+
+import re
+
+import pytest
+
+import run
+from selftuning.configs import cli, presets
+from selftuning.configs.expectations import warnings
+
+ACTOR_CRITIC = "--preset actor_critic"
+SAID = {
+    f"{ACTOR_CRITIC} --inner-steps 1000 --steps 20000": (
+        r"inner_steps 1000, target_steps 1: the first .* after 64,256 .* has 20,000: nothing is tu",
+        r"every 4 updates a meta-gradient goes over 1001, about 250 times the work",
+    ),
+    f"{ACTOR_CRITIC} --inner-steps 90": ("about 23 times the work of training; --period 91 is",),
+    f"{ACTOR_CRITIC} --meta mg --inner-steps 78": (),
+    f"{ACTOR_CRITIC} --target-steps 1000 --period 1000 --steps 64000": ("nothing is tuned",),
+    f"{ACTOR_CRITIC} --inner-steps 1000 --fix gamma --fix lambda --fix entropy --fix critic": (),
+    "--preset stacx --heads 1000": ("heads 1000: each update computes the losses of 1000",),
+    "--hidden 65536 65536": ("hidden 65536 65536: 4,294,967,296 parameters .* 17.2 GB",),
+    "--rollout-length 100000 --num-envs 1000": ("rollouts of 100,000,000 steps, .* has 1 of",),
+    "--inner-steps 40": (),
+}
+
+
+@pytest.mark.parametrize("flags", SAID)
+def test_what_to_expect_is_said(flags):
+    said = warnings(cli.parse(flags.split()).settings)
+    assert len(said) == len(SAID[flags])
+    for text, pattern in zip(said, SAID[flags], strict=True):
+        assert re.search(pattern, text), text
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "TwoColors-v0", "ALE/Pong-v5", "Hopper-v5"])
+@pytest.mark.parametrize("method", [None, *presets.METHODS])
+def test_nothing_is_said_of_what_comes_with_the_project(env, method):
+    settings = presets.for_env(env)
+    assert not warnings(presets.with_method(settings, method) if method else settings)
+
+
+def test_the_command_line_says_it_before_anything_else(monkeypatch, capsys):
+    monkeypatch.setattr("selftuning.cli._run", lambda command: 0)
+    assert run.main(["--preset", "stacx", "--heads", "500"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("warning: heads 500: each update")
