@@ -127,7 +127,9 @@ _JOIN_TIMEOUT = Parameter(
 )
 _EPISODES = Parameter(help="number of episodes. [default: as in the run]")
 _SEED = Parameter(help="seed of the episodes. [default: as in the run]")
-_TRUST = Parameter(help="import the modules that the run directory names.", negative=())
+_TRUST_HELP = "import the modules that the run directory names."
+_TRUST = Parameter(help=_TRUST_HELP, negative=())
+_TRUST_OUT = Parameter(help=_TRUST_HELP, negative=(), group=_RUN)
 _DRAWN = Parameter(help="draw actions from the policy, as in training.", negative="")
 _BEST = Parameter(help="the best agent that --eval-every has found, not the last.", negative="")
 _VIDEO = Parameter(help="write an animation of one episode as well.", negative=())
@@ -169,7 +171,7 @@ def _train(
     wandb: Annotated[WandbMode, _WANDB] = "off",
     checkpoint_every: Annotated[float, _CHECKPOINT_EVERY] = CHECKPOINT_EVERY,
     save_environments: Annotated[bool, _SAVE_ENVIRONMENTS] = False,
-    trust: Annotated[bool, _TRUST] = False,
+    trust: Annotated[bool, _TRUST_OUT] = False,
     run: Annotated[_RunFlags, _FLAT] = _RunFlags(),  # noqa: B008 (frozen)
     environment: Annotated[_EnvFlags, _FLAT] = _EnvFlags(),  # noqa: B008 (frozen)
     hyperparameters: Annotated[HyperparameterFlags, _FLAT] = HyperparameterFlags(),  # noqa: B008 (frozen)
