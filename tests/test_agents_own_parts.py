@@ -137,7 +137,7 @@ def test_a_saved_agent_acts_when_its_parts_are_given_again(tmp_path):
         return 2.0 * observation
 
     out = tmp_path / "run"
-    run = st.train("CartPole-v1", steps=32, meta="none", extensions=[local], out=out, **PPO)
+    run = st.train("CartPole-v1", steps=32, extensions=[local], out=out, **PPO)
     with pytest.raises(st.ConfigError, match="give it again"):
         st.load(out)
     observation = np.ones(4, np.float32)

@@ -87,7 +87,7 @@ BAD = {
     "--methods momentum,adam": "methods: 'adam' .* gradient_descent, momentum",
     "--methods momentum,momentum": "methods: momentum is there twice",
     "--steps 9": "steps: 9 .* between 10 and",
-    "--steps many": "'many' is not a whole number",
+    "--steps many": "--steps: 'many' is not allowed; it must be a whole number",
     "--draws 0": "draws: 0",
     "--draws 1000 --steps 1e5": "draws: 1000 .* at most 20 with 100000 steps",
     "--seed -1": "seed: -1",

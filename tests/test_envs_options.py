@@ -109,11 +109,11 @@ def test_flags_keywords_and_files_say_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--env-kwargs gravity", "env_kwargs: 'gravity' is not allowed; it must be name=value"),
-        ("--wrapper TimeLimit", "environment.wrappers: 'TimeLimit' .* module:Name"),
-        ("--sticky-actions 2", "environment.sticky_actions: 2.0 .* between 0 and 1"),
-        ("--frame-stack 0", "environment.frame_stack: 0 .* between 1 and 100"),
-        ("--max-episode-steps -1", "environment.max_episode_steps: -1 .* between 0 and"),
+        ("--env-kwargs gravity", "--env-kwargs: 'gravity' is not allowed; it must be name=value"),
+        ("--wrapper TimeLimit", "--wrapper: 'TimeLimit' .* module:Name"),
+        ("--sticky-actions 2", "--sticky-actions: 2.0 .* between 0 and 1"),
+        ("--frame-stack 0", "--frame-stack: 0 .* between 1 and 100"),
+        ("--max-episode-steps -1", "--max-episode-steps: -1 .* between 0 and"),
     ],
 )
 def test_mistakes_are_told_by_name(flags, said):
@@ -293,7 +293,6 @@ def test_the_same_settings_train_evaluate_and_load(odd, tmp_path):
         steps=64,
         num_envs=2,
         rollout_length=4,
-        period=1,
         meta="none",
         eval_episodes=2,
         env_kwargs={"reward": 3.0},

@@ -39,8 +39,8 @@ def exit_code(by: signal.Signals | None) -> int:
 def stop_signal(say: Callable[[str], object]) -> Iterator[Stopped]:
     """Turns the first of these signals into an answer to a question; the second interrupts.
 
-    Outside of the main thread, where Python gives no signals, nothing is turned; nor is a signal
-    that the process was started to ignore, as `nohup` does with SIGHUP.
+    Outside of the main thread, where Python gives no signals, nothing is turned; nor is SIGHUP
+    where the process was started to ignore it, as `nohup` does.
 
     Args:
       say: shows a line to the user.
@@ -56,7 +56,8 @@ def stop_signal(say: Callable[[str], object]) -> Iterator[Stopped]:
         stopped.by = signal.Signals(number)
         say("stopping after this chunk; Ctrl-C again ends at once")
 
-    turned = [one for one in _ENDING if signal.getsignal(one) != signal.SIG_IGN]
+    kept = signal.SIG_IGN, "SIGHUP"
+    turned = [one for one in _ENDING if (signal.getsignal(one), one.name) != kept]
     previous = {one: signal.signal(one, stop) for one in turned}
     try:
         yield stopped
