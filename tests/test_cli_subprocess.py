@@ -309,22 +309,3 @@ def test_help_and_mistakes_are_answered_before_jax_is_loaded(environment):
         check=True,
         capture_output=True,
     )
-
-
-@pytest.mark.fault("Ctrl-C while compiling", "ends at once, nothing is written, exit code 130")
-def test_ctrl_c_while_compiling_ends_at_once_with_nothing_written(environment, tmp_path):
-    process = subprocess.Popen(
-        # Minutes of compiling: many updates are written out one by one.
-        [sys.executable, RUN_PY, "--out", "made", "--inner-steps", "30", "--seed", "3"],
-        cwd=tmp_path,
-        env=environment | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(10.0)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and errors == "interrupted\n" and output == ""
-    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
