@@ -217,9 +217,8 @@ def contents_of(run, backend):
     [
         *[("replace", 0), ("link", 5)],
         *slow(*(("replace", n) for n in (1, 2, 5, 8, 13))),
-        *slow(
-            *(("link", n) for n in (0, 1, 2, 8, 13)), *(("fsync", n) for n in (0, 1, 2, 5, 8, 13))
-        ),
+        *slow(*(("link", n) for n in (0, 1, 2, 8, 13))),
+        *slow(*(("fsync", n) for n in (0, 1, 2, 5, 8, 13))),
     ],
 )
 def test_a_run_that_was_killed_inside_a_save_goes_on(call, number, whole, tmp_path, monkeypatch):
