@@ -10,15 +10,12 @@ import time
 from functools import cache
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 import selftuning as st
 from selftuning.configs import files
-from selftuning.envs import registry
 from selftuning.training import checkpoints, plots, saving, signals
 from tests import killed_run
 
@@ -34,7 +31,6 @@ SMALL = {
     "progress": False,
     "checkpoint_every": 0.0,
 }
-UNTUNED = {name: x for name, x in SMALL.items() if name != "meta_optimizer"} | {"meta": "none"}
 ACTOR_CRITIC = {"preset": "actor_critic", "num_envs": 4, "rollout_length": 8, "hidden": (8,)}
 TIMES = ("wall_seconds", "compile_seconds", "steps_per_second")
 
@@ -299,66 +295,6 @@ def test_a_damaged_history_is_found(tmp_path):
     path.unlink()
     with pytest.raises(st.ConfigError, match=r"history: cannot read .*: No such file"):
         st.train(out=run)
-
-
-def bad_cartpole(kind):
-    """CartPole with one number that is not finite, in environment 2 after 20 steps of its life."""
-    task = registry.make("CartPole-v1", 4, "jax")
-
-    def init(key):
-        state, observation = task.init(key)
-        return (state, jnp.int32(0)), observation
-
-    def step(both, action):
-        (state, count), (state, timestep) = both, task.step(both[0], action)
-        here = (count == 20) & (jnp.arange(4) == 2)
-        if kind == "reward":
-            timestep = timestep._replace(reward=jnp.where(here, jnp.inf, timestep.reward))
-        else:
-            bad = jnp.where(here[:, None], jnp.nan, timestep.next_observation)
-            timestep = timestep._replace(next_observation=bad)
-        return (state, count + 1), timestep
-
-    return task._replace(init=init, step=step)
-
-
-@pytest.mark.fault("a number is not finite", "found within a chunk, named; the last agent is kept")
-@pytest.mark.parametrize("kind", ["reward", "observation"])
-def test_a_bad_number_of_an_environment_is_named(kind, tmp_path):
-    without_envs = {name: x for name, x in SMALL.items() if name != "num_envs"}
-    run = st.train(bad_cartpole(kind), out=tmp_path / "run", **without_envs)
-    said = f"the {kind} of environment 2 of 4 is not finite at step 84"  # 4 * (20 + 1)
-    assert run.summary["not_finite"] == said and run.summary["diverged"]
-    assert run.summary["agent_env_steps"] == 64 and run.summary["env_steps"] <= 4 * 64
-    assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), run.agent.params))
-    assert st.load(tmp_path / "run").env_steps == 64
-    json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
-
-
-@pytest.mark.fault("parameters diverge", "found within a chunk, named; the last agent is kept")
-@pytest.mark.parametrize("backend", ["jax", "host"])
-def test_parameters_that_diverge_are_found_at_once(backend):
-    wild = {"start": {"learning_rate": 1e30}}
-    wild |= {"inner_optimizer": "sgd", "max_grad_norm": float("inf"), "backend": backend}
-    run = st.train("CartPole", **UNTUNED | wild)
-    assert run.summary["not_finite"] == "a parameter of the agent is not finite at step 64"
-    assert run.agent.env_steps == 0 and np.isfinite(run.evaluate(2).mean)
-    on = st.train("CartPole", **UNTUNED | wild | {"on_divergence": "ignore"})
-    assert on.summary["env_steps"] == 4032 and on.summary["diverged"]
-
-
-def test_half_the_learning_rate_until_it_is_small_enough():
-    wild = {"inner_optimizer": "sgd", "max_grad_norm": float("inf")}
-    # The critic's step is stable below 2 over its curvature.
-    wild |= {"start": {"learning_rate": 50.0}}
-    wild |= {"checkpoint_every": float("inf")}  # back to the beginning each time
-    stopped = st.train("CartPole", **UNTUNED | wild)
-    assert stopped.summary["diverged"]
-    run = st.train("CartPole", **UNTUNED | wild | {"on_divergence": "halve"})
-    rate = run.agent.hyperparameters["learning_rate"]
-    halved = np.log2(50.0 / rate)
-    assert not run.summary["diverged"] and 1 <= halved <= 10 and halved == round(halved)
-    assert run.summary["env_steps"] == 4032, "each step counts, in vain or not"
 
 
 @pytest.mark.fault("plots cannot be drawn", "a warning; all else is written")
