@@ -1,9 +1,9 @@
 """What saving costs a run: `python -m selftuning.benchmarks.checkpoints`.
 
-Each task is trained twice in turn, with a checkpoint after every chunk and with one at the end. The
-difference of the times, divided by the checkpoints, is what one of them takes away from training;
-once a minute it is that part of 60 seconds. Compiling is counted in neither. Beside it stands how
-long the file itself takes to be written, and how long Orbax takes for the same arrays.
+Each task is trained with a checkpoint after every chunk. What training waits for is timed: copying
+the state of the run to the host, and handing it to the writer, who may still be busy with the one
+before. Once a minute it is that part of 60 seconds. Beside it stands how long the file itself takes
+to be written, and how long Orbax takes for the same arrays.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -21,44 +23,57 @@ import selftuning as st
 from selftuning.benchmarks.record import DOCS, markdown, with_table, write
 from selftuning.configs.settings import CHECKPOINT_EVERY
 from selftuning.training import checkpoints
+from selftuning.training.saving import Saver
+from selftuning.training.session import Session
 
-REPEATS = 5
 WRITES = 9
 PAGE = DOCS / "performance.md"
 TASKS: dict[str, dict[str, Any]] = {
-    "CartPole-v1": {"steps": 500_000},
-    "CartPole-v1 on the host": {"env": "CartPole-v1", "steps": 60_000, "backend": "host"},
-    "gymnax:Breakout-MinAtar": {"steps": 50_000},
+    "CartPole-v1": {"steps": 100_000},
+    "CartPole-v1 on the host": {"env": "CartPole-v1", "steps": 20_000, "backend": "host"},
+    "gymnax:Breakout-MinAtar": {"steps": 30_000},
 }
 
 
-def measure(tasks: dict[str, dict[str, Any]], repeats: int = REPEATS) -> list[dict[str, Any]]:
-    """A row a task: bytes of a checkpoint, seconds that one takes, and that of a minute."""
+def measure(tasks: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a task: bytes of a checkpoint, median seconds that training waits for it."""
     rows = []
     for name, asked in tasks.items():
         settings = {"env": name, "eval_episodes": 1, "progress": False} | asked
-        each, size = [], 0
-        for _ in range(repeats):
-            with tempfile.TemporaryDirectory() as folder:
-                always, never = (
-                    _seconds(Path(folder) / str(every), every, settings)
-                    for every in (0.0, float("inf"))
-                )
-                path = checkpoints.path_in(Path(folder) / "0.0")
-                size, arrays = path.stat().st_size, checkpoints.read(path).arrays
-            each.append((always[0] - never[0]) / (always[1] - 1))
-        one = statistics.median(each)
+        with tempfile.TemporaryDirectory() as folder, _waits() as waits:
+            st.train(**settings, out=folder, checkpoint_every=0.0)
+            path = checkpoints.path_in(Path(folder))
+            size, arrays = path.stat().st_size, checkpoints.read(path).arrays
+        one = statistics.median(waits)
         row = {"task": name, "bytes": size, "seconds": one, "share": one / CHECKPOINT_EVERY}
-        rows.append(row | {"each": each, "write": _written(arrays)})
+        rows.append(row | {"checkpoints": len(waits), "write": _written(arrays)})
         print(rows[-1], flush=True)
     return rows
 
 
-def _seconds(out: Path, every: float, settings: dict[str, Any]) -> tuple[float, int]:
-    """Seconds of training, and the chunks of it."""
-    run = st.train(**settings, out=out, checkpoint_every=every)
-    chunks = len((out / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return run.summary["env_steps"] / run.summary["steps_per_second"], chunks
+@contextmanager
+def _waits() -> Iterator[list[float]]:
+    """Inside, the seconds of every save: of what a session copies, and of the saver."""
+    seconds: list[float] = []
+
+    def timed(function: Callable[..., Any], first: bool) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            begun = time.perf_counter()
+            result = function(*arguments, **more)
+            passed = time.perf_counter() - begun
+            if first:
+                seconds.append(passed)
+            else:
+                seconds[-1] += passed
+            return result
+
+        return call
+
+    with (
+        patch.object(Session, "_content", timed(Session._content, True)),
+        patch.object(Saver, "save", timed(Saver.save, False)),
+    ):
+        yield seconds
 
 
 def _written(arrays: Any) -> dict[str, float]:
@@ -111,7 +126,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Measures, writes the numbers and puts them into docs/performance.md."""
     rows = measure(TASKS)
-    write("checkpoints", {"repeats": REPEATS, "rows": rows})
+    write("checkpoints", {"rows": rows})
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(with_table(page, "checkpoints", table(rows)), encoding="utf-8")
 
