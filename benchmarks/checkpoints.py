@@ -39,7 +39,7 @@ def measure(tasks: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """A row a task: bytes of a checkpoint, median seconds that training waits for it."""
     rows = []
     for name, asked in tasks.items():
-        settings = {"env": name, "eval_episodes": 1, "progress": False} | asked
+        settings: dict[str, Any] = {"env": name, "eval_episodes": 1, "progress": False} | asked
         with tempfile.TemporaryDirectory() as folder, _waits() as waits:
             st.train(**settings, out=folder, checkpoint_every=0.0)
             path = checkpoints.path_in(Path(folder))
