@@ -192,7 +192,8 @@ def _train(
         check_trust(files.read(there), there, trust, FLAG)
         config = there
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
-    base = extended(base, changes.get("extensions", base.extensions))
+    with in_file(config, changes):
+        base = extended(base, changes.get("extensions", base.extensions))
     base = presets.with_method(base, preset) if preset else base
     parts = {
         "environment": given(environment, EnvSettings),
@@ -228,7 +229,8 @@ def _evaluate(
     """Evaluate the agent of a run directory, by default the greedy one."""
     check_trust(files.read(run / files.NAME), run / files.NAME, trust, FLAG)
     settings = files.load(run / files.NAME, trained=True)
-    settings = extended(settings, settings.extensions)
+    with in_file(run / files.NAME, ()):
+        settings = extended(settings, settings.extensions)
     said: dict[str, Any] = {"eval_episodes": episodes, "seed": seed}
     changes = {name: value for name, value in said.items() if value is not None}
     settings = dataclasses.replace(settings, **changes)

@@ -16,7 +16,8 @@ from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings_flags import names_of_fields
 
 _OF_STUDIES = "methods seeds points evaluations block target launcher address workers"
-_OTHERS = f"out config preset wandb checkpoint_every coordinator processes process {_OF_STUDIES}"
+_CLUSTER = "coordinator processes process join_timeout"
+_OTHERS = f"out config preset wandb checkpoint_every {_CLUSTER} {_OF_STUDIES}"
 _EDITS = {"low": "bounds", "high": "bounds"} | {
     x: x for x in ("start", "fix", "tune", "bounds", "outer")
 }

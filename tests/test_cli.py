@@ -255,6 +255,7 @@ BAD_FILES = {
     "seed: " + "9" * 5000: "not YAML: Exceeds",
     "a: " + "1, " * 100_000: "too large for settings: more than 250,000 bytes",
     "? " + "x" * 200_000 + "\n: 1": "unknown field xxx",
+    "extensions: [1]": "config.yaml: extensions: 1 is not allowed",
     "tuning: {learning_rate: 0}": "config.yaml: tuning.learning_rate: 0.0",
     "agent: {value_weight: {a: [b]}}": "value_weight",
 }

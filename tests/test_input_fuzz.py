@@ -62,7 +62,7 @@ def names_what_was_typed(said, arguments):
     plain = said.replace("-", "_")
     typed = [text.replace("-", "_").removeprefix("__no_") for text in typed]
     shown = [word[:20] for text in typed for word in re.findall(r"[^\W_]+", text)]
-    shown += [ascii(text)[1:-1][:20] for text in typed]
+    shown += [form[:20] for text in typed for form in (text, ascii(text)[1:-1])]
     return "''" in said or any(text in plain for text in shown)
 
 
