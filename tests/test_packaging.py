@@ -74,7 +74,7 @@ def trains_evaluates_and_studies(program, folder):
     run(*program, "--env", THING, *quick, "--out", "a-run", cwd=folder)
     summary = json.loads((folder / "a-run/summary.json").read_text())
     assert summary["env_id"] == "Thing-v0" and summary["env_steps"] >= 200
-    run(*program, "eval", "a-run", "--episodes", 2, cwd=folder)
+    run(*program, "eval", "a-run", "--episodes", 2, "--trust", cwd=folder)
     evaluated = json.loads((folder / "a-run/eval-1.json").read_text())
     assert evaluated["steps"] == [5, 5]  # LENGTH of the user's own configs
     study = ("--methods", "none", "--seeds", 1, "--workers", 1, "--out", "a-study")
