@@ -174,21 +174,26 @@ def train(
         session.learn(saver, console, callback)
         saver.wait()
 
-        def summarise(evaluated: Evaluation | None = None, finished: bool = False):
-            judge = session.chosen.judged
-            judged = faults.tried(judge, "evaluation of the best", directory) if evaluated else None
+        agent, evaluated, judged = session.agent(), None, None
+
+        def summarise(finished: bool = False):
             summary = session.summary(evaluated, judged, finished)
             if files is not None:
                 files.write_summary(summary)
             return summary
 
-        agent, evaluated, summary = session.agent(), None, summarise()
+        # Whatever happens from here on: what was learned has its summary.
+        summary = summarise()
         if keep and (session.finished or session.diverged):
             with console.status("evaluating"):
                 evaluated = faults.tried(agent.evaluate, "evaluation", directory)
-                summary = summarise(evaluated, session.finished)
-    if files is not None:
-        files.plot(session.recorder, console)
+                best_of = session.chosen.judged
+                judged = faults.tried(best_of, "evaluation of the best", directory)
+                summary = summarise()
+        if files is not None:
+            files.plot(session.recorder, console)
+            if evaluated is not None or session.finished:
+                summary = summarise(finished=session.finished)
     if session.failed is not None:
         faults.report_fault(directory, session.failed)
         raise session.failed
