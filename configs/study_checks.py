@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
 
 from selftuning.configs import studies
@@ -21,6 +21,7 @@ from selftuning.configs.unread import (
 )
 from selftuning.configs.validate import validate
 
+_MOST_STARTS = 10_000
 _LONGEST_NAME = 100  # bytes of a method's name, which is in names of files
 
 # What all runs of a study have in common: the task, how long it is learned, and how it is measured.
@@ -61,15 +62,40 @@ def check(study: StudySettings) -> None:
 def _check_method(study: StudySettings, name: str) -> None:
     _refuse_another_task(name, study.methods[name].changes)
     settings = studies.run_settings(study, name)
-    for values in [*studies.starts(study, name), *studies.member_starts(study, name)]:
-        for key, value in values.items():
-            known = f"one of {', '.join(settings.in_use)}"
-            require(key in settings.in_use, "start", f"{key}={value:g} of {name}", known)
-        validate(studies.started(settings, values))
+    method = study.methods[name]
+    grid = (study.starts if method.starts is None else method.starts) or {}
+    if method.at_outer:
+        validate(studies.started(settings, studies.starts(study, name)[0]))
+    elif method.kind == "runs" or method.starts:
+        _check_grid(name, settings, grid)
+    else:
+        validate(settings)
     tuning = study.methods[name].changes.get("tuning", ())
     refuse_unread(settings, [f"tuning.{field}" for field in tuning])
     if study.methods[name].kind != "runs":
         _check_search(study, name, settings)
+
+
+def _check_grid(name: str, settings: RunSettings, grid: Mapping[str, Sequence[float]]) -> None:
+    """All combinations of a grid are allowed, and no more than a study can hold."""
+    number = math.prod(map(len, grid.values()))
+    allowed = f"at most {_MOST_STARTS:,} together, and one value or more of each"
+    require(1 <= number <= _MOST_STARTS, "start", f"{number:,} combinations for {name}", allowed)
+    first = {key: values[0] for key, values in grid.items()}
+    for key, values in grid.items():
+        known = f"one of {', '.join(settings.in_use)}"
+        require(key in settings.in_use, "start", f"{key}={values[0]:g} of {name}", known)
+    validate(studies.started(settings, first))
+    for key, values in grid.items():
+        for value in _extremes(values):
+            validate(studies.started(settings, first | {key: value}))
+
+
+def _extremes(values: Sequence[float]) -> set[float]:
+    """Values of which one is not allowed if any is: what is allowed is an interval, and 0."""
+    unknown = [value for value in values if math.isnan(value)]
+    small = [value for value in values if value != 0]
+    return {*unknown[:1], min(values), max(values), *([min(small, key=abs)] if small else [])}
 
 
 def _check_search(study: StudySettings, name: str, settings: RunSettings) -> None:

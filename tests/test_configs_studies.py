@@ -207,6 +207,9 @@ MISTAKES = {
     "--start gamma=0.5 --start gamma=0.7": "--start gamma: said twice; separate its values",
     "--start gamma=1": "--start gamma: 1 is outside its bounds",
     "--start gamma=0.5,2 --methods none": "--start gamma: 2.0 is not allowed",
+    " ".join(f"--start {name}={'0.5,' * 99}0.5" for name in ("gamma", "lambda", "entropy")): (
+        "--start: 1,000,000 combinations for none is not allowed; it must be at most 10,000"
+    ),
     "--start foo=1": "start: foo=1 of none is not allowed; it must be one of gamma",
     "--start epsilon=0.1": "start: epsilon=0.1 of none is not allowed",
     "--seeds 0": "seeds: 0 is not allowed",
@@ -263,6 +266,9 @@ FILES = {
     "methods: {x: {of: mg, changes: {steps: 3}}}": "methods.x.changes.steps: 3 is not allowed",
     "methods: {x: {of: mg, changes: {environment: {env_kwargs: {}}}}}": "environment.env_kwargs",
     "methods: {" + "x" * 150 + ": {of: mg}}": "of at most 100 bytes",
+    "starts: {gamma: []}": "start: 0 combinations for none is not allowed",
+    "starts: {gamma: [0.9, .nan]}": "start of gamma: nan is not allowed",
+    "starts: {entropy: [1, 1e-300, 2]}": "start of entropy: 1e-300 is not allowed",
     "search: {members: 1}": "members: 1 is not allowed",
     "- 1": "holds no settings",
     "{": "is not YAML",
