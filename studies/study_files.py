@@ -14,7 +14,6 @@ Whatever is written is moved into place when it is complete. A lock keeps a seco
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -277,9 +276,8 @@ def write_results(directory: Path, measured: Measured) -> None:
 
 def replace(path: Path, write_to: Callable[[Path], object]) -> None:
     """Writes a file beside the path, and moves it there when it is complete."""
-    beside = path.with_name(f"{path.stem}.part{path.suffix}")
-    write_to(beside)
-    os.replace(beside, path)
+    with run_directory.replacing(path) as beside:
+        write_to(beside)
 
 
 def write_text(path: Path, text: str) -> None:

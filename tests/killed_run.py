@@ -14,20 +14,9 @@ from pathlib import Path
 
 import selftuning as st
 from selftuning.training import compilation_cache
+from tests.small_runs import SMALL
 
-SETTINGS = {
-    "steps": 40_000,
-    "hidden": (8,),
-    "num_envs": 4,
-    "rollout_length": 32,
-    "epochs": 2,
-    "minibatches": 2,
-    "meta_optimizer": "adam",
-    "eval_episodes": 2,
-    "eval_every": 8000,
-    "progress": False,
-    "checkpoint_every": 0.02,
-}
+SETTINGS = SMALL | {"steps": 40_000, "rollout_length": 32, "checkpoint_every": 0.02}
 
 
 def train(out: Path, backend: str, **more):

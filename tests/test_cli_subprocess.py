@@ -285,7 +285,7 @@ def test_mistakes_give_one_line_exit_code_2_and_destroy_nothing(finished, python
         (["--gama", "0.9"], "--gama"),
         (["--start", "gamma=1.5"], "1.5"),
         (["--out", run], "finished, after 6,144 steps; raise"),
-        (["--env", "CartPole", "--out", run], "gamma.start 0.7, not 0.99"),
+        (["--env", "CartPole", "--out", run], "start of gamma 0.7, not 0.99"),
         (["--out", "/proc/run"], "/proc/run"),
         (["eval", damaged], "damaged"),
     ):

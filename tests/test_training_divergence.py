@@ -9,19 +9,7 @@ import pytest
 
 import selftuning as st
 from selftuning.envs import registry
-
-SMALL = {
-    "steps": 4000,
-    "num_envs": 4,
-    "rollout_length": 16,
-    "epochs": 2,
-    "minibatches": 2,
-    "hidden": (8,),
-    "eval_episodes": 2,
-    "progress": False,
-    "checkpoint_every": 0.0,
-}
-UNTUNED = SMALL | {"meta": "none"}
+from tests.small_runs import SMALL, UNTUNED
 
 
 def bad_cartpole(kind):

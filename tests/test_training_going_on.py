@@ -18,19 +18,8 @@ import selftuning as st
 from selftuning.configs import files
 from selftuning.training import checkpoints, plots, saving, signals
 from tests import killed_run
+from tests.small_runs import SMALL
 
-SMALL = {
-    "steps": 4000,
-    "num_envs": 4,
-    "rollout_length": 16,
-    "epochs": 2,
-    "minibatches": 2,
-    "hidden": (8,),
-    "meta_optimizer": "adam",
-    "eval_episodes": 2,
-    "progress": False,
-    "checkpoint_every": 0.0,
-}
 ACTOR_CRITIC = {"preset": "actor_critic", "num_envs": 4, "rollout_length": 8, "hidden": (8,)}
 TIMES = ("wall_seconds", "compile_seconds", "steps_per_second")
 
@@ -164,7 +153,7 @@ def test_more_steps_train_a_finished_run_further(tmp_path):
         ({"seed": 1}, "has a run with seed 0, not 1"),
         ({"meta": "mg"}, "has a run with meta bmg, not mg"),
         ({"hidden": (16,)}, r"has a run with hidden \[8\], not \[16\]"),
-        ({"start": {"gamma": 0.5}}, r"has a run with hyperparameters.gamma.start 0.99, not 0.5"),
+        ({"start": {"gamma": 0.5}}, r"has a run with start of gamma 0.99, not 0.5"),
         ({"env": "Acrobot"}, "has a run with env CartPole-v1, not Acrobot-v1"),
     ],
 )
@@ -189,6 +178,28 @@ def test_a_directory_is_for_one_run_at_a_time(tmp_path):
 
     assert not st.train("CartPole", out=run, **SMALL, callback=second).interrupted
     assert said == [f"out: {run} is in use: another process writes there"]
+
+
+@pytest.mark.fault("files of a run are missing", "a line says which; nothing is made up")
+def test_files_that_are_missing_are_said(tmp_path, capfd):
+    run, settings = tmp_path / "run", SMALL | {"eval_every": 1000}
+    st.train("CartPole", out=run, **settings, callback=stop_after(20))
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:5]))
+    (run / "checkpoints" / "best.safetensors").unlink()
+    st.train("CartPole", out=run, **settings)
+    said = capfd.readouterr().err
+    assert "best.safetensors does not exist; the best agent so far is lost" in said
+    assert "metrics.jsonl is shorter than it was: lines of it are lost" in said
+    kept = [json.loads(line)["env_steps"] for line in (run / "metrics.jsonl").open()]
+    assert kept[:5] == [json.loads(line)["env_steps"] for line in lines[:5]]
+    assert len(kept) > 20 and kept == sorted(set(kept))
+    for path in saving.newest_first(run):
+        path.unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(st.ConfigError, match="has a run whose checkpoints are gone"):
+        st.train("CartPole", out=run, **settings | {"steps": 6000})
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 class Killed(BaseException):
@@ -279,6 +290,8 @@ def test_a_damaged_checkpoint_costs_no_more_than_itself(whole, tmp_path, capfd):
         path.write_bytes(content)
     killed_run.train(run, "jax", checkpoint_every=0.0, progress=True)
     assert contents(run) == whole("jax")
+    assert len(list((run / "checkpoints").glob("*.damaged"))) == 1
+    assert saving.newest_first(run)[0].samefile(saving.newest_first(run)[1])
     for path in saving.newest_first(run):
         path.write_bytes(b"no checkpoint")
     with pytest.raises(st.ConfigError, match=r"checkpoint: .*agent.safetensors cannot be read"):

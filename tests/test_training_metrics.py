@@ -223,3 +223,12 @@ def test_live_progress_shows_the_numbers():
     shown = console.file.getvalue()
     numbers = "20k steps/s  reward 0.125 a step  gamma 0.5..0.99  entropy 0.01"
     assert numbers in shown and "500 of 1,000" in shown
+
+
+def test_a_sum_of_rewards_that_misses_the_threshold_by_rounding_has_solved_it():
+    total, steps = sum([0.1] * 1000), np.arange(1, 101) * 1000
+    assert total < 100.0
+    for threshold, solved_at in ((100.0, 100_000), (100.001, None)):
+        statistics = EpisodeStatistics(threshold)
+        statistics.add(episodes(steps, np.full(100, total)))
+        assert statistics.solved_at == solved_at

@@ -20,6 +20,7 @@ from safetensors import numpy as safetensors_numpy
 
 from selftuning.configs import versions
 from selftuning.configs.errors import ConfigError
+from selftuning.training import run_directory
 
 BEST = "best.safetensors"  # of a run directory, beside the last one
 _HEADER = "selftuning"
@@ -100,12 +101,10 @@ def save(path: Path, state: Any, env_steps: int, about: Mapping[str, Any] | None
     # One entry: the library writes several in random order, and equal runs have equal files.
     metadata = {_HEADER: json.dumps(header, sort_keys=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    with temporary.open("wb") as file:
+    with run_directory.replacing(path) as temporary, temporary.open("wb") as file:
         file.write(safetensors_numpy.save(arrays, metadata))
         file.flush()
         os.fsync(file.fileno())  # a machine that goes down has the old file, or the new one
-    os.replace(temporary, path)
 
 
 def load(path: Path, template: Any) -> tuple[Any, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,15 +59,17 @@ class Before(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A run in a directory that goes on; `file` is None if it had saved nothing yet."""
+    """A run in a directory that goes on.
 
-    file: Checkpoint | None
-    before: Before | None
+    Attributes:
+      file: its last checkpoint that is whole; None if it had saved nothing yet.
+      before: where it is; None likewise.
+      chunks: all that it had recorded until then, in order.
+    """
 
-    def chunks(self, directory: Path) -> Iterator[history.Chunk]:
-        """All that it had recorded, in order."""
-        if self.before is not None:
-            yield from history.read(path_of_history(directory), self.before.history)
+    file: Checkpoint | None = None
+    before: Before | None = None
+    chunks: Sequence[history.Chunk] = ()
 
     def environments(self) -> bytes | None:
         """Those of the host that were kept; None if there are none.
@@ -137,9 +140,15 @@ def find(
     _check_trust(directory, files.plain(settings))
     old = files.load(directory / files.NAME, settings.extensions)
     _check_same(directory, old, settings)
-    file, before = _last(directory, say)
+    found = _last(directory, say)
+    file, before = found.file, found.before
     if file is None or before is None:
-        return Found(None, None)
+        if (directory / run_directory.SUMMARY).exists():
+            raise ConfigError(
+                f"out: {directory} has a run whose checkpoints are gone; bring them back, or name "
+                "a new directory"
+            )
+        return found
     if file.env_steps >= settings.steps and _finished(directory):
         raise ConfigError(
             f"out: {directory} has a run that is finished, after {file.env_steps:,} steps; raise "
@@ -147,7 +156,7 @@ def find(
         )
     if before.code != (now := provenance.code_version()):
         say(f"note: {directory} was begun by selftuning {before.code}, and this is {now}")
-    return Found(file, before)
+    return found
 
 
 def settings_of(directory: Path | None, extensions: Sequence[Any] = ()) -> RunSettings | None:
@@ -174,7 +183,7 @@ def _check_trust(directory: Path, named: Mapping[str, Any]) -> None:
 def last_whole(directory: Path) -> Path | None:
     """The last checkpoint of a run that is whole; None if there is none."""
     try:
-        file, _ = _last(directory, lambda line: None)
+        file = _last(directory, lambda line: None).file
     except ConfigError:  # which the process that reads it will say
         return None
     return file and file.path
@@ -186,7 +195,8 @@ def _check_same(directory: Path, old: RunSettings, new: RunSettings) -> None:
     for name in {**before, **now}:
         if name not in _FREE and before.get(name) != now.get(name):
             was, here = before.get(name, "left out"), now.get(name, "left out")
-            called = _FLAGS.get(name, name.rpartition("tuning.")[2].rpartition("agent.")[2])
+            called = _FLAGS.get(name, re.sub(r"^(tuning|agent|environment)\.", "", name))
+            called = re.sub(r"^hyperparameters\.(\w+)\.(\w+)$", r"\2 of \1", called)
             raise ConfigError(
                 f"out: {directory} has a run with {called} {was}, not {here}; name a new "
                 "directory, or leave out all settings to go on with that run"
@@ -203,24 +213,23 @@ def _leaves(data: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]
             yield f"{path}{key}", value
 
 
-def _last(directory: Path, say: Callable[[str], object]) -> tuple[Checkpoint | None, Before | None]:
-    """The last checkpoint that is whole, with its history."""
+def _last(directory: Path, say: Callable[[str], object]) -> Found:
+    """The run at its last checkpoint that is whole, with its history."""
     problem: ConfigError | None = None
     for path in saving.newest_first(directory):
         try:
             file = checkpoints.read(path)
             before = _before(file)
-            for _ in history.read(path_of_history(directory), before.history):
-                pass
+            chunks = list(history.read(path_of_history(directory), before.history))
         except ConfigError as error:
             problem = problem or error
             continue
         if problem is not None:
             say(f"note: {problem}; going on from the checkpoint before")
-        return file, before
+        return Found(file, before, chunks)
     if problem is not None:
         raise problem
-    return None, None
+    return Found()
 
 
 def _before(file: Checkpoint) -> Before:

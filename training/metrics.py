@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from selftuning.training import run_directory
+from selftuning.training import faults, run_directory
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
 WINDOW = 100  # episodes over which a return is averaged
+_ROUNDING = 1e-9  # of sums of rewards, relative
 
 
 class Episodes(NamedTuple):
@@ -66,7 +67,8 @@ def first_solved(recent: np.ndarray, episodes: Episodes, threshold: float) -> in
     if len(joined) < WINDOW:
         return None
     means = np.lib.stride_tricks.sliding_window_view(joined, WINDOW).mean(axis=-1)
-    (reached,) = np.nonzero(means >= threshold)
+    # A thousand rewards of 0.1 are 99.9999999999986.
+    (reached,) = np.nonzero(means >= threshold - _ROUNDING * max(1.0, abs(threshold)))
     # Windows end with the last ones of `episodes`, and are as many or fewer.
     return int(episodes.env_steps[reached[0] - len(means)]) if reached.size else None
 
@@ -175,8 +177,17 @@ class JsonLines:
     """A line a step, with null where a scalar is not known."""
 
     def __init__(self, path: Path, size: int = 0):
-        self._lines = path.open("r+" if size else "w", encoding="utf-8")
-        self._lines.seek(size)  # what came after it belongs to no checkpoint
+        """Opens it.
+
+        Args:
+          path: of the file.
+          size: bytes of it that are kept. What came after them belongs to no checkpoint.
+        """
+        there = path.stat().st_size if path.is_file() else 0
+        if there < size:
+            faults.warn(f"{path} is shorter than it was: lines of it are lost")
+        self._lines = path.open("r+" if there and size else "w", encoding="utf-8")
+        self._lines.seek(min(size, there))
         self._lines.truncate()
 
     def log(self, scalars: Scalars, step: int) -> None:

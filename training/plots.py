@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
 
 from selftuning.configs.hyperparameters import Definition, Hyperparameter, Scale
+from selftuning.training import run_directory
 from selftuning.training.evidence import in_words
 from selftuning.training.metrics import WINDOW, Episodes
 
@@ -265,7 +265,5 @@ def _entries(grid: list[Axes]) -> dict[str, Artist]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Writes a picture; a reader sees the old one or the new one, never half."""
-    temporary = path.with_suffix(".part")
-    figure.savefig(temporary, dpi=_DPI, format="png")
-    os.replace(temporary, path)
+    with run_directory.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format="png")

@@ -20,7 +20,7 @@ class Snapshot(NamedTuple):
     Attributes:
       env_steps: environment steps so far.
       seconds: since training began, compilation left out.
-      steps_per_second: of the last chunk.
+      steps_per_second: over the last five chunks.
       mean_return: of the last 100 episodes; None before the first has ended.
       reward_per_step: mean of the last chunk, shown until then.
       hyperparameters: values now by name; a list where there is one a head.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ from selftuning.training.metrics import (
 )
 from selftuning.training.progress import Snapshot
 from selftuning.training.runner import CycleMetrics
+
+_CHUNKS = 5  # over which the speed is measured
 
 Value = float | list[float]  # of a hyperparameter: one, or one a head
 
@@ -79,15 +82,15 @@ class Recorder:
 
     def start_clock(self, seconds: float = 0.0) -> None:
         """Counts seconds from now on, after those that there were before."""
-        self._last = time.perf_counter()
-        self._begun = self._last - seconds
+        now = time.perf_counter()
+        self._begun = now - seconds
+        self._recent = deque([(self.env_steps, now)], _CHUNKS + 1)
 
     def add(self, metrics: CycleMetrics) -> Snapshot:
         """Waits for the metrics of a chunk, keeps and logs them."""
         metrics = jax.device_get(metrics)
         now = time.perf_counter()
         chunk = self._chunk(metrics)
-        steps = chunk.cycles * self._steps_per_cycle
         if self.fault is None:
             self.fault = first_fault(metrics, self.env_steps, self.settings)
         if self.history is not None:
@@ -96,10 +99,13 @@ class Recorder:
         hyperparameters = chunk.hyperparameters
         names = self.settings.in_use
         current = {name: shortest(hyperparameters[name][-1]) for name in names}
+        # While a chunk was evaluated the next one was ready: alone it took no time at all.
+        steps, since = self._recent[0]
+        self._recent.append((self.env_steps, now))
         snapshot = Snapshot(
             self.env_steps,
             now - self._begun,
-            steps / (now - self._last),
+            (self.env_steps - steps) / (now - since),
             self.episodes.last_mean,
             reward_per_step,
             current,
@@ -107,7 +113,6 @@ class Recorder:
         )
         if self.log is not None:
             self._write(snapshot, metrics.diagnostics)
-        self._last = now
         return snapshot
 
     def take(self, chunk: Chunk) -> float:

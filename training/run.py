@@ -171,6 +171,8 @@ def train(
         saver = stack.enter_context(closing(Saver(directory, checkpoint_every)))
         if found is not None:
             say(session.goes_on)
+        elif out is not None:
+            say(f"a new run of {settings.env} in {out}")
         session.learn(saver, console, callback)
         saver.wait()
 

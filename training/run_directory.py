@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from selftuning.configs import files
@@ -79,11 +80,22 @@ def create_named(out: Path | None, stem: str, beginning: Sequence[str] = ()) -> 
         raise ConfigError(f"out: cannot write {error.filename}: {error.strerror}") from error
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Writes a file; a reader sees the old one or the new one, never half."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields where a file is to be written; it takes its place when it is complete.
+
+    A reader sees the old file or the new one, never half. What is left of one that was not
+    completed is no obstacle to `check`.
+    """
     temporary = path.with_suffix(PART)
-    temporary.write_text(content, encoding="utf-8")
+    yield temporary
     os.replace(temporary, path)
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Writes a file of text, as `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
 
 
 def next_free(directory: Path, stem: str, suffix: str) -> Path:

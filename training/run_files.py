@@ -11,7 +11,7 @@ from rich.console import Console
 
 from selftuning.configs import files
 from selftuning.configs.settings import RunSettings, WandbMode
-from selftuning.training import going_on, json_files, locks, run_directory, wandb_sink
+from selftuning.training import going_on, json_files, locks, run_directory, saving, wandb_sink
 from selftuning.training.going_on import Found
 from selftuning.training.history import History
 from selftuning.training.metrics import Log
@@ -55,8 +55,10 @@ class RunFiles:
                 stack.enter_context(locks.locked(out))
             self.directory = out
             run_directory.write_whole(out / files.NAME, files.dump(settings))
-            for chunk in found.chunks(out) if found else ():
+            for chunk in found.chunks if found else ():
                 recorder.take(chunk)
+            if before:
+                saving.put_aside_after(out, recorder.env_steps)
             mark = before and before.history
             recorder.history = History(going_on.path_of_history(out), mark)
             stack.enter_context(closing(recorder.history))

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from selftuning.configs.settings import CHECKPOINT_EVERY
-from selftuning.training import checkpoints
+from selftuning.training import checkpoints, run_directory
 from selftuning.training.saved_agent import Content
 
 KEPT = 3  # checkpoints of the last agents
@@ -82,6 +82,17 @@ def newest_first(run: Path) -> list[Path]:
     return [path for path in (last, *_numbered(last)) if path.exists()]
 
 
+def put_aside_after(run: Path, env_steps: int) -> None:
+    """Renames checkpoints of later steps than those from which a run goes on: they are damaged.
+
+    They would pass for the last ones, and what is written from now on for older.
+    """
+    last = checkpoints.path_in(run)
+    for path in _numbered(last):
+        if (_steps(path, f"{last.stem}-") or 0) > env_steps:
+            os.replace(path, path.with_suffix(".damaged"))
+
+
 def keep_best(path: Path) -> None:
     """Makes a checkpoint the best one of its directory."""
     _same_file(path, path.with_name(checkpoints.BEST))
@@ -121,10 +132,9 @@ def _steps(path: Path, stem: str) -> int | None:
 
 def _same_file(path: Path, other: Path) -> None:
     """Gives a file one more name, in the place of whatever has had it."""
-    temporary = other.with_suffix(".part")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(path, temporary)
-    except OSError:  # a file system that has no such thing
-        shutil.copyfile(path, temporary)
-    os.replace(temporary, other)
+    with run_directory.replacing(other) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system that has no such thing
+            shutil.copyfile(path, temporary)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from selftuning.agents import self_tuning
 from selftuning.agents.self_tuning import AgentState, SelfTuningAgent
-from selftuning.configs.errors import FailedEnvironmentError
+from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import GraphTask, Task
 from selftuning.training import (
@@ -132,12 +132,15 @@ class Session:
     @property
     def goes_on(self) -> str:
         """A line that says where, and what does not."""
+        if self.before is _NOTHING:
+            return "no checkpoint is there yet: beginning at the first step"
         done = f"going on after {self.recorder.env_steps:,} of {self._settings.steps:,} steps"
         if isinstance(self._task, GraphTask):
             return done
         if self._restored:
             return f"{done}, with the environments as they were"
-        return f"{done}; environments of the host begin new episodes"
+        there = " (saved ones are there: --save-environments)" if self.before.environments else ""
+        return f"{done}; environments of the host begin new episodes{there}"
 
     def _restore(self, found: Found) -> bool:
         content = found.environments()
@@ -147,9 +150,13 @@ class Session:
         return True
 
     def _best_before(self) -> Agent | None:
-        """The best agent that evaluations before have found."""
+        """The best agent that evaluations before have found; None, and a warning, if it is lost."""
         assert self._found is not None
-        file = self._found.best()
+        try:
+            file = self._found.best()
+        except ConfigError as error:
+            faults.warn(f"{error}; the best agent so far is lost")
+            return None
         if file is None:
             return None
         state, _ = saved_agent.training_state(file, self._functions)

@@ -47,10 +47,10 @@ def _saved(out: Path | None) -> bytes:
     if out is None or not run_directory.holds_run(out):
         return safetensors_numpy.save({})
     last = checkpoints.path_in(out)
-    names = {files.NAME: out / files.NAME, run_directory.METRICS: out / run_directory.METRICS}
-    names |= {str(last.relative_to(out)): going_on.last_whole(out) or last}
-    names |= {str(path.relative_to(out)): path for path in [going_on.path_of_history(out)]}
-    there = {name: path.read_bytes() for name, path in names.items() if path.exists()}
+    own = out / files.NAME, out / run_directory.METRICS, going_on.path_of_history(out)
+    paths = {path: path for path in (*own, checkpoints.path_in(out, best=True))}
+    paths[last] = going_on.last_whole(out) or last
+    there = {str(n.relative_to(out)): p.read_bytes() for n, p in paths.items() if p.exists()}
     return safetensors_numpy.save({n: np.frombuffer(x, np.uint8) for n, x in there.items()})
 
 
