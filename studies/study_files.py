@@ -276,7 +276,7 @@ def write_results(directory: Path, measured: Measured) -> None:
 
 def replace(path: Path, write_to: Callable[[Path], object]) -> None:
     """Writes a file beside the path, and moves it there when it is complete."""
-    with run_directory.replacing(path) as beside:
+    with run_directory.replacing(path, f".part{path.suffix}") as beside:
         write_to(beside)
 
 

@@ -81,13 +81,17 @@ def create_named(out: Path | None, stem: str, beginning: Sequence[str] = ()) -> 
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, suffix: str = PART) -> Iterator[Path]:
     """Yields where a file is to be written; it takes its place when it is complete.
 
     A reader sees the old file or the new one, never half. What is left of one that was not
     completed is no obstacle to `check`.
+
+    Args:
+      path: of the file.
+      suffix: of it until then, for writers that look at it.
     """
-    temporary = path.with_suffix(PART)
+    temporary = path.with_suffix(suffix)
     yield temporary
     os.replace(temporary, path)
 
