@@ -66,4 +66,4 @@ def _unexpected(error: UnusedCliTokensError) -> ConfigError:
         allowed = "a switch is --NAME or --no-NAME, without a value"
     else:
         allowed = "the commands are eval, convex, study and bench; training needs none"
-    return ConfigError(f"unexpected argument {shortened(' '.join(unused))!r}; {allowed}")
+    return ConfigError(f"unexpected argument {shortened(' '.join(unused).strip())!r}; {allowed}")
