@@ -22,6 +22,8 @@ from selftuning.configs.settings import RunSettings
 from selftuning.configs.structuring import structure
 
 NAME = "study.yaml"  # of the settings in a study's directory
+OUTER = "outer"  # the method that keeps the values of the outer objective
+WITHOUT_OUTER = f"-{OUTER}"  # among methods: it does not join them
 
 Kind = Literal["runs", "random_search", "pbt", "optuna"]
 Start = dict[str, float]  # of a run: values by name that differ from those of the settings
@@ -62,7 +64,7 @@ def _tuned(label: str, method: str, context: str | None = None) -> StudyMethod:
 
 METHODS: Mapping[str, StudyMethod] = {
     "none": StudyMethod("no tuning", changes=_FIXED),
-    "outer": StudyMethod("fixed at the outer values", changes=_FIXED, at_outer=True),
+    OUTER: StudyMethod("fixed at the outer values", changes=_FIXED, at_outer=True),
     "mg": _tuned("mg", "mg"),
     "mg_reward": _tuned("mg + reward", "mg", "reward"),
     "mg_rich": _tuned("mg + rich", "mg", "rich"),
@@ -76,7 +78,8 @@ METHODS: Mapping[str, StudyMethod] = {
 }
 ABOUT: Mapping[str, str] = {
     "none": "keeps hyperparameters at each start",
-    "outer": "keeps the values of the outer objective, which tuning has to beat",
+    OUTER: "keeps the values of the outer objective, which tuning has to beat; joins "
+    f"where some method moves these, unless {WITHOUT_OUTER} is named",
     "mg": "plain meta-gradients",
     "mg_reward": "the same, with a network that sees the latest rewards",
     "mg_rich": "the same, with a network that sees rewards, values and TD errors",
@@ -88,6 +91,8 @@ ABOUT: Mapping[str, str] = {
     "pbt": "population-based training",
     "optuna": "Optuna's TPE with pruning; the best trial goes on",
 }
+
+DEFAULT_METHODS = "none,outer,mg,bmg"
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ class StudySettings:
 
     run: RunSettings = field(default_factory=lambda: presets.for_env(RunSettings.env))
     methods: dict[str, StudyMethod] = field(
-        default_factory=lambda: _methods("none,mg,bmg", METHODS)
+        default_factory=lambda: _methods(DEFAULT_METHODS, METHODS)
     )
     starts: dict[str, tuple[float, ...]] = field(default_factory=dict)
     seeds: int = 10
@@ -149,6 +154,24 @@ def about_preset(name: str) -> str:
 def _presets():
     folder = resources.files("selftuning.configs") / "study_presets"
     return [path for path in folder.iterdir() if path.name.endswith(".yaml")]
+
+
+def without_outer(layers: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether `outer` may not join: methods leave it out, or are those of a study that was written.
+
+    The last layer that names methods says so.
+    """
+    last = next((x for x in reversed(layers) if x.get("methods") is not None), {"methods": ()})
+    named = last["methods"]
+    named = methods_of(named) if isinstance(named, str) else named
+    return WITHOUT_OUTER in named or versions.stamped(last)
+
+
+def moved_by(study: StudySettings, name: str) -> list[str]:
+    """Hyperparameters that the runs of a method tune, in their order."""
+    settings = run_settings(study, name)
+    tuning = study.methods[name].kind == "runs" and settings.tuning.method != "none"
+    return [key for key, spec in settings.in_use.items() if tuning and spec.tuned]
 
 
 def layered(layers: Sequence[Mapping[str, Any]], where: str = "study") -> StudySettings:
@@ -206,7 +229,11 @@ def _methods(data: Any, known: Mapping[str, StudyMethod]) -> dict[str, StudyMeth
         data = dict.fromkeys(names)
     if not isinstance(data, Mapping):
         raise not_allowed("methods", repr(data), f"names of {', '.join(known)}")
-    return {str(name): _method(str(name), entry, known) for name, entry in data.items()}
+    return {
+        str(name): _method(str(name), entry, known)
+        for name, entry in data.items()
+        if name != WITHOUT_OUTER
+    }
 
 
 def _method(name: str, entry: Any, known: Mapping[str, StudyMethod]) -> StudyMethod:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 from selftuning.configs import studies
-from selftuning.configs.errors import not_allowed, require
+from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.extensions import definitions
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edited
 from selftuning.configs.settings import RunSettings
@@ -57,6 +58,24 @@ def check(study: StudySettings) -> None:
         if method.kind not in get_args(Kind):
             raise not_allowed(f"methods.{name}.kind", method.kind, " | ".join(get_args(Kind)))
         _check_method(study, name)
+
+
+def with_outer(study: StudySettings) -> StudySettings:
+    """The study with `outer` among its methods, if another one moves what the outer objective has.
+
+    Without it nobody could tell tuning from knowing the values that tuning was given. Where its
+    runs would not be allowed nothing joins.
+    """
+    moved = {name for method in study.methods for name in studies.moved_by(study, method)}
+    if studies.OUTER in study.methods or not moved & set(study.run.outer):
+        return study
+    methods = study.methods | {studies.OUTER: studies.METHODS[studies.OUTER]}
+    joined = replace(study, methods=methods)
+    try:
+        _check_method(joined, studies.OUTER)
+    except ConfigError:
+        return study
+    return joined
 
 
 def _check_method(study: StudySettings, name: str) -> None:

@@ -76,7 +76,7 @@ def _flag(text: str, **options: Any) -> Parameter:
 
 _PRESET = _flag("a study from the list above, to start from.")
 _CONFIG = _flag("study.yaml to start from; flags change it.")
-_METHODS = _flag("names from the list above, comma separated. [default: none,mg,bmg]")
+_METHODS = _flag("names from the list above, comma separated. [default: none,outer,mg,bmg]")
 _SEEDS = _flag("runs of each method from each start. [default: 10]")
 _POINTS = _flag("at which a run is measured, at most. [default: 60]")
 _EVALUATIONS = _flag("of the greedy policy in a run, the last one at its end. [default: 1]")
@@ -136,11 +136,12 @@ def _study(
 
     layers = [studies.preset(preset)] if preset else []
     layers += [files.read(config)] if config else []
+    layers += [own | {"run": changes}]
     typed = fields_of(changes, parts)
     names = {*own, *typed, *searching, *names_in(hyperparameters)}
     with in_file(config, names):
         where = "study" if config is None else str(config)
-        settings = studies.layered([*layers, own | {"run": changes}], where)
+        settings = studies.layered(layers, where)
     edits = dataclasses.replace(hyperparameters, start=())  # which is a grid here
     settings = dataclasses.replace(
         settings,
@@ -155,6 +156,7 @@ def _study(
     with in_file(config, names):
         study_checks.check(settings)
     study_checks.refuse_unread_by_all(settings, typed, edits, searching)
+    settings = settings if studies.without_outer(layers) else study_checks.with_outer(settings)
     return Study(settings, out, asked, _where(launcher, address, workers), plan, trust)
 
 

@@ -46,6 +46,11 @@ def stamp() -> dict[str, Any]:
     return {_FORMAT: FORMAT, _VERSION: selftuning.__version__}
 
 
+def stamped(data: Mapping[str, Any]) -> bool:
+    """Whether a file begins with a stamp: programs write it whole, people as much as they like."""
+    return _FORMAT in data
+
+
 def origin(data: Mapping[str, Any], where: str) -> Origin:
     """Reads the stamp in the data of a file.
 

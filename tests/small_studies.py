@@ -10,7 +10,7 @@ from selftuning.studies.launchers.jobs import Done, Launcher, failed
 
 DEFAULTS = {
     "--env": "CartPole",
-    "--methods": "none,bmg",
+    "--methods": "none,bmg,-outer",
     "--seeds": "3",
     "--start": "gamma=0.7,0.99",
     "--steps": "6000",

@@ -310,7 +310,7 @@ def test_a_run_tunes_own_weights_and_its_settings_alone_repeat_it(here, monkeypa
 
 @pytest.mark.slow
 def test_a_study_starts_and_tunes_own_weights_in_its_workers(tmp_path):
-    changes = ["--extension", MODULE, "--start", "smoothness=0.001,0.1", "--methods", "bmg"]
+    changes = ["--extension", MODULE, "--start", "smoothness=0.001,0.1", "--methods", "bmg,-outer"]
     changes += ["--seeds", "1", "--steps", "1000", "--evaluations", "0", "--points", "4"]
     python_run(ROOT, *arguments(*changes, "--workers", "1", out=tmp_path / "study"))
     table = pl.read_parquet(tmp_path / "study" / "results.parquet")

@@ -27,7 +27,7 @@ def test_the_command_of_the_readme():
     )
     command = study(*shlex.split(flags))
     settings = command.settings
-    assert list(settings.methods) == ["none", "mg", "bmg"]
+    assert list(settings.methods) == ["none", "mg", "bmg", "outer"]
     assert settings.starts == {"gamma": (0.7, 0.9, 0.99), "entropy": (0.003, 0.03, 0.3)}
     assert (settings.seeds, settings.run.steps, settings.run.env) == (10, 200_000, "CartPole")
     assert settings.run.agent == presets.for_env("CartPole-v1").agent
@@ -101,6 +101,33 @@ def test_presets_are_allowed_and_written_complete(name, tmp_path):
     assert study("--config", str(path)).settings == settings
 
 
+def test_the_outer_values_join_where_tuning_was_given_them(tmp_path):
+    """A study that tunes has to beat what it was given; nobody has to remember to ask for it."""
+
+    def methods(*flags):
+        return list(study(*flags).settings.methods)
+
+    assert methods() == ["none", "outer", "mg", "bmg"]
+    assert methods("--methods", "none,bmg") == ["none", "bmg", "outer"]
+    assert methods("--methods", "outer,bmg") == ["outer", "bmg"]
+    assert methods("--methods", "none,bmg,-outer") == ["none", "bmg"]
+    assert methods("--methods", "none,pbt") == ["none", "pbt"]  # judges by returns
+    # The outer objective has no learning rate.
+    only = ("--fix", "gamma=0.9", "--tune", "learning_rate")
+    assert methods("--methods", "none,bmg", *only) == ["none", "bmg"]
+    # Where its runs would not be allowed nothing joins.
+    assert methods("--methods", "stacx", "--heads", "2") == ["stacx"]
+    path = tmp_path / "mine.yaml"
+    path.write_text("methods: {none: , bmg: , -outer: }")
+    assert methods("--config", str(path)) == ["none", "bmg"]
+    path.write_text("methods: [bmg, -outer]")
+    assert methods("--config", str(path)) == ["bmg"]
+    # The file of a study that was begun has the methods that it has.
+    path.write_text(files.dump(study("--methods", "none,bmg,-outer").settings))
+    assert methods("--config", str(path)) == ["none", "bmg"]
+    assert methods("--config", str(path), "--methods", "bmg") == ["bmg", "outer"]
+
+
 def test_layers_change_each_other(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(
@@ -134,12 +161,13 @@ def test_layers_change_each_other(tmp_path):
         "long",
         "bmg, fast",
         "own",
+        "fixed at the outer values",
     ]
     assert len(studies.starts(settings, "long")) == 2
     assert studies.starts(settings, "fast") == [{"gamma": 0.9}]
     # Methods of the file can be picked by name, and a grid of flags replaces that of the file.
     picked = study("--config", str(path), "--methods", "mg,long", "--start", "gamma=0.8").settings
-    assert list(picked.methods) == ["mg", "long"]
+    assert list(picked.methods) == ["mg", "long", "outer"]
     assert picked.methods["long"] == settings.methods["long"]
     assert picked.starts == {"gamma": (0.8,)}
     assert study("--config", str(path), "--env", "CartPole").settings.run.env == "CartPole"

@@ -192,7 +192,7 @@ def test_no_network_is_needed(tmp_path):
     except FileNotFoundError:
         alone = []
     run, study = tmp_path / "run", tmp_path / "study"
-    of_study = ["--methods", "none,bmg", "--seeds", "2", "--out", study]
+    of_study = ["--methods", "none,bmg,-outer", "--seeds", "2", "--out", study]
     for arguments in (
         [*TINY, "--out", run],
         ["eval", run, "--episodes", "1"],

@@ -202,7 +202,9 @@ def test_a_run_and_a_study_of_that_run_solve_it_at_the_same_step(monkeypatch):
         return task._replace(spec=task.spec._replace(reward_threshold=25.0))
 
     monkeypatch.setattr(registry, "make", easier)
-    (unit,) = units("--methods", "bmg", "--seeds", "1", "--start", "gamma=0.9", "--seed", "3")
+    (unit,) = units(
+        "--methods", "bmg,-outer", "--seeds", "1", "--start", "gamma=0.9", "--seed", "3"
+    )
     solved = execute.run(unit, None, nothing).values["solved_at"]
     (run,) = unit.runs
     settings = replace(studies.started(unit.settings, run.start), seed=run.seed)
