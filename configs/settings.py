@@ -244,7 +244,7 @@ class RunSettings:
 
     Attributes:
       env: Gymnasium id; the version may be left out (`CartPole`). module:Name imports the module,
-        which registers it.
+        which registers it. A study may have several: A,B,C.
       seed: seed of everything random in the run.
       steps: environment steps of all environments together, all of them counted.
       num_envs: B, environments stepped side by side.

@@ -1,20 +1,20 @@
-"""What `run.py study` can be asked for: methods, starts and seeds, as plain data.
+"""What `run.py study` can be asked for: tasks, methods, starts and seeds, as plain data.
 
-A study is methods x starts x seeds of one environment. Settings come in layers, each of which
-changes the one before: the preset of the environment, the preset of the study, a file, flags. All
-but the flags have the same form, that of `study.yaml`.
+A study is methods x starts x seeds of one environment or several. Settings come in layers, each of
+which changes the one before: the preset of the environment, the preset of the study, a file, flags.
+All but the flags have the same form, that of `study.yaml`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
 
-from selftuning.configs import files, presets, versions, yaml_text
+from selftuning.configs import files, presets, study_tasks, versions, yaml_text
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import extended
 from selftuning.configs.searches import SearchSettings
@@ -112,7 +112,12 @@ class StudySettings:
       search: of the methods that search. Their fitness is what the study measures, and their
         interval is at most a tenth of a member's life.
       target: the score that is good enough; None for the environment's own threshold, or where it
-        has none the best score of any run.
+        has none the best score of any run. Several environments have `anchors` instead.
+      tasks: further environments, each with what its runs change in `run`. What they all share is
+        seed and extensions.
+      anchors: of several environments by name: the scores that count as 0 and 1 where they are
+        taken together. Others have what an untrained agent gets as 0, and as 1 their own
+        threshold, or where they have none the best score of any run.
     """
 
     run: RunSettings = field(default_factory=lambda: presets.for_env(RunSettings.env))
@@ -126,6 +131,8 @@ class StudySettings:
     block: int = 16
     search: SearchSettings = field(default_factory=lambda: SearchSettings(budget="run"))
     target: float | None = None
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    anchors: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def preset_names() -> list[str]:
@@ -191,25 +198,50 @@ def layered(layers: Sequence[Mapping[str, Any]], where: str = "study") -> StudyS
 def _layered(layers: Sequence[Mapping[str, Any]], where: str) -> StudySettings:
     data: dict[str, Any] = {}
     known = dict(METHODS)
+    run, tasks = study_tasks.layered(layers)
     for layer in layers:
-        if not isinstance(layer.get("run", {}), Mapping | None):
-            raise not_allowed("run", repr(layer["run"]), "a mapping of settings")
         if layer.get("methods") is not None:
             data["methods"] = _methods(layer["methods"], known)
             known |= data["methods"]
-        rest = {k: x for k, x in layer.items() if k != "methods" and x is not None}
-        whole = {"starts": rest["starts"]} if "starts" in rest else {}
+        own = ("methods", "run", "tasks")
+        rest = {k: x for k, x in layer.items() if k not in own and x is not None}
+        whole = {key: rest[key] for key in ("starts", "anchors") if key in rest}
         data = files.merged(data, rest) | whole
-    run = dict(data.pop("run", {}))
-    env = run.get("env") or RunSettings.env
-    method = run.pop("preset", None)
-    base = presets.for_env(str(env))
-    base = presets.with_method(base, str(method)) if method else base
-    base = extended(base, run.get("extensions", ()))
-    data["run"] = files.merged(files.plain(base), run) | {"env": env}
+    data |= {"run": run, "tasks": tasks}
     if "methods" in data:
         data["methods"] = {name: files.plain(method) for name, method in data["methods"].items()}
     return structure(data, StudySettings, where)
+
+
+def environments(study: StudySettings) -> list[str]:
+    """The environments of a study, in order, as it names them."""
+    return [study.run.env, *study.tasks]
+
+
+def on(study: StudySettings, env: str) -> StudySettings:
+    """The part of a study that is on one of its environments, as a study of its own.
+
+    Raises:
+      ConfigError: if what the task changes is not there, or is mistyped.
+    """
+    alone = dataclasses.replace(study, tasks={}, anchors={})
+    if env == study.run.env:
+        return alone
+    data = study_tasks.changed(study.run, env, study.tasks[env])
+    return dataclasses.replace(alone, run=structure(data, RunSettings, f"tasks.{env}"))
+
+
+def on_each(study: StudySettings) -> list[StudySettings]:
+    """The parts of a study, one for each environment; see `on`."""
+    return [on(study, env) for env in environments(study)]
+
+
+def changed(study: StudySettings, change: Callable[[RunSettings], RunSettings]) -> StudySettings:
+    """A study with a change in the runs on all of its environments."""
+    first, *others = (change(task.run) for task in on_each(study))
+    plain = files.plain(first)
+    tasks = {run.env: study_tasks.changes(plain, files.plain(run)) for run in others}
+    return dataclasses.replace(study, run=first, tasks=tasks)
 
 
 def methods_of(names: str) -> list[str]:

@@ -28,6 +28,8 @@ _LONGEST_NAME = 100  # bytes of a method's name, which is in names of files
 # What all runs of a study have in common: the task, how long it is learned, and how it is measured.
 _SHARED = ("env", "steps", "seed", "devices", "eval_episodes", "eval_every")
 _SHARED_ENVIRONMENT = ("env_kwargs", "max_episode_steps", "sticky_actions")
+_OF_ALL_TASKS = ("seed", "devices", "eval_every", "extensions")
+_NO_TARGET = "left out with several environments: anchors say what is good on each"
 _OF_PBT = ("fraction", "factor", "resample", "exploit", "explore")
 
 
@@ -50,6 +52,7 @@ def check(study: StudySettings) -> None:
         require(low <= value <= high, label, value, f"a whole number between {low} and {high}")
     finite = study.target is None or math.isfinite(study.target)
     require(finite, "target", study.target, "a finite number")
+    _check_tasks(study)
     for name, method in study.methods.items():
         plain = name.replace("_", "").replace("-", "").isalnum()
         if not plain or len(name.encode()) > _LONGEST_NAME:
@@ -57,7 +60,24 @@ def check(study: StudySettings) -> None:
             raise not_allowed("methods", repr(name), allowed)
         if method.kind not in get_args(Kind):
             raise not_allowed(f"methods.{name}.kind", method.kind, " | ".join(get_args(Kind)))
-        _check_method(study, name)
+        for task in studies.on_each(study):
+            _check_method(task, name)
+
+
+def _check_tasks(study: StudySettings) -> None:
+    """Tasks differ in what they are, and not in what makes their runs comparable."""
+    for env, changes in study.tasks.items():
+        for field in _OF_ALL_TASKS:
+            where, value = f"tasks.{env}.{field}", repr(changes.get(field))
+            require(field not in changes, where, value, "left out: all tasks share it (in run)")
+    several = bool(study.tasks)
+    require(not several or study.target is None, "target", study.target, _NO_TARGET)
+    envs = studies.environments(study) if several else []
+    for env, (low, high) in study.anchors.items():
+        allowed = f"for one of {', '.join(envs)}" if several else "left out with one environment"
+        require(env in envs, "anchors", repr(env), allowed)
+        right = -math.inf < low < high < math.inf
+        require(right, f"anchors.{env}", [low, high], "two finite numbers, the lower one first")
 
 
 def with_outer(study: StudySettings) -> StudySettings:
@@ -166,14 +186,17 @@ def refuse_unread_by_all(
       edits: what was said of hyperparameters, but for the starts.
       searching: fields of `SearchSettings` that were given.
     """
-    runs = {name: studies.run_settings(study, name) for name in study.methods}
-    without = [unread(settings) for settings in runs.values()]
+    runs = [
+        (name, studies.run_settings(task, name))
+        for task in studies.on_each(study)
+        for name in study.methods
+    ]
+    without = [unread(settings) for _, settings in runs]
     for field in set(typed) - {"tuning.period"}:  # which says where all runs are measured
         if all(field in each for each in without):
-            settings, why = next(iter(runs.values())), without[0][field]
-            raise not_allowed(field, value_of(settings, field), f"left out {why}")
+            raise not_allowed(field, value_of(runs[0][1], field), f"left out {without[0][field]}")
     for kind, name in edited(edits):
-        whys = [_unread_edit(study, of, settings, kind, name) for of, settings in runs.items()]
+        whys = [_unread_edit(study, of, settings, kind, name) for of, settings in runs]
         if all(whys):
             raise refused_edit(study.run, kind, name, whys[0])
     kinds = {method.kind for method in study.methods.values()}

@@ -143,13 +143,16 @@ def _study(
         where = "study" if config is None else str(config)
         settings = studies.layered(layers, where)
     edits = dataclasses.replace(hyperparameters, start=())  # which is a grid here
+
+    def flagged(run: RunSettings) -> RunSettings:
+        return dataclasses.replace(
+            run,
+            hyperparameters=edit(run.hyperparameters, edits),
+            **{k: dataclasses.replace(getattr(run, k), **x) for k, x in parts.items()},
+        )
+
     settings = dataclasses.replace(
-        settings,
-        run=dataclasses.replace(
-            settings.run,
-            hyperparameters=edit(settings.run.hyperparameters, edits),
-            **{k: dataclasses.replace(getattr(settings.run, k), **x) for k, x in parts.items()},
-        ),
+        studies.changed(settings, flagged),
         starts=studies.starts_of(hyperparameters.start) or settings.starts,
         search=dataclasses.replace(settings.search, **searching),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from selftuning.configs import studies
 from selftuning.studies import statistics, study_files
 from selftuning.studies.contestants import Contestant, in_words
 from selftuning.studies.intervals import Interval, gain, interval, iqm, listed, probability, said
@@ -18,12 +19,20 @@ def question(outcome: Outcome) -> str:
     """What the study asks."""
     settings = outcome.measured.settings
     seeds = f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''}"
-    starts = max(len(one.starts) for one in outcome.contestants)
+    strata = max(len(one.starts) for one in outcome.contestants)
+    starts = strata // max(1, len(outcome.tasks))
     bad = f"from {starts} starts, " if starts > 1 else ""
+    lengths = sorted({task.run.steps for task in studies.on_each(settings)})
+    steps = " to ".join(f"{length:,}" for length in dict.fromkeys((lengths[0], lengths[-1])))
     return (
-        f"Does tuning its own hyperparameters help an agent on {settings.run.env}, "
-        f"{bad}within {settings.run.steps:,} environment steps ({seeds} each)?"
+        f"Does tuning its own hyperparameters help an agent on {listed(environments(outcome))}, "
+        f"{bad}within {steps} environment steps ({seeds} each)?"
     )
+
+
+def environments(outcome: Outcome) -> list[str]:
+    """On which a study is, as it names them where there is but one."""
+    return list(outcome.tasks) or [outcome.measured.settings.run.env]
 
 
 def answer(outcome: Outcome) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from selftuning.configs import studies
-from selftuning.configs.studies import Start, StudySettings
+from selftuning.configs.studies import StudySettings
 from selftuning.studies.study_files import Measured
 from selftuning.studies.table import START, varied
 from selftuning.training.metrics import last_tenth
@@ -18,7 +18,11 @@ _CURVE = 100  # points of a curve at most; more are averaged
 
 # By which runs are judged: their returns, or, if in some run no episode has ended, their rewards.
 RETURN, REWARD = "return", "reward"
-_BEST = "best of "
+ENV = "env"  # in a start: on which environment, of contestants on several
+_BEST, BEST_START = "best of ", ", best start"  # in name and label of a start that was chosen
+
+
+Stratum = dict[str, Any]  # values by name of a start, and under `ENV` an environment
 
 
 class Contestant(NamedTuple):
@@ -38,23 +42,27 @@ class Contestant(NamedTuple):
       greedy: mean return of the greedy policy at the end, NaN if unknown, [N_s] for each start.
       solved_at: environment steps, NaN if it never was, [N_s] for each start.
       diverged: whether parameters became NaN or infinite, [N_s] for each start.
+      ends: scores in the last tenth where curves do not say them, [N_s] for each start.
     """
 
     name: str
     label: str
     kind: str
     tuned: tuple[str, ...]
-    starts: list[Start]
+    starts: list[Stratum]
     steps: np.ndarray
     curves: list[np.ndarray]
     paths: dict[str, list[np.ndarray]]
     greedy: list[np.ndarray]
     solved_at: list[np.ndarray]
     diverged: list[np.ndarray]
+    ends: list[np.ndarray] | None = None
 
     @property
     def last(self) -> list[np.ndarray]:
         """Score of each run in its last tenth, [N_s] for each start."""
+        if self.ends is not None:
+            return self.ends
         return [last_tenth(curve).mean(1) for curve in self.curves]
 
     @property
@@ -119,7 +127,7 @@ def best_fixed_start(one: Contestant) -> Contestant | None:
     best = int(np.argmax([score.mean() for score in one.last]))
     return one._replace(
         name=f"{_BEST}{one.name}",
-        label=f"{one.label}, best start ({in_words(one.starts[best])})",
+        label=f"{one.label}{BEST_START} ({in_words(one.starts[best])})",
         starts=[one.starts[best]],
         curves=[one.curves[best]],
         paths={name: [runs[best]] for name, runs in one.paths.items()},
@@ -129,9 +137,9 @@ def best_fixed_start(one: Contestant) -> Contestant | None:
     )
 
 
-def in_words(start: Start) -> str:
+def in_words(start: Mapping[str, Any]) -> str:
     """A start as text."""
-    return ", ".join(f"{name} {value:g}" for name, value in start.items())
+    return ", ".join(x if name == ENV else f"{name} {x:g}" for name, x in start.items())
 
 
 def curve_of(one: Contestant) -> tuple[np.ndarray, list[np.ndarray]]:

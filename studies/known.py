@@ -1,4 +1,4 @@
-"""What a study knows of its environment and its extensions.
+"""What a study knows of its environments and its extensions.
 
 It is asked when the study begins, which imports what the settings name, and kept in its directory.
 So reports of it, and of studies that strangers have made, import nothing.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from selftuning.configs import extensions, files, studies
+from selftuning.configs.errors import ConfigError
 from selftuning.configs.hyperparameters import Definition
 from selftuning.configs.own_parts import Kind, Own, Part, PartKind
 from selftuning.configs.studies import StudySettings
@@ -42,20 +43,48 @@ class Known:
       in_graph: whether it is stepped inside jit, by method.
       reward_threshold: the return from which it counts as solved; None if it does not say.
       extensions: what each adds, by name.
+      tasks: the same of further environments, by the names that the study has for them.
+      untrained: what an agent gets before it has learned, "return" and "reward" (a step), of
+        studies of several environments; that of the first stands here.
     """
 
     env: str
     in_graph: dict[str, bool]
     reward_threshold: float | None
     extensions: dict[str, tuple[Added, ...]]
+    tasks: dict[str, Known] = field(default_factory=dict)
+    untrained: dict[str, float | None] = field(default_factory=dict)
+
+    def on(self, name: str) -> Known:
+        """Of one environment alone, by the name that the study has for it."""
+        if name in self.tasks:
+            return replace(self.tasks[name], extensions=self.extensions)
+        return replace(self, tasks={})
+
+    @property
+    def each(self) -> list[Known]:
+        """Of each environment, in the order of the study."""
+        return [self, *self.tasks.values()]
 
 
 def asked(study: StudySettings) -> Known:
-    """Asks environment and extensions of a study themselves, which imports them.
+    """Asks environments and extensions of a study themselves, which imports them.
 
     Raises:
       ConfigError: if one is not known, or cannot be imported.
     """
+    first, *others = studies.on_each(study)
+    tasks = {task.run.env: _of_one(task) for task in others}
+    known = replace(_of_one(first), tasks=tasks)
+    names: dict[str, str] = {}  # by id
+    for name, one in zip(studies.environments(study), known.each, strict=True):
+        if one.env in names:
+            raise ConfigError(f"env: {names[one.env]} and {name} are the same, {one.env}")
+        names[one.env] = name
+    return known
+
+
+def _of_one(study: StudySettings) -> Known:
     env = registry.resolve(study.run.env)
     runs = {name: studies.run_settings(study, name) for name in study.methods}
     names = {name for run in runs.values() for name in run.extensions if isinstance(name, str)}

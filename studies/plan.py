@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from selftuning.configs import files, studies
 from selftuning.configs.errors import not_allowed
@@ -50,7 +51,7 @@ class Unit:
     """Runs side by side in one program.
 
     Attributes:
-      name: of the unit, and of its files.
+      name: of the unit, and of its files; the environment is in it where there are several.
       method: key of `StudySettings.methods`.
       kind: of the method.
       settings: of every run but for seed and start, which are in `runs`.
@@ -78,33 +79,59 @@ class Unit:
     @property
     def program(self) -> str:
         """Units of a study that have it in common run the same compiled program."""
-        return f"{self.method} x {self.size}"
+        return f"{self.method} x {self.size} on {self.settings.env}"
 
 
 def units_of(study: StudySettings, known: Known | None = None) -> list[Unit]:
-    """All units of a study, method by method.
+    """All units of a study, task by task and method by method.
 
     Args:
       study: its settings.
-      known: of its environment; it is asked if that is None.
+      known: of its environments; they are asked if that is None.
 
     Raises:
       ConfigError: if the environment is not known, a method cannot be run on it, or a search has
         too few steps.
     """
     known = asked(study) if known is None else known
-    study = replace(study, run=replace(study.run, env=known.env))
-    return [unit for name in study.methods for unit in _of_method(study, name, known)]
+    several = bool(study.tasks)
+    units: list[Unit] = []
+    for task in studies.on_each(study):
+        there = known.on(task.run.env)
+        task = replace(task, run=replace(task.run, env=there.env))
+        for name in study.methods:
+            begun = sum(len(unit.runs) for unit in units if unit.method == name)
+            prefix = f"{name}.{_in_names(there.env)}" if several else name
+            units += _of_method(task, name, there, prefix, begun)
+    return units
 
 
-def rows_of(study: StudySettings, name: str) -> list[Run]:
-    """The rows of a method: start after start, all seeds of each."""
+def is_on(unit: str, env: str) -> bool:
+    """Whether a unit of a study of several environments, by its name, is on one of them."""
+    return unit.partition(".")[2].rpartition("-")[0] == _in_names(env)
+
+
+def _in_names(env: str) -> str:
+    """An environment as a part of names of files; no two have the same."""
+    return quote(env, safe="")
+
+
+def rows_of(study: StudySettings, name: str, begun: int = 0) -> list[Run]:
+    """The rows of a method on one task: start after start, all seeds of each.
+
+    Args:
+      study: of one environment.
+      name: of the method.
+      begun: rows that the method has on other tasks.
+    """
     seeds = range(study.run.seed, study.run.seed + study.seeds)
     pairs = [(start, seed) for start in studies.starts(study, name) for seed in seeds]
-    return [Run(index, seed, start) for index, (start, seed) in enumerate(pairs)]
+    return [Run(index, seed, start) for index, (start, seed) in enumerate(pairs, begun)]
 
 
-def _of_method(study: StudySettings, name: str, known: Known) -> list[Unit]:
+def _of_method(
+    study: StudySettings, name: str, known: Known, prefix: str, begun: int
+) -> list[Unit]:
     settings, kind = studies.run_settings(study, name), study.methods[name].kind
     in_graph = known.in_graph[name]
     if kind != "runs" and not in_graph:
@@ -116,14 +143,14 @@ def _of_method(study: StudySettings, name: str, known: Known) -> list[Unit]:
     search = studies.search_settings(study, name)
     if kind != "runs":
         search_plan.of_study(kind, settings, search)  # complains of too few steps
-    rows = rows_of(study, name)
+    rows = rows_of(study, name, begun)
     # Environments of the host keep their state to themselves, one run a process.
     most = study.block if in_graph else 1
     count = math.ceil(len(rows) / most)
     size = math.ceil(len(rows) / count)
     return [
         Unit(
-            f"{name}-{number}",
+            f"{prefix}-{number}",
             name,
             kind,
             settings,

@@ -120,10 +120,10 @@ def say(console: Console, text: str) -> None:
 
 
 def _check_environment(units: Sequence[Unit]) -> None:
-    """Makes one environment, so that what is wrong with it is said before anything starts."""
-    settings = units[0].settings
-    task = registry.make(settings.env, 1, settings.backend, settings.environment)
-    getattr(task, "close", lambda: None)()
+    """Makes each environment, so that what is wrong with it is said before anything starts."""
+    for settings in {unit.settings.env: unit.settings for unit in reversed(units)}.values():
+        task = registry.make(settings.env, 1, settings.backend, settings.environment)
+        getattr(task, "close", lambda: None)()
 
 
 def _print_plan(console: Console, units: Sequence[Unit], finished: int) -> None:

@@ -25,7 +25,7 @@ import polars as pl
 from selftuning.configs import files, studies, study_checks, trust
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.studies import StudySettings
-from selftuning.studies import known, origins, plan, table, unit_files
+from selftuning.studies import known, origins, plan, table, unit_files, untrained
 from selftuning.studies.execute import Result
 from selftuning.studies.known import Known
 from selftuning.studies.origins import ORIGIN
@@ -196,7 +196,9 @@ def create(settings: StudySettings, out: Path | None, said: Mapping[str, Any]) -
     out = place(out)
     if not is_study(out):
         text = files.dump(settings)
-        origins.write(out, said, origins.digest(text), known.asked(settings))
+        origins.write(
+            out, said, origins.digest(text), untrained.asked(settings, known.asked(settings))
+        )
         write_text(out / studies.NAME, text)
     elif (origin := origins.read(out)).known is None:  # from now on it says what it knows
         origins.write(out, origin.said, digest_in(out), known.asked(settings))

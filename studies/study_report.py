@@ -59,7 +59,8 @@ def print_summary(
         table.add_row(*cells)
     console.print(table, highlight=False)
     console.print(_COLUMNS.format(score=outcome.score), style="dim", highlight=False, markup=False)
-    for line in [*found["answer"], *found["notes"]]:
+    alone = [f"{env}: {one['answer'][0]}" for env, one in found.get("tasks", {}).items()]
+    for line in [*found["answer"], *alone, *found["notes"]]:
         console.print(line, highlight=False, markup=False)
     rows = [("study directory", str(directory)), ("report", str(directory / study_files.REPORT))]
     report.print_rows(console, rows)

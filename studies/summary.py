@@ -12,7 +12,7 @@ from selftuning.agents import scales
 from selftuning.configs import extensions, files, studies
 from selftuning.configs.studies import StudySettings
 from selftuning.studies import statistics, study_files
-from selftuning.studies.answers import answer, notes, question
+from selftuning.studies.answers import answer, environments, notes, question
 from selftuning.studies.contestants import (
     Contestant,
 )
@@ -27,20 +27,7 @@ def summarise(outcome: Outcome) -> dict[str, Any]:
     """The content of summary.json."""
     measured = outcome.measured
     settings = measured.settings
-    return {
-        "question": question(outcome),
-        "answer": answer(outcome),
-        "notes": notes(outcome),
-        "env": settings.run.env,
-        "measure": outcome.score,
-        "target": outcome.target,
-        "target_is": outcome.target_is,
-        "complete": not measured.missing,
-        "methods": {one.name: describe(one, outcome.target) for one in outcome.contestants},
-        "better": better(outcome.contestants),
-        "convergence": [
-            _convergence(settings, one, name) for one in outcome.contestants for name in one.tuned
-        ],
+    return _found(outcome) | {
         "origin": measured.origin,
         "machines": sorted({about["machine"] for about in measured.about.values()}),
         "devices": sorted({about["device"] for about in measured.about.values()}),
@@ -48,6 +35,32 @@ def summarise(outcome: Outcome) -> dict[str, Any]:
         "seconds": sum(about["seconds"] for about in measured.about.values()),
         "settings": files.for_json(files.plain(settings)),
     }
+
+
+def _found(outcome: Outcome) -> dict[str, Any]:
+    """What a study says of its contestants; on several environments also what each says."""
+    measured = outcome.measured
+    settings = measured.settings
+    alone: dict[str, Any] = {
+        "question": question(outcome),
+        "answer": answer(outcome),
+        "notes": notes(outcome),
+        "env": ", ".join(environments(outcome)),
+        "measure": outcome.score,
+        "target": outcome.target,
+        "target_is": outcome.target_is,
+        "complete": not measured.missing,
+        "methods": {one.name: describe(one, outcome.target) for one in outcome.contestants},
+        "better": better(outcome.contestants),
+        "convergence": [
+            _convergence(settings, one, name) for one in outcome.contestants for name in one.paths
+        ],
+    }
+    if outcome.tasks:
+        scales = {env: scale._asdict() for env, scale in outcome.anchors.items()}
+        alone |= {"anchors": scales}
+        alone |= {"tasks": {env: _found(task) for env, task in outcome.tasks.items()}}
+    return alone
 
 
 def describe(one: Contestant, target: float) -> dict[str, Any]:

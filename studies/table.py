@@ -1,8 +1,8 @@
 """The tidy table of a study: a row for each run (or search) and point.
 
-Columns: `method`, `run` (counted within the method), `seed`, `start_NAME` for every hyperparameter
-that starts differ in (null for a search, which chooses), `point`, and what was measured there
-(`studies.measures.measured`). What is not known, or no number, is null.
+Columns: `env`, `method`, `run` (counted within the method), `seed`, `start_NAME` for every
+hyperparameter that starts differ in (null for a search, which chooses), `point`, and what was
+measured there (`studies.measures.measured`). What is not known, or no number, is null.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from selftuning.studies.plan import Unit
 START = "start_"
 WHOLE = ("env_steps", "episodes", "solved_at")  # numbers
 MEASURED = (*WHOLE, "return", "reward", "greedy", "finite")  # of every unit; others may be
-_LABELS = ("method", "run", "seed", "point")
+_LABELS = ("env", "method", "run", "seed", "point")
 
 
 def is_label(column: str) -> bool:
@@ -48,6 +48,7 @@ def of_unit(study: StudySettings, unit: Unit, result: Result) -> pl.DataFrame:
         return [value for value in values for _ in range(points)]
 
     columns: dict[str, pl.Series] = {
+        "env": pl.Series([unit.settings.env] * (runs * points)),
         "method": pl.Series([unit.method] * (runs * points)),
         "run": pl.Series(each_run(run.index for run in unit.runs), dtype=pl.Int32),
         "seed": pl.Series(each_run(run.seed for run in unit.runs), dtype=pl.Int64),

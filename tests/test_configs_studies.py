@@ -67,7 +67,7 @@ def test_help_names_methods_presets_and_flags(capsys):
     parts = [(RunSettings, left), (EnvSettings, {"wrappers"})]
     parts += [(AgentSettings, set()), (TuningSettings, {"method", "optimizer", "learning_rate"})]
     parts += [(SearchSettings, {"fitness", "interval"})]
-    parts += [(studies.StudySettings, {"run", "methods", "starts", "search"})]
+    parts += [(studies.StudySettings, {"run", "methods", "starts", "search", "tasks", "anchors"})]
     names = {f.name for part, left in parts for f in dataclasses.fields(part) if f.name not in left}
     for name in names | {
         "meta_optimizer",

@@ -62,16 +62,17 @@ def learning_curves(outcome: Outcome, looks: Looks) -> Picture:
     """Score over environment steps: interquartile means of all runs, with their intervals."""
     lines = [_curve(one) for one in outcome.contestants]
     last = max(float(line.x[-1]) for line in lines)
+    what, form, hover = _passed(outcome)
     goal = f"target {number(outcome.target)}"
     chart = figure(
         [_goal([0, 2 * last], [outcome.target] * 2), *_traces(lines, looks)],
-        steps_axis(last, unifiedhovertitle={"text": "after %{x:,} environment steps"}),
+        steps_axis(last, title=what, unifiedhovertitle={"text": f"after {hover}"}),
         score_axis(f"{outcome.score} (interquartile mean)", _seen(lines)),
         hovermode="x unified",
     )
     ends = [f"{line.one.label} at {line.said(-1)}" for line in lines]
     words = (
-        f"Lines of the interquartile mean {outcome.score} over environment steps, for "
+        f"Lines of the interquartile mean {outcome.score} over {what}, for "
         f"{len(lines)} contestants. They end with {listed(ends)}. The target is "
         f"{number(outcome.target)}."
     )
@@ -84,14 +85,21 @@ def learning_curves(outcome: Outcome, looks: Looks) -> Picture:
         f"The dashed line is the target, {number(outcome.target)}: {outcome.target_is}. "
         "Higher is better, and so is earlier. A search counts the steps of all its members.",
         _numbers(
-            f"Interquartile mean {outcome.score}, with its 95% interval, by environment steps",
-            "environment steps",
+            f"Interquartile mean {outcome.score}, with its 95% interval, by {what}",
+            what,
             lines,
             np.linspace(0, last, _ROWS + 1)[1:],
-            "{:,.0f}".format,
+            form,
         ),
         legend=[*_keys(outcome, looks), Key(goal, TARGET)],
     )
+
+
+def _passed(outcome: Outcome) -> tuple[str, Callable[[float], str], str]:
+    """How far runs are: what their axis is called, a place on it as text, and for the mouse."""
+    if outcome.tasks:
+        return "per cent of a run", "{:.0f}%".format, "%{x:.0f}% of a run"
+    return "environment steps", "{:,.0f}".format, "%{x:,} environment steps"
 
 
 def profiles(outcome: Outcome, looks: Looks) -> Picture:

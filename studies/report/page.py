@@ -19,7 +19,7 @@ from plotly.offline import get_plotlyjs
 from selftuning.configs import files
 from selftuning.studies import study_files
 from selftuning.studies.outcome import Outcome
-from selftuning.studies.report import figures, origin, paths, starts, style, tables
+from selftuning.studies.report import figures, origin, paths, starts, style, tables, tasks
 from selftuning.studies.report.parts import Section
 
 _MOST_LETTERS = 32  # of a verdict, with which an answer may begin
@@ -42,8 +42,11 @@ def write(path: Path, outcome: Outcome, summary: Mapping[str, Any]) -> None:
 
 def page(outcome: Outcome, summary: Mapping[str, Any]) -> str:
     """The report as HTML; see `write`."""
-    looks = style.of_contestants(outcome.contestants)
-    everything = [*looks.values(), *paths.looks_of_starts(outcome).values()]
+    each = [outcome, *outcome.tasks.values()]
+    everybody = {one.name: one for study in each for one in study.contestants}
+    looks = style.of_contestants(everybody.values())
+    starts_of = [paths.looks_of_starts(study) for study in outcome.tasks.values() or [outcome]]
+    everything = [*looks.values(), *(look for found in starts_of for look in found.values())]
     return (
         _environment()
         .get_template("page.html")
@@ -82,16 +85,30 @@ def sections_of(
     outcome: Outcome, summary: Mapping[str, Any], looks: Mapping[str, style.Look]
 ) -> list[Section]:
     """The parts of the page, in order."""
+
+    def parts(one: Outcome, found: Mapping[str, Any]) -> list[Section]:
+        return _results(one, found, looks)
+
+    several = bool(outcome.tasks)
+    results = tasks.sections(outcome, summary, parts) if several else parts(outcome, summary)
+    return [*results, origin.section(outcome, summary, files.dump(outcome.measured.settings))]
+
+
+def _results(
+    outcome: Outcome, summary: Mapping[str, Any], looks: Mapping[str, style.Look]
+) -> list[Section]:
+    """What was found, on one environment or over several."""
     methods, score = summary["methods"], outcome.score
     matrix = tables.of_better(methods, summary["better"])
-    solvable = outcome.measured.known.reward_threshold is not None
+    alone = not outcome.tasks
+    solvable = alone and outcome.measured.known.reward_threshold is not None
     curves, profiles = (
         make(outcome, looks) for make in (figures.learning_curves, figures.profiles)
     )
     return [
         Section("curves", "Learning curves", pictures=[curves]),
-        paths.section(outcome, summary["convergence"]),
-        starts.section(outcome, methods, looks),
+        *([paths.section(outcome, summary["convergence"])] if alone else []),
+        *([starts.section(outcome, methods, looks)] if alone else []),
         Section("profiles", "Performance profiles", pictures=[profiles]),
         Section(
             "better",
@@ -116,7 +133,6 @@ def sections_of(
             ],
             table=tables.of_contestants(methods, score, solvable),
         ),
-        origin.section(outcome, summary, files.dump(outcome.measured.settings)),
     ]
 
 

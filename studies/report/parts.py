@@ -129,6 +129,7 @@ class Section(NamedTuple):
       pictures: in order.
       table: behind them.
       origin: how the study was made, for `origin.html`.
+      inside: whether it is a part of one before it, and not in the contents.
     """
 
     name: str
@@ -138,3 +139,4 @@ class Section(NamedTuple):
     pictures: Sequence[Picture] = ()
     table: Table | None = None
     origin: Mapping[str, Any] | None = None
+    inside: bool = False
