@@ -174,7 +174,7 @@ def make_old(directory):
         (unit,) = (unit for unit in units if unit.name == name)
         new = ("code", "unit", "study", "runs", "columns")
         about = {"unit": name} | {k: x for k, x in result.about.items() if k not in new}
-        rows = table.of_unit(settings, unit, result)
+        rows = table.of_unit(settings, unit, result).drop("env")
         path = directory / "units" / f"{name}.parquet"
         rows.write_parquet(path, metadata={"about": json.dumps(about)})
         unit_files.path_of(directory, unit).unlink()
