@@ -104,6 +104,13 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         there, here = unpack(before), unpack(after)
         return compared(there, here, batch, matching.reverse_kl)["policy"]
 
+    def metrics(start, before, after, hyperparams, batch):
+        params = unpack(before)
+        heads = one.judged(nets.outputs, nets.values, params, params, batch)
+        first = jax.tree.map(lambda x: x[0], heads)
+        used = {name: jnp.ravel(hyperparams[name])[0] for name in settings.in_loss}
+        return one.parts(first, used, batch).named() | {"kl": change(start, after, batch)}
+
     outer_loss = loss_by(own_objective) if own_objective else loss_at(judging(settings))
     policy_last = tuning.target_last == "policy"
     return Algorithm(
@@ -118,6 +125,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         problem=Problem(inner_loss, outer_loss, match),
         last_target_loss=loss_at(policy_alone(settings)) if policy_last else None,
         change=change,
+        metrics=metrics,
         to_task=nets.to_task,
         memory=nets.memory,
     )

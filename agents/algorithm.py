@@ -57,6 +57,9 @@ class Algorithm(NamedTuple):
       change: (params before, params after, batch) -> KL of the new policy from the old one, by
         which a trust region bounds an update; None where there is no such bound, and so no
         learning rate to tune.
+      metrics: (params at the start of the updates on a rollout, params before the last of them,
+        params after it, hyperparams, batch of the last) -> scalars by name, as users look at them
+        to see how learning goes; None for none.
       to_task: action [..., *action] of `act`, which trajectories keep -> as the task expects it,
         of JAX or NumPy as it was given.
       memory: what is acted on; the observation alone where nothing is remembered.
@@ -72,6 +75,7 @@ class Algorithm(NamedTuple):
     problem: Problem
     last_target_loss: Loss | None = None
     change: Callable[[Params, Params, Experience], jax.Array] | None = None
+    metrics: Callable[..., dict[str, jax.Array]] | None = None
     to_task: Callable[[Any], Any] = lambda action: action
     reuse: Reuse | None = None
     memory: Memory = NONE

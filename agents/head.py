@@ -62,6 +62,40 @@ def constant(
     return Judged(v_tm1, v_tm1, v_tm1, rho_tm1, v_tm1, v_t, None, said)
 
 
+class Parts(NamedTuple):
+    """What the loss of one head weighs, and how good its critic is; scalars.
+
+    Attributes:
+      policy: loss of the policy.
+      entropy: of the policy, mean over steps.
+      critic: half the mean square of value errors.
+      explained: share of the variance of value targets that values explained before they learned
+        from them; 1 is all, and 0 no better than their mean.
+    """
+
+    policy: jax.Array
+    entropy: jax.Array
+    critic: jax.Array
+    explained: jax.Array
+
+    def weighed(self, hyperparams: Hyperparams) -> jax.Array:
+        """The loss."""
+        return (
+            hyperparams["policy"] * self.policy
+            - hyperparams["entropy"] * self.entropy
+            + hyperparams["critic"] * self.critic
+        )
+
+    def named(self) -> dict[str, jax.Array]:
+        """By the names under which they are logged."""
+        return {
+            "policy_loss": self.policy,
+            "value_loss": self.critic,
+            "entropy": self.entropy,
+            "explained_variance": self.explained,
+        }
+
+
 class Head(NamedTuple):
     """Pure functions.
 
@@ -69,6 +103,7 @@ class Head(NamedTuple):
       judged: (outputs, value, params, frozen, batch) -> Judged; `outputs` and `value` are
         the networks, of one head or of all.
       loss: (judged of one head, hyperparams, batch) -> scalar.
+      parts: (judged of one head, hyperparams, batch) -> what that loss weighs.
       seen: (judged of one head, hyperparams, batch) -> what a user's own outer objective is
         given; only where the head was made with `in_full`.
       taught: (judged of one head, hyperparams, batch) -> value targets, and advantages as
@@ -82,6 +117,7 @@ class Head(NamedTuple):
 
     judged: Callable[[Network, Network, Params, Params, Experience], Judged]
     loss: Callable[[Judged, Hyperparams, Experience], jax.Array]
+    parts: Callable[[Judged, Hyperparams, Experience], Parts]
     seen: Callable[[Judged, Hyperparams, Experience], terms.Seen]
     taught: Callable[[Judged, Hyperparams, Experience], tuple[jax.Array, jax.Array]]
     critic_loss: Callable[[Judged, Hyperparams, Experience], jax.Array]
@@ -144,15 +180,19 @@ def make(
         return off_policy(*ends, v_tm1, v_t, judged.rho_tm1, gamma, lambda_, *alphas)
 
     def loss(judged, hyperparams, batch):
-        target_tm1, advantage = taught(judged, hyperparams, batch)
-        total = (
-            hyperparams["policy"] * losses.policy_gradient_loss(judged.log_prob, advantage)
-            - hyperparams["entropy"] * jnp.mean(judged.entropy)
-            + hyperparams["critic"] * value_distance(judged.v_tm1, target_tm1)
-        )
+        total = parts(judged, hyperparams, batch).weighed(hyperparams)
         if not added:
             return total
         return total + terms.loss(added, seen(judged, hyperparams, batch))
+
+    def parts(judged, hyperparams, batch):
+        target_tm1, advantage = taught(judged, hyperparams, batch)
+        return Parts(
+            losses.policy_gradient_loss(judged.log_prob, advantage),
+            jnp.mean(judged.entropy),
+            value_distance(judged.v_tm1, target_tm1),
+            losses.explained_variance(judged.frozen_v_tm1, target_tm1),
+        )
 
     def taught(judged, hyperparams, batch):
         target_tm1, advantage = targets(judged, hyperparams, batch)
@@ -176,4 +216,4 @@ def make(
     def value_distance(value, target):
         return jnp.mean(rlax.l2_loss(value - target))
 
-    return Head(judged, loss, seen, taught, critic_loss, value_distance, put)
+    return Head(judged, loss, parts, seen, taught, critic_loss, value_distance, put)

@@ -166,3 +166,11 @@ def policy_gradient_loss(log_prob_tm1: Array, advantage_tm1: Array) -> Array:
     """
     chex.assert_equal_shape([log_prob_tm1, advantage_tm1])
     return -jnp.mean(log_prob_tm1 * advantage_tm1)
+
+
+def explained_variance(value: Array, target: Array) -> Array:
+    """1 - Var(target - value) / Var(target), a scalar; NaN where all targets are alike."""
+    chex.assert_equal_shape([value, target])
+    variance = jnp.var(target)
+    left = jnp.var(target - value) / jnp.where(variance > 0, variance, 1.0)
+    return jnp.where(variance > 0, 1.0 - left, jnp.nan)

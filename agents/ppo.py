@@ -77,20 +77,26 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         live = said(params, batch)
         return one.put(live, batch, hyperparams, target, advantage, frozen)
 
-    def loss(params, hyperparams, batch):
-        params, rows = unpack(params), _rows(batch)
-        target, advantage = learned(hyperparams, batch)
+    def parts(params, hyperparams, batch, target, advantage):
+        """What the loss weighs, of rows."""
+        rows = _rows(batch)
         seen_by_both = nets.see(params, rows.observation)
         policy = nets.policy(params, seen_by_both)
         made = rows.trajectory
         ratio = jnp.exp(policy.log_prob(made.action) - made.log_prob)
-        surrogate = losses.clipped_surrogate_loss(ratio, advantage, hyperparams["clip"])
-        value = nets.value(params, seen_by_both)
-        total = (
-            hyperparams["policy"] * surrogate
-            - hyperparams["entropy"] * jnp.mean(policy.entropy())
-            + hyperparams["critic"] * one.value_distance(value, target)
+        v_tm1 = batch.trajectory.start.frozen_v_tm1.reshape(-1)[batch.trajectory.row]
+        return head.Parts(
+            losses.clipped_surrogate_loss(ratio, advantage, hyperparams["clip"]),
+            jnp.mean(policy.entropy()),
+            one.value_distance(nets.value(params, seen_by_both), target),
+            losses.explained_variance(v_tm1, target),
         )
+
+    def loss(params, hyperparams, batch):
+        params = unpack(params)
+        target, advantage = learned(hyperparams, batch)
+        made = parts(params, hyperparams, batch, target, advantage)
+        total = made.weighed(hyperparams)
         if not added:
             return total
         return total + terms.loss(added, seen(params, hyperparams, batch, target, advantage))
@@ -154,6 +160,10 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         assert base.change is not None
         return base.change(before, after, _rows(batch))
 
+    def metrics(start, before, after, hyperparams, batch):
+        made = parts(unpack(before), hyperparams, batch, *learned(hyperparams, batch))
+        return made.named() | {"kl": change(start, after, batch)}
+
     judging, policy_alone = actor_critic.judging(settings), actor_critic.policy_alone(settings)
     return base._replace(
         problem=base.problem._replace(
@@ -165,6 +175,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         ),
         last_target_loss=at(policy_alone) if tuning.target_last == "policy" else None,
         change=change,
+        metrics=metrics,
         reuse=reuse.Reuse(agent.epochs * agent.minibatches, prepare, order, take),
     )
 

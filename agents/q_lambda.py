@@ -71,7 +71,8 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     def value(params, observation):
         return jnp.max(net.apply(unpack(params), observation), -1)
 
-    def inner_loss(params, frozen, hyperparams, batch):
+    def learned(params, frozen, hyperparams, batch):
+        """Values [T, B] of the actions that were taken, and what they are to become."""
         trajectory = batch.trajectory
         q_tm1 = net.apply(unpack(params), batch.observation)
         # Peng's Q(lambda): the return goes on through actions that were not greedy.
@@ -84,7 +85,17 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
             hyperparams["lambda"],
         )
         chosen = jnp.take_along_axis(q_tm1, trajectory.action[..., None], -1)[..., 0]
+        return chosen, target_tm1
+
+    def inner_loss(params, frozen, hyperparams, batch):
+        chosen, target_tm1 = learned(params, frozen, hyperparams, batch)
         return jnp.mean(rlax.l2_loss(chosen - target_tm1))
+
+    def metrics(start, before, after, hyperparams, batch):
+        chosen, target_tm1 = learned(before, before, hyperparams, batch)
+        explained = losses.explained_variance(chosen, target_tm1)
+        loss = jnp.mean(rlax.l2_loss(chosen - target_tm1))
+        return {"value_loss": loss, "explained_variance": explained}
 
     def outer_loss(params, frozen, batch):
         return inner_loss(params, frozen, settings.outer, batch)
@@ -105,6 +116,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         mode=mode,
         value=value,
         problem=Problem(inner_loss, outer_loss, match),
+        metrics=metrics,
     )
 
 

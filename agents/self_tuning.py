@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from selftuning.agents import contexts, normalization, parts, reuse, window
+from selftuning.agents import contexts, learning_metrics, normalization, parts, reuse, window
 from selftuning.agents.algorithm import Algorithm
 from selftuning.agents.memory import NONE, memory_of
 from selftuning.agents.trajectory import Experience, Scales, Trajectory, empty_trajectory, seen
@@ -67,6 +67,8 @@ class SelfTuningAgent(NamedTuple):
       init: (key, start values or None for those of the settings) -> AgentState.
       inner_step: (state, trajectory [T, B], key of the rollout) -> (state, record): all updates
         on one rollout. Only algorithms that shuffle rows read the key.
+      learn: (state, trajectory, key, asked) -> (state, record, metrics): an inner step, and how
+        learning goes, scalars by name; NaN unless they are asked for (`agents.learning_metrics`).
       meta_step: (state, kept) -> (state, diagnostics), called once every `period` inner steps;
         `kept` has for every stretch of the window what it keeps, stacked [updates, ...].
       act: (actor, observation [B, *obs], key) -> (action [B, *action], log-probability [B]); the
@@ -87,6 +89,7 @@ class SelfTuningAgent(NamedTuple):
     window: Window
     init: Callable[..., AgentState]
     inner_step: Callable[..., tuple[AgentState, Step | reuse.Record]]
+    learn: Callable[..., tuple[AgentState, Step | reuse.Record, dict[str, jax.Array]]]
     meta_step: Callable[[AgentState, Sequence[Any]], tuple[AgentState, dict[str, jax.Array]]]
     act: Callable[[Actor, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     mode: Callable[[Actor, jax.Array], jax.Array]
@@ -116,6 +119,7 @@ def make(
     tuned = any(spec.tuned for spec in parts.space(settings).values())
     past = window.make(settings.tuning, tuned, algorithm.reuse is not None)
     updates = reuse.updates(engine, algorithm.reuse, settings.tuning.inner_steps)
+    metrics = learning_metrics.make(algorithm, engine, settings)
 
     def nothing(length, num_envs):
         empty = empty_trajectory(*spaces, length, num_envs)
@@ -148,6 +152,11 @@ def make(
         learner, record = updates.learn(state.learner, experience, key)
         number = state.updates + updates.number
         return AgentState(learner, state.history, knowledge, statistics, number), record
+
+    def learn(state, trajectory, key, asked):
+        after, record = inner_step(state, trajectory, key)
+        known = state.learner, record, after.learner, state.updates
+        return after, record, metrics(asked, *known)
 
     def meta_step(state, kept):
         if not tuned:
@@ -189,6 +198,7 @@ def make(
         past,
         init,
         inner_step,
+        learn,
         meta_step,
         act,
         mode,

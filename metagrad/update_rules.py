@@ -211,6 +211,11 @@ class AnnealedState(NamedTuple):
     updates: jax.Array
 
 
+def share_left(done: jax.Array, updates: int) -> jax.Array:
+    """The part of a learning rate that is left after so many of all updates."""
+    return jnp.maximum(1.0 - done / updates, 0.0)
+
+
 def annealed(rule: UpdateRule, updates: int) -> UpdateRule:
     """Lets the learning rate that `rule` reads fall linearly, to 0 after so many updates."""
 
@@ -218,7 +223,7 @@ def annealed(rule: UpdateRule, updates: int) -> UpdateRule:
         return AnnealedState(rule.init(params), jnp.zeros((), jnp.int32))
 
     def update(gradients, state, params, hyperparams):
-        left = jnp.maximum(1.0 - state.updates / updates, 0.0)
+        left = share_left(state.updates, updates)
         rate = jax.tree.map(lambda rate: left * rate, hyperparams["learning_rate"])
         now = {**hyperparams, "learning_rate": rate}
         params, after = rule.update(gradients, state.rule, params, now)

@@ -15,7 +15,8 @@ CARTPOLE, ACROBOT = "ContinualCartPole-v0", "ContinualAcrobot-v0"
 def lived(*ends):
     """Episodes from (environment steps, return, environment), in order of time."""
     env_steps, returns, env = zip(*sorted(ends), strict=True)
-    return Episodes(np.array(env_steps, np.int64), np.array(returns, float), np.array(env))
+    steps = np.array(env_steps, np.int64)
+    return Episodes(steps, np.array(returns, float), np.array(env), np.ones(len(steps), np.int64))
 
 
 def test_blocks_count_alike_however_many_episodes_end_in_them():

@@ -19,13 +19,13 @@ from selftuning.training import divergence, plots
 from selftuning.training.metrics import (
     Episodes,
     EpisodeStatistics,
-    Log,
     RewardStatistics,
     finished_episodes,
 )
 from selftuning.training.progress import PlainProgress, Snapshot, describe, make_progress
 from selftuning.training.recorder import Recorder
 from selftuning.training.runner import CycleMetrics
+from selftuning.training.sinks import Log
 
 SETTINGS = RunSettings()
 
@@ -42,7 +42,8 @@ def read_events(path):
 
 def episodes(env_steps, returns):
     """Those of a single environment."""
-    return Episodes(env_steps, returns, np.zeros(len(returns), np.int32))
+    none = np.zeros(len(returns), np.int32)
+    return Episodes(env_steps, returns, none, np.diff(env_steps, prepend=0))
 
 
 def test_finished_episodes_are_in_time_order_with_their_step():

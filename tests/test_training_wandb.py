@@ -16,7 +16,7 @@ import run
 from selftuning.configs import files
 from selftuning.configs.settings import RunSettings
 from selftuning.training import wandb_sink
-from selftuning.training.metrics import Log
+from selftuning.training.sinks import Log
 from tests.test_training_metrics import read_events
 
 RUN_PY = Path(__file__).parents[1] / "run.py"

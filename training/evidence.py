@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-SIGNAL = 3.0  # standard deviations, which noise exceeds once in 370 times
+from selftuning.configs.hyperparameters import Hyperparameter, Scale
+
+SIGNAL = 3.0  # standard deviations (sd), which noise exceeds once in 370 times
+_AT_BOUND = 0.01  # on its scale, where a hundredth is one per cent
 
 
 def evidence(gradients: np.ndarray) -> float | None:
@@ -32,8 +37,30 @@ def evidence(gradients: np.ndarray) -> float | None:
     return float(-counted.sum() / np.sqrt(np.square(counted).sum()))
 
 
-def in_words(z: float) -> str:
-    """A signal or noise, with the number that says so."""
-    if abs(z) < SIGNAL:
-        return f"noise: {z:+.1f} standard deviations"
-    return f"signal {'up' if z > 0 else 'down'}: {z:+.1f} standard deviations of noise"
+def bound_at(scale: Scale, spec: Hyperparameter, end: float | list[float]) -> float | None:
+    """The bound that a hyperparameter has come to, all of its heads; None if it has to neither."""
+    with np.errstate(divide="ignore"):
+        ends = _place(scale, end)
+        for bound in (spec.low, spec.high):
+            if np.isclose(ends, _place(scale, bound), rtol=0, atol=_AT_BOUND).all():
+                return bound
+    return None
+
+
+def _place(scale: Scale, value: float | list[float]) -> np.ndarray:
+    """Where values are on their scale."""
+    x = np.asarray(value, np.float64)
+    return x if scale == "linear" else np.log(x / (1 - x) if scale == "unit" else x)
+
+
+def moved_by(start: Any, end: Any, tuned: bool, evidence: float | None, bound: float | None) -> str:
+    """What has moved a hyperparameter, in words; the arguments are those of summary.json."""
+    if not tuned:
+        return "fixed"
+    if evidence is None:
+        moved = "not moved" if end == start else "moved"
+    elif abs(evidence) < SIGNAL:
+        moved = f"noise: {evidence:+.1f} sd"
+    else:
+        moved = f"signal {'up' if evidence > 0 else 'down'}: {evidence:+.1f} sd"
+    return moved if bound is None else f"{moved}, at its bound {bound:.4g}"

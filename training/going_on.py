@@ -40,6 +40,8 @@ class Before(NamedTuple):
       code: version that wrote it.
       environments: of the host, as `envs.kept` has them; an empty text where they begin anew, and
         otherwise their digest.
+      begun: environment steps at which the episode of each environment began; empty in files of
+        earlier versions.
     """
 
     leg: int
@@ -52,6 +54,7 @@ class Before(NamedTuple):
     steps: int
     code: str
     environments: str = ""
+    begun: tuple[int, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As `about` of a checkpoint."""
@@ -244,7 +247,8 @@ def _before(file: Checkpoint) -> Before:
         mark = history.Mark(*said["history"])
         if type(mark.size) is not int or mark.size < 0:
             raise ValueError(f"{mark.size!r} is no size")
-        return Before(**said | {"evaluations": evaluations, "history": mark})
+        begun = tuple(map(int, said.get("begun", ())))
+        return Before(**said | {"evaluations": evaluations, "history": mark, "begun": begun})
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"checkpoint: {file.path} does not say how its run goes on") from error
 

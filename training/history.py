@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
     """What is kept of N cycles.
 
     Attributes:
-      episodes: that ended in them.
+      episodes: that ended in them; without lengths in files of earlier versions.
       rewards: mean reward of an environment step in each, float32 [N].
       hyperparameters: values by name after each, [N] or [N, H].
       meta_gradients: by name, [N].
@@ -121,5 +121,7 @@ def _chunk(arrays: dict[str, np.ndarray]) -> Chunk:
         begin = f"{prefix}/"
         return {n.removeprefix(begin): x for n, x in arrays.items() if n.startswith(begin)}
 
-    episodes = Episodes(**group("episodes"))
+    known = group("episodes")
+    known.setdefault("lengths", np.zeros(0, np.int64))  # versions up to 0.2 did not keep them
+    episodes = Episodes(**known)
     return Chunk(episodes, arrays["rewards"], group("hyperparameters"), group("meta_gradients"))

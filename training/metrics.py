@@ -1,23 +1,16 @@
-"""Numbers of a run on their way out: episode statistics, and the files they are logged to."""
+"""What is known of a run's episodes and rewards, and when it has solved its task."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from selftuning.training import faults, run_directory
-
-if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
-
-WINDOW = 100  # episodes over which a return is averaged
+WINDOW = 100  # episodes over which a return is averaged, and by which a task is solved
+SMALL_WINDOW = 10  # episodes that show where the policy has come to, and are soon over
 _ROUNDING = 1e-9  # of sums of rewards, relative
+_NONE = np.zeros(0)
 
 
 class Episodes(NamedTuple):
@@ -27,26 +20,62 @@ class Episodes(NamedTuple):
       env_steps: environment steps of the run when each ended, int64 [E].
       returns: their undiscounted returns, float64 [E].
       env: which of the run's environments each was in, int32 [E].
+      lengths: steps of that environment that each took, int64 [E].
     """
 
     env_steps: np.ndarray
     returns: np.ndarray
     env: np.ndarray
+    lengths: np.ndarray
 
 
-def finished_episodes(end: np.ndarray, returns: np.ndarray, steps_before: int) -> Episodes:
+def finished_episodes(
+    end: np.ndarray, returns: np.ndarray, steps_before: int, begun: np.ndarray | None = None
+) -> Episodes:
     """Picks the episodes that ended from [N, S, B] arrays in time order.
 
     Args:
       end: whether an episode ended at this entry.
       returns: its return.
       steps_before: environment steps of the run before the first entry.
+      begun: those at which the episode of each environment began that goes on there, int64 [B];
+        None if all begin there.
     """
     num_envs = end.shape[-1]
     (entries,) = np.nonzero(end.reshape(-1))
     env_steps = steps_before + (entries.astype(np.int64) // num_envs + 1) * num_envs
     ended = returns.reshape(-1)[entries].astype(np.float64)
-    return Episodes(env_steps, ended, (entries % num_envs).astype(np.int32))
+    env = (entries % num_envs).astype(np.int32)
+    begun = np.full(num_envs, steps_before) if begun is None else begun
+    return Episodes(env_steps, ended, env, lengths_of(env_steps, env, begun, num_envs))
+
+
+def lengths_of(
+    env_steps: np.ndarray, env: np.ndarray, begun: np.ndarray, num_envs: int
+) -> np.ndarray:
+    """How long episodes [E] were, from where those before them in their environments ended."""
+    order = np.lexsort((env_steps, env))  # environment by environment, in time
+    ends, where = env_steps[order], env[order]
+    first = np.concatenate([[True], where[1:] != where[:-1]])[: len(where)]
+    since = np.where(first, begun[where], np.roll(ends, 1))
+    lengths = np.empty(len(order), np.int64)
+    lengths[order] = (ends - since) // num_envs
+    return lengths
+
+
+def reaches(mean: Any, threshold: float) -> Any:
+    """Whether mean returns are at least a threshold, but for rounding."""
+    # A thousand rewards of 0.1 are 99.9999999999986.
+    return np.asarray(mean) >= threshold - _ROUNDING * max(1.0, abs(threshold))
+
+
+def first_window(returns: np.ndarray, threshold: float, window: int = WINDOW) -> int | None:
+    """The first episode [E] that ends a window of so many whose mean return is the threshold."""
+    if len(returns) < window:
+        return None
+    means = np.lib.stride_tricks.sliding_window_view(returns, window).mean(axis=-1)
+    (reached,) = np.nonzero(reaches(means, threshold))
+    return int(reached[0]) + window - 1 if reached.size else None
 
 
 def first_solved(recent: np.ndarray, episodes: Episodes, threshold: float) -> int | None:
@@ -63,14 +92,9 @@ def first_solved(recent: np.ndarray, episodes: Episodes, threshold: float) -> in
     Returns:
       None if it has not, or had too few episodes.
     """
-    joined = np.concatenate([recent[-(WINDOW - 1) :], episodes.returns])
-    if len(joined) < WINDOW:
-        return None
-    means = np.lib.stride_tricks.sliding_window_view(joined, WINDOW).mean(axis=-1)
-    # A thousand rewards of 0.1 are 99.9999999999986.
-    (reached,) = np.nonzero(means >= threshold - _ROUNDING * max(1.0, abs(threshold)))
-    # Windows end with the last ones of `episodes`, and are as many or fewer.
-    return int(episodes.env_steps[reached[0] - len(means)]) if reached.size else None
+    before = recent[-(WINDOW - 1) :]
+    ends = first_window(np.concatenate([before, episodes.returns]), threshold)
+    return None if ends is None else int(episodes.env_steps[ends - len(before)])
 
 
 def last_tenth(values: np.ndarray) -> np.ndarray:
@@ -78,21 +102,31 @@ def last_tenth(values: np.ndarray) -> np.ndarray:
     return values[..., values.shape[-1] - math.ceil(values.shape[-1] / 10) :]
 
 
+class Reached(NamedTuple):
+    """When the mean return of a window of episodes first was the threshold.
+
+    Attributes:
+      at: environment step at which the last of them ended.
+      steps: environment steps of the run since the one before the first of them had ended.
+    """
+
+    at: int
+    steps: int
+
+
 class EpisodeStatistics:
     """The episodes of a run, and when they first solved its task."""
 
     def __init__(self, threshold: float | None):
-        self.solved_at: int | None = None
         self._threshold = threshold
         self._parts: list[Episodes] = []
-        self._recent = np.zeros(0)
+        self._recent = np.zeros((2, 0))  # returns and lengths
 
     def add(self, episodes: Episodes) -> None:
         """Appends episodes that ended after all before."""
         self._parts.append(episodes)
-        if self.solved_at is None and self._threshold is not None:
-            self.solved_at = first_solved(self._recent, episodes, self._threshold)
-        self._recent = np.concatenate([self._recent, episodes.returns])[-WINDOW:]
+        latest = np.stack([episodes.returns, episodes.lengths])
+        self._recent = np.concatenate([self._recent, latest], 1)[:, -WINDOW:]
 
     @property
     def count(self) -> int:
@@ -102,7 +136,28 @@ class EpisodeStatistics:
     @property
     def last_mean(self) -> float | None:
         """Mean return of the last `WINDOW` episodes, or of fewer if there are no more."""
-        return float(self._recent.mean()) if self._recent.size else None
+        return float(self._recent[0].mean()) if self._recent.size else None
+
+    @property
+    def last_length(self) -> float | None:
+        """Mean length of the same episodes, in steps of one environment."""
+        return float(self._recent[1].mean()) if self._recent.size else None
+
+    def reached(self, window: int = WINDOW) -> Reached | None:
+        """When so many episodes in a row first had the threshold as their mean, if they did."""
+        episodes = self.all
+        ends = None
+        if self._threshold is not None:
+            ends = first_window(episodes.returns, self._threshold, window)
+        if ends is None:
+            return None
+        at, before = int(episodes.env_steps[ends]), ends - window
+        return Reached(at, at - (int(episodes.env_steps[before]) if before >= 0 else 0))
+
+    @property
+    def solved_at(self) -> int | None:
+        """The environment step at which the task was solved; see `first_solved`."""
+        return None if self._threshold is None else first_solved(_NONE, self.all, self._threshold)
 
     def means_at(self, env_steps: np.ndarray) -> np.ndarray:
         """Mean returns of the last `window` episodes that had ended by some environment steps.
@@ -124,7 +179,8 @@ class EpisodeStatistics:
     @property
     def all(self) -> Episodes:
         """Every episode of the run."""
-        empty = Episodes(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int32))
+        whole = np.zeros(0, np.int64)
+        empty = Episodes(whole, np.zeros(0), np.zeros(0, np.int32), whole)
         parts = [empty, *self._parts]
         return Episodes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -158,117 +214,6 @@ class RewardStatistics:
         """Mean reward a step over the last tenth of the cycles, rounded up to whole ones."""
         cycles = self.cycles
         return float(last_tenth(cycles).mean()) if len(cycles) else None
-
-
-Scalars = Mapping[str, float | None]
-
-
-class Sink(Protocol):
-    """Where scalars are logged to."""
-
-    def log(self, scalars: Scalars, step: int) -> None:
-        """Takes scalars by name, finite ones or None, at an environment step."""
-
-    def close(self) -> None:
-        """Keeps what it was given; it is given no more."""
-
-
-class JsonLines:
-    """A line a step, with null where a scalar is not known."""
-
-    def __init__(self, path: Path, size: int = 0):
-        """Opens it.
-
-        Args:
-          path: of the file.
-          size: bytes of it that are kept. What came after them belongs to no checkpoint.
-        """
-        there = path.stat().st_size if path.is_file() else 0
-        if there < size:
-            faults.warn(f"{path} is shorter than it was: lines of it are lost")
-        self._lines = path.open("r+" if there and size else "w", encoding="utf-8")
-        self._lines.seek(min(size, there))
-        self._lines.truncate()
-
-    def log(self, scalars: Scalars, step: int) -> None:
-        """Appends one line."""
-        self._lines.write(json.dumps({"env_steps": step, **scalars}) + "\n")
-        self._lines.flush()
-
-    @property
-    def size(self) -> int:
-        """Bytes of the lines so far."""
-        return self._lines.tell()
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._lines.close()
-
-
-class TensorBoard:
-    """An event for each scalar that is known."""
-
-    def __init__(self, directory: Path, since: int = 0):
-        self._directory, self._since = directory, since
-        self._events: SummaryWriter | None = None
-
-    def log(self, scalars: Scalars, step: int) -> None:
-        """Adds events."""
-        # Imported at the first of them: the device already works on the next chunk then, while
-        # nothing at all would go on during an import at the top.
-        if self._events is None:
-            from tensorboardX import SummaryWriter
-
-            # Viewers forget what an earlier file has of later steps: that was lost.
-            purge = self._since + 1 if self._since else None
-            self._events = SummaryWriter(str(self._directory), purge_step=purge)
-        for name, value in scalars.items():
-            if value is not None:
-                self._events.add_scalar(name, value, step)
-
-    def flush(self) -> None:
-        """Writes those that wait."""
-        if self._events is not None:
-            self._events.flush()
-
-    def close(self) -> None:
-        """Writes those that wait; there are no more."""
-        if self._events is not None:
-            self._events.close()
-
-
-class Log:
-    """Writes scalars by name to metrics.jsonl, as TensorBoard events, and to further sinks."""
-
-    def __init__(self, directory: Path, more: Sequence[Sink] = (), since: int = 0, size: int = 0):
-        """Opens them all.
-
-        Args:
-          directory: of the run.
-          more: sinks.
-          since: environment steps after which a run goes on.
-          size: bytes of metrics.jsonl up to there.
-        """
-        self._lines = JsonLines(directory / run_directory.METRICS, size)
-        self._events = TensorBoard(directory / run_directory.TENSORBOARD, since)
-        self._sinks: tuple[Sink, ...] = (self._lines, self._events, *more)
-
-    def mark(self) -> int:
-        """Bytes of metrics.jsonl so far. All that was logged is with the system now."""
-        self._events.flush()
-        return self._lines.size
-
-    def write(self, env_steps: int, scalars: Scalars) -> None:
-        """Logs them to all; numbers that are not finite become None."""
-        numbers = {name: finite(value) for name, value in scalars.items()}
-        for sink in self._sinks:
-            sink.log(numbers, env_steps)
-
-    def close(self) -> None:
-        """Closes all."""
-        with ExitStack() as stack:
-            for sink in self._sinks:
-                stack.callback(sink.close)
 
 
 def finite(value: Any) -> float | None:

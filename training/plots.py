@@ -15,7 +15,6 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLoc
 
 from selftuning.configs.hyperparameters import Definition, Hyperparameter, Scale
 from selftuning.training import run_directory
-from selftuning.training.evidence import in_words
 from selftuning.training.metrics import WINDOW, Episodes
 
 _DPI = 150
@@ -25,6 +24,8 @@ _SMOOTH = 10  # bins in a smoothed reward: short beside what a task that changes
 _COLUMNS = 3
 _HEADS = ("C0", "C2", "C4", "C5", "C6", "C8", "C9", "C7")  # none that means something else here
 _MOST_TICKS = 7
+_SD = "sd: standard deviations of noise"
+_ROOM = 0.5  # of the height of what is drawn, in which a threshold may be beside it
 _SMALLEST_SPAN = 3.0  # of a scale, as a factor to both sides of all that is shown
 
 
@@ -66,12 +67,34 @@ def learning_curve(
         line: dict[str, Any] = {"color": "C1", "marker": "s", "markersize": 4, "lw": 1}
         axes.plot(list(evaluations), list(evaluations.values()), **line, label="greedy evaluation")
     if threshold is not None:
-        axes.axhline(threshold, color="C2", ls="--", lw=1, label=f"threshold {threshold:g}")
+        _draw_threshold(axes, threshold)
     axes.set(title=title, xlabel="environment steps", ylabel="return")
     _finish(axes)
     # Below the axes, where it hides no episode.
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     _save(figure, path)
+
+
+def _draw_threshold(axes: Axes, threshold: float) -> None:
+    """A line, or a word at the edge where it is far from all that is drawn."""
+    low, high = axes.get_ylim()
+    room = _ROOM * (high - low)
+    if low - room <= threshold <= high + room:
+        axes.axhline(threshold, color="C2", ls="--", lw=1, label=f"threshold {threshold:g}")
+        return
+    above = threshold > high
+    where, side = ((1, "top"), "above") if above else ((0, "bottom"), "below")
+    axes.annotate(
+        f"threshold {threshold:g} ({side})",
+        (0.99, where[0]),
+        xytext=(0, -4 if above else 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va=where[1],
+        color="C2",
+        fontsize="small",
+    )
 
 
 def reward_curve(path: Path, title: str, steps_per_cycle: int, rewards: np.ndarray) -> None:
@@ -117,11 +140,11 @@ def hyperparameter_paths(
     settings: Mapping[str, Hyperparameter],
     tuned: Mapping[str, bool],
     known: Mapping[str, Definition],
-    evidence: Mapping[str, float | None],
+    moved: Mapping[str, str],
 ) -> None:
     """Draws the tuned hyperparameters over environment steps, their starts marked.
 
-    The fixed ones are named below; where none is tuned they are drawn.
+    The fixed ones are named below. At least one must be tuned.
 
     Args:
       path: PNG file to write.
@@ -131,17 +154,16 @@ def hyperparameter_paths(
       settings: start, bounds and outer value by name.
       tuned: which were tuned.
       known: what they are.
-      evidence: by which they were moved (`training.evidence`), where it is known.
+      moved: by what each was moved, in words (`training.evidence`).
     """
-    shown = [name for name in values if tuned[name]] or list(values)
+    shown = [name for name in values if tuned[name]]
     columns = 2 if len(shown) in (1, 2, 4) else _COLUMNS
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(9.6, 0.9 + 2.2 * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
     for axes, name in zip(grid, shown, strict=False):
-        _draw_path(axes, known[name], env_steps, values[name], settings[name], tuned[name])
-        if (z := evidence.get(name)) is not None:
-            axes.set_title(in_words(z), fontsize="small", color="0.3")
+        _draw_path(axes, known[name], env_steps, values[name], settings[name])
+        axes.set_title(moved[name], fontsize="small", color="0.3")
     drawn, spare = grid[: len(shown)], grid[len(shown) :]
     for axes in drawn[-columns:]:  # the lowest of its column
         axes.set_xlabel("environment steps")
@@ -153,10 +175,10 @@ def hyperparameter_paths(
     handles = _entries(drawn)
     style: dict[str, Any] = {"frameon": False, "title_fontsize": "small"}
     if spare:
-        said = "\n".join(["fixed:", *fixed]) if fixed else None
+        said = "\n".join([_SD, *(["fixed:", *fixed] if fixed else [])])
         spare[-1].legend(handles.values(), handles.keys(), loc="center", title=said, **style)
     else:
-        said = f"fixed: {', '.join(fixed)}" if fixed else None
+        said = "\n".join([_SD, *([f"fixed: {', '.join(fixed)}"] if fixed else [])])
         below: dict[str, Any] = {"loc": "outside lower center", "ncols": 4}
         figure.legend(handles.values(), handles.keys(), title=said, **below, **style)
     _save(figure, path)
@@ -168,21 +190,20 @@ def _draw_path(
     env_steps: np.ndarray,
     values: np.ndarray,
     spec: Hyperparameter,
-    tuned: bool,
 ) -> None:
     thin = slice(None, None, max(1, len(env_steps) // _POINTS))
     steps = np.concatenate([[0], env_steps[thin], env_steps[-1:]])
     heads = values if values.ndim > 1 else values[:, None]
     start = np.full((1, heads.shape[1]), spec.start)
     lines = np.concatenate([start, heads[thin], heads[-1:]])
-    outer = [spec.outer] if tuned and spec.outer is not None else []
+    outer = [] if spec.outer is None else [spec.outer]
     # An outer value at the end of its scale is infinitely far from all others.
     outer = [value for value in outer if _on_scale(definition.scale, np.array(value))]
     _set_scale(axes, definition.scale, np.concatenate([lines.ravel(), outer]))
     for value in outer:
         axes.axhline(value, color="C1", ls="--", lw=1, label="in the outer objective")
     bottom, top = axes.get_ylim()
-    for bound in (spec.low, spec.high) if tuned else ():
+    for bound in (spec.low, spec.high):
         if bottom <= bound <= top:
             axes.axhline(bound, color="0.3", ls=":", lw=1.2, label="bound of tuning")
     for head, line in enumerate(lines.T):
@@ -191,7 +212,7 @@ def _draw_path(
     axes.plot(0, spec.start, "o", color="C3", ms=7, clip_on=False, zorder=3, label="start")
     axes.set_xlim(-0.03 * steps[-1], max(1, steps[-1]))
     _annotate_ends(axes, steps[-1], lines[-1])
-    axes.set_ylabel(definition.label if tuned else f"{definition.label} (fixed)")
+    axes.set_ylabel(definition.label)
     axes.spines[["top", "right"]].set_visible(False)
     _finish(axes)
 

@@ -14,18 +14,21 @@ import numpy as np
 from selftuning.configs.extensions import definitions
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import TaskSpec
+from selftuning.training import run_directory
 from selftuning.training.divergence import Fault, first_fault
-from selftuning.training.evidence import evidence
+from selftuning.training.evidence import bound_at, evidence, moved_by
 from selftuning.training.history import Chunk, History
 from selftuning.training.metrics import (
     Episodes,
     EpisodeStatistics,
-    Log,
     RewardStatistics,
     finished_episodes,
+    lengths_of,
+    reaches,
 )
 from selftuning.training.progress import Snapshot
 from selftuning.training.runner import CycleMetrics
+from selftuning.training.sinks import Log
 
 _CHUNKS = 5  # over which the speed is measured
 
@@ -61,6 +64,7 @@ class Recorder:
       history: where what a run that goes on must know is kept; None for nowhere.
       fault: the first number that was not finite; None where all were.
       evaluations: during training: environment steps so far -> mean of greedy episodes.
+      begun: environment steps at which the present episode of each environment began, int64 [B].
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Recorder:
         self.history: History | None = None
         self.fault: Fault | None = None
         self.evaluations: Mapping[int, float] = {}
+        self.begun = np.zeros(settings.num_envs, np.int64)
         self._steps_per_cycle = steps_per_cycle
         self._paths: list[dict[str, np.ndarray]] = []
         self._meta_gradients: dict[str, list[np.ndarray]] = {}
@@ -112,12 +117,18 @@ class Recorder:
             tuple(name for name in names if self._tuned(name)),
         )
         if self.log is not None:
-            self._write(snapshot, metrics.diagnostics)
+            self.log.add_episodes(chunk.episodes)
+            self._write(snapshot, metrics)
         return snapshot
 
     def take(self, chunk: Chunk) -> float:
         """Keeps a chunk, as it comes or as it was; returns the mean reward of a step."""
-        self.episodes.add(chunk.episodes)
+        ended = chunk.episodes
+        if len(ended.lengths) < len(ended.env):
+            known = ended.env_steps, ended.env, self.begun, len(self.begun)
+            ended = ended._replace(lengths=lengths_of(*known))
+        self.episodes.add(ended)
+        self.begun[ended.env] = ended.env_steps  # of several in one environment the last
         self.env_steps += chunk.cycles * self._steps_per_cycle
         self._paths.append(chunk.hyperparameters)
         for name, gradients in chunk.meta_gradients.items():
@@ -126,22 +137,24 @@ class Recorder:
 
     def _chunk(self, metrics: CycleMetrics) -> Chunk:
         end, returns = metrics.episode_end, metrics.episode_return
-        episodes = finished_episodes(end, returns, self.env_steps)
+        episodes = finished_episodes(end, returns, self.env_steps, self.begun)
         found = {n: metrics.diagnostics.get(f"meta_gradient/{n}") for n in self.settings.in_use}
         one_each = {n: x for n, x in found.items() if x is not None and x.ndim == 1}  # not by head
         return Chunk(episodes, metrics.reward, metrics.hyperparameters, one_each)
 
-    def _write(self, snapshot: Snapshot, diagnostics: dict[str, Any]) -> None:
+    def _write(self, snapshot: Snapshot, metrics: CycleMetrics) -> None:
         mean = self.evaluations.get(snapshot.env_steps)
         scalars = {
             "wall_seconds": snapshot.seconds,
             "steps_per_second": snapshot.steps_per_second,
             "return_mean_100": snapshot.mean_return,
+            "episode_length": self.episodes.last_length,
             "episodes": self.episodes.count,
             **({"eval_mean": mean} if mean is not None else {}),
             "reward_per_step": snapshot.reward_per_step,
             **_by_head({f"hyperparameters/{k}": x for k, x in snapshot.hyperparameters.items()}),
-            **{f"diagnostics/{name}": np.mean(x) for name, x in diagnostics.items()},
+            **{f"learning/{name}": _mean_known(x) for name, x in metrics.learning.items()},
+            **{f"diagnostics/{name}": np.mean(x) for name, x in metrics.diagnostics.items()},
         }
         assert self.log is not None
         self.log.write(self.env_steps, scalars)
@@ -157,29 +170,44 @@ class Recorder:
         )
 
     def hyperparameters(self, end: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Start and end of every hyperparameter, whether it was tuned, and by what evidence."""
+        """Of every hyperparameter: start and end, whether it was tuned, and what moved it."""
+        return {name: self._moved(name, end[name]) for name in self.settings.in_use}
+
+    def _moved(self, name: str, end: Any) -> dict[str, Any]:
+        """See `training.evidence.moved_by`."""
+        spec, tuned, last = self.settings.in_use[name], self._tuned(name), shortest(end)
+        scale = definitions(self.settings.extensions)[name].scale
         return {
-            name: {
-                "start": spec.start,
-                "end": shortest(end[name]),
-                "tuned": self._tuned(name),
-                "evidence": self._evidence(name),
-            }
-            for name, spec in self.settings.in_use.items()
+            "start": spec.start,
+            "end": last,
+            "tuned": tuned,
+            "evidence": self._evidence(name),
+            "bound": bound_at(scale, spec, last) if tuned else None,
         }
+
+    @property
+    def greedy_reached_at(self) -> int | None:
+        """Environment steps at which greedy episodes first had the threshold as their mean."""
+        threshold = self.spec.reward_threshold
+        if threshold is None or not self.episodes.count:  # they are judged by rewards then
+            return None
+        there = (steps for steps, mean in self.evaluations.items() if reaches(mean, threshold))
+        return min(there, default=None)
 
     def _evidence(self, name: str) -> float | None:
         """See `training.evidence`; None of what was not tuned, or by heads."""
         parts = self._meta_gradients.get(name)
         return None if parts is None else evidence(np.concatenate(parts))
 
-    def plot(self, directory: Path) -> None:
-        """Draws learning curve and hyperparameters into a directory, which is made.
+    def plot(self, run: Path) -> None:
+        """Draws learning curve, learning and tuned hyperparameters into a run directory.
 
         The learning curve is one of returns, or of rewards if no episode has ended.
         """
-        from selftuning.training import plots  # Matplotlib, which training need not wait for
+        # Matplotlib, which training need not wait for.
+        from selftuning.training import learning_plots, plots
 
+        directory = run / run_directory.PLOTS
         directory.mkdir(exist_ok=True)
         settings, spec = self.settings, self.spec
         title = f"{spec.env_id}, {_METHODS[settings.tuning.method]}, seed {settings.seed}"
@@ -189,15 +217,22 @@ class Recorder:
             plots.learning_curve(curve, title, self.episodes.all, threshold, greedy)
         else:
             plots.reward_curve(curve, title, self._steps_per_cycle, self.rewards.cycles)
+        if (log := run / run_directory.METRICS).is_file():
+            learning_plots.learning(directory / "learning.png", title, log)
+        tuned = {name: self._tuned(name) for name in settings.in_use}
+        if not any(tuned.values()):
+            return
+        ends = {name: path[-1] for name, path in self._paths[-1].items()} if self._paths else {}
+        moved = {n: moved_by(**self._moved(n, ends[n])) if n in ends else "" for n in tuned}
         plots.hyperparameter_paths(
             directory / "hyperparameters.png",
             title,
             self._cycle_ends(),
             {name: self._path(name) for name in settings.in_use},
             settings.in_use,
-            {name: self._tuned(name) for name in settings.in_use},
+            tuned,
             definitions(settings.extensions),
-            {name: self._evidence(name) for name in settings.in_use},
+            moved,
         )
 
     def _cycle_ends(self) -> np.ndarray:
@@ -223,6 +258,12 @@ def shortest(value: Any) -> Value:
     if np.ndim(value):
         return [float(str(np.float32(head))) for head in value]
     return float(str(np.float32(value)))
+
+
+def _mean_known(values: np.ndarray) -> float | None:
+    """Mean of those that are known."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else None
 
 
 def _by_head(values: dict[str, Value]) -> dict[str, float]:

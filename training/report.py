@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 
 from selftuning.training.evaluation import Evaluation, summarise
-from selftuning.training.evidence import in_words
-from selftuning.training.metrics import finite
+from selftuning.training.evidence import moved_by
+from selftuning.training.metrics import SMALL_WINDOW, WINDOW, finite
 
 
 def print_run(
@@ -22,26 +22,44 @@ def print_run(
     if summary["diverged"]:
         what = summary["not_finite"] or "a parameter of the agent is not finite"
         rows.append(("diverged", f"{what}; the agent is that of {summary['agent_env_steps']:,}"))
-    last, solved = summary["last_100_return"], summary["solved_at_env_steps"]
-    reward = summary["reward_per_step"]
+    last, reward = summary["last_100_return"], summary["reward_per_step"]
     if last is not None:
-        rows.append(("training return", f"{last:.1f} (mean of the last 100 episodes)"))
+        rows.append(("training return", f"{last:.1f} ({_mean_of(summary['last_100_episodes'])})"))
     elif reward is not None:
         rows.append(("training reward", f"{reward:.4g} a step (mean of the run's last tenth)"))
-    if solved is not None:
-        rows.append(("solved", f"after {solved:,} environment steps (mean of 100 episodes)"))
+    rows += _solved(summary)
     speed = f"{summary['steps_per_second']:,.0f} a second"
     rows.append(("environment steps", f"{summary['env_steps']:,} ({speed})"))
     seconds = f"{summary['wall_seconds']:.1f} ({summary['compile_seconds']:.1f} to compile)"
     rows.append(("seconds", seconds))
     for name, value in summary["hyperparameters"].items():
-        moved = f" -> {_listed(value['end'])}" if value["tuned"] else " (fixed)"
-        if value.get("evidence") is not None:
-            moved += f" ({in_words(value['evidence'])})"
-        rows.append((name, f"{_listed(value['start'])}{moved}"))
+        moved = f" -> {_listed(value['end'])}" if value["tuned"] else ""
+        rows.append((name, f"{_listed(value['start'])}{moved} ({moved_by(**value)})"))
     if run is not None:
         rows.append(("run directory", str(run)))
     print_rows(console, rows)
+
+
+def _mean_of(episodes: int) -> str:
+    """Which episodes a mean is of, in words."""
+    if episodes == WINDOW:
+        return f"mean of the last {WINDOW} episodes"
+    return f"mean of all {episodes} episodes" if episodes > 1 else "of the only episode"
+
+
+def _solved(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """When the task was solved, and when the policy first was that good, as far as is known."""
+    solved, window = summary["solved_at_env_steps"], summary["solved_window_env_steps"]
+    if solved is not None:
+        yield "solved", f"step {solved:,} (mean of {WINDOW} episodes, over {window:,} steps)"
+    reached, greedy = summary["reached_at_env_steps"], summary["greedy_reached_at_env_steps"]
+    found = []
+    if reached is not None:
+        found.append(f"step {reached:,} ({SMALL_WINDOW} episodes)")
+    if greedy is not None:
+        found.append(f"step {greedy:,} (greedy)")
+    if found:
+        yield "first that good", ", ".join(found)
 
 
 def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:

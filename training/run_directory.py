@@ -16,7 +16,8 @@ from selftuning.training import locks
 DEFAULT_PARENT = Path("runs")
 SUMMARY = "summary.json"
 METRICS = "metrics.jsonl"
-TENSORBOARD = "tensorboard"
+EPISODES = "episodes.csv"
+TENSORBOARD = "tensorboard"  # where versions up to 0.2 wrote events
 PLOTS = "plots"
 VIDEOS = "videos"
 PART = ".part"  # of a file that was being written

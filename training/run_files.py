@@ -14,8 +14,8 @@ from selftuning.configs.settings import RunSettings, WandbMode
 from selftuning.training import going_on, json_files, locks, run_directory, saving, wandb_sink
 from selftuning.training.going_on import Found
 from selftuning.training.history import History
-from selftuning.training.metrics import Log
 from selftuning.training.recorder import Recorder
+from selftuning.training.sinks import Log
 
 
 class RunFiles:
@@ -63,7 +63,14 @@ class RunFiles:
             recorder.history = History(going_on.path_of_history(out), mark)
             stack.enter_context(closing(recorder.history))
             sinks = wandb_sink.sinks(wandb, settings, out)
-            log = Log(out, sinks, recorder.env_steps, before.metrics if before else 0)
+            log = Log(
+                out,
+                sinks,
+                recorder.env_steps,
+                before.metrics if before else 0,
+                recorder.episodes.all,
+                files.plain(settings),
+            )
             recorder.log = stack.enter_context(closing(log))
             self._files = stack.pop_all()
 
@@ -78,7 +85,7 @@ class RunFiles:
     def plot(self, recorder: Recorder, console: Console) -> None:
         """Draws the plots; whatever goes wrong there is not worth more than a warning."""
         try:
-            recorder.plot(self.directory / run_directory.PLOTS)
+            recorder.plot(self.directory)
         except Exception as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             console.print(f"warning: no plots: {said}", highlight=False, markup=False)

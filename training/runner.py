@@ -31,6 +31,9 @@ from selftuning.training.rollout import collect_in_graph, collect_on_host
 # are saved are counted in tests/test_training_sharing.py.
 _UNROLLED = 4
 
+# How learning goes is looked at in one cycle of so many, and in the last of each chunk.
+_LOOK_EVERY = 8
+
 # Of what runs once: it takes XLA longer to optimise than it ever saves.
 ONCE = {"xla_backend_optimization_level": 0}
 
@@ -66,6 +69,8 @@ class CycleMetrics(NamedTuple):
       diagnostics: of the meta-step by name, [N].
       not_finite: by name, the first entry of a cycle that is not finite [N]; see
         `training.divergence`.
+      learning: how learning goes by name, in the last rollout of the cycle [N]; NaN where nobody
+        looked (`agents.learning_metrics`).
     """
 
     episode_end: Any
@@ -74,6 +79,7 @@ class CycleMetrics(NamedTuple):
     hyperparameters: dict[str, Any]
     diagnostics: dict[str, Any]
     not_finite: dict[str, Any]
+    learning: dict[str, Any]
 
 
 class Runner(NamedTuple):
@@ -133,7 +139,7 @@ def _in_graph(
             again = any(stretch.evaluated_again for stretch in agent.window.stretches)
             again = again and agent.algorithm.reuse is None
             unroll = max(1, _UNROLLED // settings.tuning.period) if again else 1
-            return jax.lax.scan(cycle, state, None, num_cycles, unroll=unroll)
+            return jax.lax.scan(cycle, state, looked_at(num_cycles), unroll=unroll)
 
         placed = jax.jit(
             run,
@@ -170,7 +176,8 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
     """Pure (init, cycle) of the in-graph runner, for those who vmap over seeds or starts.
 
     `init` is (key, start values or None) -> TrainState; `cycle` has the form that
-    `jax.lax.scan` takes, (state, None) -> (state, CycleMetrics of that cycle, no axis N).
+    `jax.lax.scan` takes, (state, look) -> (state, CycleMetrics of that cycle, no axis N). `look` is
+    a bool, whether to look how learning goes; with None that is left out of the program.
 
     Raises:
       ConfigError: if acting is to overlap with learning, which is for environments of the host.
@@ -185,23 +192,31 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
         seen = agent.begin(observation)
         return TrainState(agent.init(key_agent, start_values), env_state, seen, key)
 
-    def rollout_and_step(keep, state: TrainState, _):
+    def learn(agent_state, trajectory, key, look):
+        if look is None:
+            return *agent.inner_step(agent_state, trajectory, key), {}
+        return agent.learn(agent_state, trajectory, key, look)
+
+    def rollout_and_step(keep, state: TrainState, look):
         key, key_rollout = jax.random.split(state.key)
         env_state, observation, trajectory, timesteps = collect(
             agent.params(state.agent), state.env, state.observation, key_rollout
         )
-        agent_state, record = agent.inner_step(state.agent, trajectory, key_rollout)
+        agent_state, record, learning = learn(state.agent, trajectory, key_rollout, look)
         found = divergence.in_rollout(timesteps)
         state = TrainState(agent_state, env_state, observation, key)
-        return state, (keep(record), timesteps, found)
+        return state, (keep(record), timesteps, found, learning)
 
-    def cycle(state, _):
-        parts, timesteps, found = [], [], []
+    def cycle(state, look):
+        parts, timesteps, found, learning = [], [], [], {}
+        left = sum(stretch.updates for stretch in agent.window.stretches)
         for stretch in agent.window.stretches:
-            state, (records, steps, bad) = jax.lax.scan(
+            left -= stretch.updates
+            last = jnp.arange(stretch.updates, 0, -1) + left == 1
+            state, (records, steps, bad, learning) = jax.lax.scan(
                 partial(rollout_and_step, stretch.keep),
                 state,
-                None,
+                None if look is None else last & look,
                 stretch.updates,
                 unroll=stretch.evaluated_again and stretch.updates <= _UNROLLED,
             )
@@ -213,13 +228,19 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
         steps, bad = jax.tree.map(lambda *x: jnp.concatenate(x), *pieces)
         params = agent_state.learner.inner.params
         bad = divergence.of_cycle(bad, params, settings.agent.rollout_length * task.num_envs)
-        metrics = _metrics(agent.hyperparameters(agent_state), info, bad, steps)
+        learning = jax.tree.map(lambda x: x[-1], learning)
+        metrics = _metrics(agent.hyperparameters(agent_state), info, bad, learning, steps)
         return state._replace(agent=agent_state), metrics
 
     return init, cycle
 
 
-def _metrics(hyperparameters, info, not_finite, timesteps: Timestep) -> CycleMetrics:
+def looked_at(cycles: int) -> np.ndarray:
+    """In which cycles of a chunk to look how learning goes, bool [cycles]."""
+    return np.arange(cycles)[::-1] % _LOOK_EVERY == 0
+
+
+def _metrics(hyperparameters, info, not_finite, learning, timesteps: Timestep) -> CycleMetrics:
     """Metrics of one cycle; `timesteps` are [period, T, B]."""
 
     def in_time_order(x):
@@ -232,6 +253,7 @@ def _metrics(hyperparameters, info, not_finite, timesteps: Timestep) -> CycleMet
         hyperparameters,
         info,
         not_finite,
+        learning,
     )
 
 
@@ -239,7 +261,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
     agent, overlap = compiled(agent), settings.agent.overlap
     acting = parallel.acting_device() if overlap else None
     collect = collect_on_host(task, agent, settings.agent.rollout_length)
-    inner_step, split = jax.jit(agent.inner_step), jax.jit(jax.random.split)
+    learn, split = jax.jit(agent.learn), jax.jit(jax.random.split)
     finite, last_usable = jax.jit(divergence.all_finite), cast(Any, None)
 
     @jax.jit
@@ -293,7 +315,7 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
             last_usable = actor
         return last_usable
 
-    def rollout_and_step(state):
+    def rollout_and_step(state, look):
         key, key_rollout = split(state.key)
         actor = latest(state.agent)
         seen, trajectory, timesteps = collect(
@@ -302,18 +324,21 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
             parallel.process_key(key_rollout),
         )
         key_learning = np.asarray(key_rollout)  # of no device: it was drawn where the agent acts
-        agent_state, record = inner_step(state.agent, where.divide(trajectory), key_learning)
+        divided = where.divide(trajectory)
+        agent_state, *learned = learn(state.agent, divided, key_learning, look)
         following = TrainState(agent_state, (), seen, key, actor if overlap else ())
-        return following, record, timesteps
+        return following, *learned, timesteps
 
-    def cycle(state):
-        records, steps = [], []
-        for _ in range(settings.tuning.period):
-            state, record, timesteps = rollout_and_step(state)
+    def cycle(state, look):
+        records, steps, learning = [], [], {}
+        for left in reversed(range(settings.tuning.period)):
+            now = look & (left == 0)
+            state, record, learning, timesteps = rollout_and_step(state, now)
             records.append(record)
             steps.append(timesteps)
         agent_state, info = meta_step(state.agent, records)
-        metrics = _metrics(**report(agent_state), info=info, timesteps=_stack(steps))
+        known = report(agent_state) | {"info": info, "learning": learning}
+        metrics = _metrics(**known, timesteps=_stack(steps))
         return state._replace(agent=agent_state), metrics
 
     def compile_cycles(state, num_cycles):
@@ -323,14 +348,15 @@ def _host(task: HostTask, agent: SelfTuningAgent, settings: RunSettings, where: 
         agent.act(actor, seen, state.key)
         ended = np.zeros(task.num_envs, bool)
         agent.follow(actor, seen, observation_of(seen), ended)
-        agent_state, record = inner_step(state.agent, where.divide(empty), np.asarray(state.key))
+        look, key = np.bool_(False), np.asarray(state.key)
+        agent_state, record, _ = learn(state.agent, where.divide(empty), key, look)
         records = [record] * settings.tuning.period
         report(meta_step(agent_state, records)[0])
 
         def run(state):
             rows = []
-            for _ in range(num_cycles):
-                state, metrics = cycle(state)
+            for look in looked_at(num_cycles):
+                state, metrics = cycle(state, look)
                 rows.append(metrics)
             return state, _of_all_processes(_stack(rows))
 

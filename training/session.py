@@ -200,10 +200,12 @@ class Session:
             at = f"from the agent of step {saver.last.env_steps:,}"
             say(f"{recorder.fault}: on with half the learning rate, {at}")
             recorder.fault = None
+            self._episodes_again(saver.last.env_steps)
             state = self._slower(saver.last, state)
             saver.last = self._content(state)
             return state
 
+        self._take_up_episodes()
         total = self._leg + self._plan.chunks * self._steps_per_chunk
         with (
             make_progress(console, total) as progress,
@@ -242,6 +244,20 @@ class Session:
             saver.save(self._content(self._state, kept), self._is_best, kept)
         self.agent_steps = saver.last.env_steps
         self.agent_state, _ = saved_agent.state_of(saver.last.parts, self._functions)
+
+    def _take_up_episodes(self) -> None:
+        """Knows when the episodes began that go on where a run does."""
+        recorder, begun = self.recorder, self.before.begun
+        if not isinstance(self._task, GraphTask) and not self._restored:
+            recorder.begun[:] = recorder.env_steps
+        elif len(begun) == len(recorder.begun):
+            recorder.begun[:] = begun
+
+    def _episodes_again(self, saved: int) -> None:
+        """The same, where environments are again as they were saved after so many steps."""
+        graph = isinstance(self._task, GraphTask)
+        before = self._episodes_begun - saved if graph else 0  # on the host they begin anew
+        self.recorder.begun[:] = self.recorder.env_steps + before
 
     @property
     def diverged(self) -> bool:
@@ -285,6 +301,7 @@ class Session:
     def _content(self, state: TrainState, environments: bytes = b"") -> saved_agent.Content:
         """What a checkpoint is to have, when all metrics up to the state were taken."""
         recorder = self.recorder
+        self._episodes_begun = recorder.begun.copy()
         before = Before(
             self._leg,
             self.seconds,
@@ -296,6 +313,7 @@ class Session:
             self._settings.steps,
             self._code,
             hashlib.sha256(environments).hexdigest() if environments else "",
+            tuple(recorder.begun.tolist()),
         )
         rest = parallel.whole(self._runner.whole(state))
         agent, spec = parallel.here(state.agent), self._task.spec

@@ -8,6 +8,7 @@ from selftuning.agents.self_tuning import AgentState, SelfTuningAgent
 from selftuning.training import evaluation
 from selftuning.training.divergence import all_finite
 from selftuning.training.evaluation import Evaluation
+from selftuning.training.metrics import SMALL_WINDOW, WINDOW
 from selftuning.training.recorder import Recorder
 
 
@@ -36,6 +37,7 @@ def summary_of(
       **times: more of them by name.
     """
     settings, spec, returns = recorder.settings, recorder.spec, result and result.returns
+    solved, reached = (recorder.episodes.reached(n) for n in (WINDOW, SMALL_WINDOW))
     evaluated = None if returns is None else evaluation.summarise(returns)
     return {
         "env_id": spec.env_id,
@@ -46,13 +48,18 @@ def summary_of(
         **{name: round(value, 3) for name, value in times.items()},
         "steps_per_second": round(recorder.env_steps / seconds, 1) if seconds else None,
         "last_100_return": recorder.episodes.last_mean,
+        "last_100_episodes": min(recorder.episodes.count, WINDOW),
+        "last_100_length": recorder.episodes.last_length,
         "reward_per_step": recorder.rewards.last_mean,
         "total_reward": recorder.rewards.total,
         "eval_return_mean": evaluated and evaluated.mean,
         "eval_return_std": evaluated and evaluated.std,
         "eval_reward_per_step": result and result.reward_per_step,
         "best": best,
-        "solved_at_env_steps": recorder.episodes.solved_at,
+        "solved_at_env_steps": solved and solved.at,
+        "solved_window_env_steps": solved and solved.steps,
+        "reached_at_env_steps": reached and reached.at,
+        "greedy_reached_at_env_steps": recorder.greedy_reached_at,
         "hyperparameters": recorder.hyperparameters(functions.hyperparameters(state)),
         "diverged": recorder.fault is not None or not bool(all_finite(functions.params(state))),
         "not_finite": None if recorder.fault is None else str(recorder.fault),

@@ -11,7 +11,7 @@ from typing import Any
 from selftuning.configs import files
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings, WandbMode
-from selftuning.training.metrics import Sink
+from selftuning.training.sinks import Sink
 
 PROJECT = "selftuning"  # unless WANDB_PROJECT names another
 FOLDER = "wandb"  # of a run directory
