@@ -26,6 +26,8 @@ SUMMARY_KEYS = [
     "compile_seconds",
     "steps_per_second",
     "last_100_return",
+    "last_100_episodes",
+    "last_100_length",
     "reward_per_step",
     "total_reward",
     "eval_return_mean",
@@ -33,6 +35,9 @@ SUMMARY_KEYS = [
     "eval_reward_per_step",
     "best",
     "solved_at_env_steps",
+    "solved_window_env_steps",
+    "reached_at_env_steps",
+    "greedy_reached_at_env_steps",
     "hyperparameters",
     "diverged",
     "not_finite",
@@ -92,15 +97,17 @@ def contents(directory):
 def test_a_run_leaves_its_whole_directory(finished):
     run, _ = finished
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    (events,) = (name for name in files if name.startswith("tensorboard/"))
+    (events,) = (name for name in files if name.startswith("events.out.tfevents."))
     assert files == {
         ".lock",
         "config.yaml",
+        "episodes.csv",
         "metrics.jsonl",
         "summary.json",
         "checkpoints/agent.safetensors",
         f"checkpoints/agent-{summary_of(run)['env_steps']}.safetensors",
         "checkpoints/history",
+        "plots/learning.png",
         "plots/learning_curve.png",
         "plots/hyperparameters.png",
         events,

@@ -6,9 +6,10 @@ import optax
 import pytest
 
 from selftuning.agents import parts
+from selftuning.configs.hyperparameters import Hyperparameter
 from selftuning.configs.settings import TuningSettings
 from selftuning.metagrad import hyperparams as hp
-from selftuning.training.evidence import SIGNAL, evidence, in_words
+from selftuning.training.evidence import SIGNAL, bound_at, evidence, moved_by
 
 
 @pytest.mark.parametrize("tails", [1.5, 3.0, np.inf])
@@ -36,9 +37,40 @@ def test_what_is_not_known():
     assert evidence(np.array([np.nan, -2.0])) == 1.0
 
 
-def test_words():
-    assert in_words(-7.21) == "signal down: -7.2 standard deviations of noise"
-    assert in_words(0.4) == "noise: +0.4 standard deviations"
+@pytest.mark.parametrize(
+    ("end", "tuned", "z", "bound", "words"),
+    [
+        (0.8, True, -7.21, None, "signal down: -7.2 sd"),
+        (0.8, True, 3.0, None, "signal up: +3.0 sd"),
+        (0.8, True, 0.4, None, "noise: +0.4 sd"),
+        (0.999, True, 9.0, 0.999, "signal up: +9.0 sd, at its bound 0.999"),
+        (0.8, True, None, None, "moved"),  # by a network, or by heads
+        (0.9, True, None, None, "not moved"),
+        (0.9, False, None, None, "fixed"),
+    ],
+)
+def test_what_moved_a_hyperparameter_in_words(end, tuned, z, bound, words):
+    assert moved_by(0.9, end, tuned, z, bound) == words
+
+
+@pytest.mark.parametrize(
+    ("scale", "low", "high", "end", "bound"),
+    [
+        ("unit", 0.5, 0.9999, 0.9999, 0.9999),
+        ("unit", 0.5, 0.9999, float(np.float32(0.9999)), 0.9999),
+        ("unit", 0.5, 0.9999, 0.9998, None),  # twice as far from 1
+        ("unit", 0.0, 1.0, 1.0, 1.0),
+        ("unit", 0.0, 1.0, 0.99999, None),
+        ("log", 1e-5, 1.0, 1.005e-5, 1e-5),
+        ("log", 1e-5, 1.0, 2e-5, None),
+        ("linear", 0.0, 10.0, 0.0, 0.0),
+        ("log", 1e-5, 1.0, [1.0, 1.0], 1.0),  # of two heads
+        ("log", 1e-5, 1.0, [1.0, 0.5], None),
+        ("log", 1e-5, 1.0, float("nan"), None),
+    ],
+)
+def test_bounds_are_reached_on_the_scale_of_tuning(scale, low, high, end, bound):
+    assert bound_at(scale, Hyperparameter(0.5, low, high, True), end) == bound
 
 
 def test_the_meta_optimizer_moves_by_it():

@@ -21,6 +21,7 @@ from tests import killed_run
 from tests.small_runs import SMALL
 
 ACTOR_CRITIC = {"preset": "actor_critic", "num_envs": 4, "rollout_length": 8, "hidden": (8,)}
+TUNED = "plots/hyperparameters.png"
 TIMES = ("wall_seconds", "compile_seconds", "steps_per_second")
 
 
@@ -36,7 +37,7 @@ def contents(run):
         "metrics": [{k: x for k, x in line.items() if k not in TIMES} for line in lines],
         "summary": {k: x for k, x in summary.items() if k not in TIMES},
     }
-    for name in ("checkpoints/history", "plots/learning_curve.png", "plots/hyperparameters.png"):
+    for name in ("checkpoints/history", "episodes.csv", "plots/learning_curve.png", TUNED):
         found[name] = (run / name).read_bytes()
     for best in (False, True):
         path = checkpoints.path_in(run, best)

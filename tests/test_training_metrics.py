@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from selftuning.training.metrics import (
     EpisodeStatistics,
     RewardStatistics,
     finished_episodes,
+    first_window,
 )
 from selftuning.training.progress import PlainProgress, Snapshot, describe, make_progress
 from selftuning.training.recorder import Recorder
@@ -28,6 +30,7 @@ from selftuning.training.runner import CycleMetrics
 from selftuning.training.sinks import Log
 
 SETTINGS = RunSettings()
+THREE = RunSettings(num_envs=3)
 
 
 def read_events(path):
@@ -55,6 +58,63 @@ def test_finished_episodes_are_in_time_order_with_their_step():
     np.testing.assert_array_equal(found.returns, [3, 5, 7])
     np.testing.assert_array_equal(found.env_steps, [106, 106, 109])
     np.testing.assert_array_equal(found.env, [0, 2, 1])
+    np.testing.assert_array_equal(found.lengths, [2, 2, 3])
+    begun = np.array([97, 100, 40])  # the first one ended just before, the last one goes on
+    np.testing.assert_array_equal(finished_episodes(end, returns, 100, begun).lengths, [3, 22, 3])
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [3, 4, 11], list(range(1, 30))])
+def test_lengths_are_those_that_were_played_wherever_chunks_are_cut(cuts):
+    """As counted step by step."""
+    rng = np.random.default_rng(0)
+    end = rng.random((30, 4, 3)) < 0.15
+    played, expected = np.zeros(3, int), []
+    for row in end.reshape(-1, 3):
+        played += 1
+        expected += played[row].tolist()
+        played[row] = 0
+    recorder = Recorder(TaskSpec("Task-v0", None, None, None, None, "jax"), THREE, 12)
+    for part in np.split(end, cuts):
+        recorder.take(recorder._chunk(metrics_of(part)))
+    assert recorder.episodes.all.lengths.tolist() == expected
+    assert recorder.episodes.last_length == pytest.approx(np.mean(expected[-100:]))
+    # What earlier versions have written is without them, and they are the same.
+    old = Recorder(recorder.spec, THREE, 12)
+    for part in np.split(np.arange(30), cuts):
+        chunk = recorder._chunk(metrics_of(end[part]))
+        steps = finished_episodes(end[part], end[part], 12 * int(part[0])).env_steps
+        episodes = chunk.episodes._replace(env_steps=steps, lengths=np.zeros(0, np.int64))
+        old.take(chunk._replace(episodes=episodes))
+    assert old.episodes.all.lengths.tolist() == expected
+
+
+def metrics_of(end):
+    """Cycles [N, S, B] in which nothing but ends of episodes matters."""
+    values = {name: np.zeros(len(end)) for name in THREE.in_use}
+    rewards = np.zeros(len(end), np.float32)
+    return CycleMetrics(end, end.astype(np.float32), rewards, values, {}, {}, {})
+
+
+def test_the_first_window_is_the_first_of_all():
+    rng = np.random.default_rng(0)
+    for window in (1, 10, 100):
+        returns = rng.normal(np.linspace(0, 100, 400), 20)
+        means = [returns[n - window + 1 : n + 1].mean() for n in range(window - 1, 400)]
+        first = next(n for n, mean in enumerate(means) if mean >= 60) + window - 1
+        assert first_window(returns, 60, window) == first
+        assert first_window(returns[:first], 60, window) is None
+    assert first_window(np.zeros(99), 0.0) is None
+
+
+def test_what_is_reached_says_how_many_steps_its_window_took():
+    statistics = EpisodeStatistics(threshold=5.0)
+    returns = np.concatenate([np.zeros(150), np.full(150, 10.0)])
+    statistics.add(episodes(np.arange(1, 301) * 7, returns))
+    assert statistics.reached() == (200 * 7, 100 * 7)
+    assert statistics.reached(10) == (155 * 7, 10 * 7)
+    early = EpisodeStatistics(threshold=5.0)
+    early.add(episodes(np.arange(1, 101) * 7, np.full(100, 10.0)))
+    assert early.reached() == (700, 700) and early.solved_at == 700
 
 
 @pytest.mark.parametrize("cuts", [[], [100], [1, 2, 99, 101, 250], list(range(0, 300, 7))])
@@ -114,7 +174,9 @@ def cycle_metrics(ends, heads):
     if heads:
         values["gamma"] = np.tile(np.float32([0.9, 0.99]), (3, 1))
     means, fine = reward.mean((1, 2)), {"parameters": np.full(3, divergence.NONE)}
-    return CycleMetrics(np.full(reward.shape, ends), reward, means, values, {"x": np.ones(3)}, fine)
+    learning = {"entropy": np.array([np.nan, 0.5, 0.25]), "kl": np.full(3, np.nan)}
+    end, info = np.full(reward.shape, ends), {"x": np.ones(3)}
+    return CycleMetrics(end, reward, means, values, info, fine, learning)
 
 
 @pytest.mark.parametrize("heads", [False, True])
@@ -122,7 +184,7 @@ def cycle_metrics(ends, heads):
 def test_recorder_tells_tasks_with_and_without_episodes(ends, heads, tmp_path, monkeypatch):
     spec = TaskSpec("Task-v0", None, None, None, None, "jax")
     log = Log(tmp_path)
-    recorder = Recorder(spec, SETTINGS, 2, log)
+    recorder = Recorder(spec, replace(SETTINGS, num_envs=1), 2, log)
     snapshot = recorder.add(cycle_metrics(ends, heads))
     recorder.add(cycle_metrics(ends, heads))
     log.close()
@@ -133,9 +195,16 @@ def test_recorder_tells_tasks_with_and_without_episodes(ends, heads, tmp_path, m
     assert (line["return_mean_100"] is None) == (snapshot.mean_return is None) == (not ends)
     assert ("return" in describe(snapshot)) == ends
     assert ("reward 2.5 a step" in describe(snapshot)) == (not ends)
-    (file,) = (tmp_path / "tensorboard").iterdir()
+    assert line["learning/entropy"] == 0.375 and line["learning/kl"] is None
+    assert line["episode_length"] == (1 if ends else None)
+    table = (tmp_path / "episodes.csv").read_text().splitlines()
+    assert table[0] == "env_steps,env,return,length"
+    assert table[1:3] == (["1,0,0.0,1", "2,0,1.0,1"] if ends else [])
+    (file,) = tmp_path.glob("events*")
     tags = {value.tag for event in read_events(file) for value in event.summary.value}
-    assert "reward_per_step" in tags and ("return_mean_100" in tags) == ends
+    assert {"episodes/reward_per_step", "learning/entropy", "time/steps_per_second"} <= tags
+    assert ("episodes/return_mean_100" in tags) == ("episodes/episode_length" in tags) == ends
+    assert "learning/kl" not in tags
     last = {name: x[-1] for name, x in cycle_metrics(ends, heads).hyperparameters.items()}
     end = recorder.hyperparameters(last)
     assert end["gamma"]["end"] == ([0.9, 0.99] if heads else 0.99)
@@ -147,13 +216,14 @@ def test_recorder_tells_tasks_with_and_without_episodes(ends, heads, tmp_path, m
     drawn = []
     for name in ("learning_curve", "reward_curve"):
         monkeypatch.setattr(plots, name, lambda *args, name=name: drawn.append((name, args)))
-    recorder.plot(tmp_path / "plots")
+    recorder.plot(tmp_path)
     ((name, arguments),) = drawn
     assert name == ("learning_curve" if ends else "reward_curve")
     if not ends:
         assert arguments[2] == 2
         np.testing.assert_allclose(arguments[3], [0.5, 2.5, 4.5] * 2)
-    assert min(Image.open(tmp_path / "plots" / "hyperparameters.png").size) > 200
+    for drawn in ("hyperparameters.png", "learning.png"):
+        assert min(Image.open(tmp_path / "plots" / drawn).size) > 200
 
 
 def test_log_writes_lines_and_events(tmp_path):
@@ -166,7 +236,7 @@ def test_log_writes_lines_and_events(tmp_path):
         {"env_steps": 16, "a": 1.5, "b/c": None, "d": None},
         {"env_steps": 32, "a": 2.5},
     ]
-    (file,) = (tmp_path / "tensorboard").iterdir()
+    (file,) = tmp_path.glob("events*")
     values = [(e.step, v.tag, v.simple_value) for e in read_events(file) for v in e.summary.value]
     assert values == [(16, "a", 1.5), (32, "a", 2.5)]
 
@@ -183,7 +253,7 @@ def test_plots_can_be_drawn_of_little_and_of_boundary_values(tmp_path):
         values = {name: np.linspace(spec.start, spec.low, count) for name, spec in settings.items()}
         values["lambda"] = np.ones(count)
         tuned = dict.fromkeys(settings, True)
-        steps, found = np.arange(count), {"gamma": 7.2, "lambda": -0.4, "entropy": None}
+        steps, found = np.arange(count), dict.fromkeys(settings, "noise: +0.4 sd")
         plots.hyperparameter_paths(
             tmp_path / path, "paths", steps, values, settings, tuned, BUILT_IN, found
         )
