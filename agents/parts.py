@@ -134,10 +134,27 @@ def _inside(name: str, low: float, high: float) -> hp.Bijector:
 def source(settings: RunSettings) -> hp.Source:
     """Where the values of the hyperparameters come from."""
     tuning, names = settings.tuning, space(settings)
-    if tuning.context == "none":
-        return hp.scalars(names)
-    size = context(settings).size
-    return meta_network.contextual(names, lambda batch: batch.context, size, tuning.context_hidden)
+    values = hp.scalars(names)
+    if tuning.context != "none":
+        size, hidden = context(settings).size, tuning.context_hidden
+        values = meta_network.contextual(names, lambda batch: batch.context, size, hidden)
+    return _annealed(values, "entropy") if settings.agent.anneal_entropy else values
+
+
+def _annealed(source: hp.Source, name: str) -> hp.Source:
+    """A source one of whose values falls with the part of the run that is left for a batch.
+
+    The part is a number of the batch, so that records of updates have it, and meta-gradients are
+    exact. Without a batch the value is that before annealing.
+    """
+
+    def apply(values, batch):
+        found = source.apply(values, batch)
+        if batch is None or isinstance(batch.left, tuple):
+            return found
+        return {**found, name: jax.tree.map(lambda x: batch.left * x, found[name])}
+
+    return source._replace(apply=apply)
 
 
 def context(settings: RunSettings) -> contexts.Context:

@@ -126,13 +126,20 @@ def make(
         first = algorithm.memory.begin(empty.observation[0])
         return empty._replace(memory=memory_of(first))
 
+    def left(done):
+        """The part of the run that is left after so many updates."""
+        if not settings.agent.anneal_entropy:
+            return ()
+        return jnp.maximum(1.0 - done / settings.updates, 0.0)
+
     def init(key, start_values=None):
         start = start_of(settings, start_values)
         learner = engine.init(algorithm.init(key), start, jax.random.fold_in(key, 1))
         knowledge, statistics = context.init(), scaling.init()
         size = settings.agent.rollout_length, settings.num_envs
         empty = nothing(*size)
-        experience = Experience(empty, context.features(knowledge), scaling.scales(statistics))
+        seen_in = scaling.scales(statistics)
+        experience = Experience(empty, context.features(knowledge), seen_in, left(jnp.zeros(())))
         params = learner.inner.params
         step = Step(learner.inner, learner.values.raw, params, experience, jnp.ones(()))
         history = past.init(updates.example(step))
@@ -146,7 +153,7 @@ def make(
         # Observations are seen as they were when they were acted on, or the policy would not be
         # the one that acted. Rewards have been seen by nobody.
         scales = scaling.scales(state.statistics)._replace(reward=scaling.scales(statistics).reward)
-        experience = Experience(trajectory, state.context.measured, scales)
+        experience = Experience(trajectory, state.context.measured, scales, left(state.updates))
         knowledge = context.update(state.context, experience, value)
         experience = experience._replace(context=context.features(knowledge))
         learner, record = updates.learn(state.learner, experience, key)

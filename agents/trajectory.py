@@ -65,11 +65,13 @@ class Experience(NamedTuple):
       trajectory: T steps of B environments; None where only the context is asked for.
       context: features [size] of how learning went when it was collected.
       scales: in which the agent sees it.
+      left: part of the run that is left when it is learned from, a scalar; () where no loss asks.
     """
 
     trajectory: Any
     context: jax.Array
     scales: Scales = Scales()
+    left: Any = ()
 
     @property
     def observation(self) -> Any:

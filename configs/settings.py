@@ -62,6 +62,8 @@ class AgentSettings:
         inner loss, with the hyperparameter of that name as its weight (Kumar et al. 2023).
       anneal_learning_rate: whether the learning rate falls linearly, to nothing at the end of the
         run. What is shown, tuned and started is the rate before that.
+      anneal_entropy: whether the entropy weight falls in the same way, from rollout to rollout. The
+        outer objective keeps its own.
       max_grad_norm: global norm to which inner gradients are clipped; inf turns clipping off.
       normalize_observations: whether observations are shifted and divided by their running mean
         and standard deviation. Images and discrete ones are not.
@@ -99,6 +101,7 @@ class AgentSettings:
     inner_optimizer: InnerOptimizer = "adam"
     regularize: Regularizer = "none"
     anneal_learning_rate: bool = True
+    anneal_entropy: bool = False
     max_grad_norm: float = 0.5
     normalize_observations: bool = True
     normalize_rewards: bool = True

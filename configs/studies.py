@@ -65,6 +65,10 @@ def _tuned(label: str, method: str, context: str | None = None) -> StudyMethod:
 METHODS: Mapping[str, StudyMethod] = {
     "none": StudyMethod("no tuning", changes=_FIXED),
     OUTER: StudyMethod("fixed at the outer values", changes=_FIXED, at_outer=True),
+    "anneal": StudyMethod(
+        "linear decay",
+        changes=_FIXED | {"agent": {"anneal_learning_rate": True, "anneal_entropy": True}},
+    ),
     "mg": _tuned("mg", "mg"),
     "mg_reward": _tuned("mg + reward", "mg", "reward"),
     "mg_rich": _tuned("mg + rich", "mg", "rich"),
@@ -80,6 +84,7 @@ ABOUT: Mapping[str, str] = {
     "none": "keeps hyperparameters at each start",
     OUTER: "keeps the values of the outer objective, which tuning has to beat; joins "
     f"where some method moves these, unless {WITHOUT_OUTER} is named",
+    "anneal": "lets learning rate and entropy weight fall linearly from each start",
     "mg": "plain meta-gradients",
     "mg_reward": "the same, with a network that sees the latest rewards",
     "mg_rich": "the same, with a network that sees rewards, values and TD errors",

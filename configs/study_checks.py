@@ -14,7 +14,6 @@ from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edited
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Kind, StudySettings
 from selftuning.configs.unread import (
-    refuse_unread,
     refused_edit,
     unread,
     unread_edit,
@@ -92,7 +91,8 @@ def with_outer(study: StudySettings) -> StudySettings:
     methods = study.methods | {studies.OUTER: studies.METHODS[studies.OUTER]}
     joined = replace(study, methods=methods)
     try:
-        _check_method(joined, studies.OUTER)
+        for task in studies.on_each(joined):
+            _check_method(task, studies.OUTER)
     except ConfigError:
         return study
     return joined
@@ -109,8 +109,13 @@ def _check_method(study: StudySettings, name: str) -> None:
         _check_grid(name, settings, grid)
     else:
         validate(settings)
-    tuning = study.methods[name].changes.get("tuning", ())
-    refuse_unread(settings, [f"tuning.{field}" for field in tuning])
+    changes = study.methods[name].changes
+    without = unread(settings)
+    for part in ("tuning", "agent"):
+        for field in changes.get(part, ()):
+            why = without.get(f"{part}.{field}")
+            where = f"methods.{name}.changes.{part}.{field}"
+            require(why is None, where, repr(changes[part][field]), f"left out {why}")
     if study.methods[name].kind != "runs":
         _check_search(study, name, settings)
 

@@ -13,6 +13,7 @@ _ELSEWHERE: Mapping[str, str] = {
     for ours, names in {
         "algorithm": "algo",
         "anneal_learning_rate": "anneal_lr lr_decay",
+        "anneal_entropy": "anneal_ent_coef ent_coef_decay anneal_entropy_weight",
         "clip": "clip_range clip_coef clip_eps clip_param",
         "critic": "vf_coef value_coef vf_loss_coeff critic_weight",
         "entropy": "ent_coef entropy_coef entropy_coeff ent_coeff entropy_weight",

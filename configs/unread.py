@@ -61,7 +61,11 @@ def unread(settings: RunSettings) -> dict[str, str]:
     """
     if "algorithm" in extensions.parts(settings.extensions):
         return {}
-    return _rest_of_agent(settings.agent) | _rest_of_tuning(settings)
+    rest = _rest_of_agent(settings.agent) | _rest_of_tuning(settings)
+    if "entropy" not in settings.in_use:
+        algorithm = settings.agent.algorithm
+        rest["agent.anneal_entropy"] = f"for {algorithm}, which has no entropy weight"
+    return rest
 
 
 def _rest_of_agent(agent: AgentSettings) -> dict[str, str]:

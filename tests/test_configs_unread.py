@@ -125,7 +125,7 @@ def test_a_keyword_and_a_change_of_a_method_are_refused_as_flags_are():
         st.train(outer_kl=1.0)
     changes = {"tuning": {"outer_kl": 1.0}}
     study = studies.layered([{"methods": {"mine": {"of": "bmg", "changes": changes}}}])
-    with pytest.raises(ConfigError, match=r"^tuning\.outer_kl: 1\.0"):
+    with pytest.raises(ConfigError, match=r"^methods\.mine\.changes\.tuning\.outer_kl: 1\.0"):
         study_checks.check(study)
 
 
