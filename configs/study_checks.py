@@ -12,7 +12,8 @@ from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.extensions import definitions
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edited
 from selftuning.configs.settings import RunSettings
-from selftuning.configs.studies import Kind, StudySettings
+from selftuning.configs.studies import StudySettings
+from selftuning.configs.study_methods import METHODS, OUTER, Kind
 from selftuning.configs.unread import (
     refused_edit,
     unread,
@@ -86,13 +87,13 @@ def with_outer(study: StudySettings) -> StudySettings:
     runs would not be allowed nothing joins.
     """
     moved = {name for method in study.methods for name in studies.moved_by(study, method)}
-    if studies.OUTER in study.methods or not moved & set(study.run.outer):
+    if OUTER in study.methods or not moved & set(study.run.outer):
         return study
-    methods = study.methods | {studies.OUTER: studies.METHODS[studies.OUTER]}
+    methods = study.methods | {OUTER: METHODS[OUTER]}
     joined = replace(study, methods=methods)
     try:
         for task in studies.on_each(joined):
-            _check_method(task, studies.OUTER)
+            _check_method(task, OUTER)
     except ConfigError:
         return study
     return joined

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from selftuning.configs import files, studies
 from selftuning.configs.errors import ConfigError
-from selftuning.configs.studies import StudyMethod, StudySettings
+from selftuning.configs.studies import StudySettings
+from selftuning.configs.study_methods import StudyMethod
 from selftuning.studies import answers, intervals, study_files, study_report, summary
 from selftuning.studies.outcome import Outcome, outcome_of
 from selftuning.studies.study_files import Measured

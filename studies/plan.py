@@ -17,7 +17,8 @@ from selftuning.configs import files, studies
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
-from selftuning.configs.studies import Kind, Start, StudySettings
+from selftuning.configs.studies import Start, StudySettings
+from selftuning.configs.study_methods import Kind
 from selftuning.studies import vmapped
 from selftuning.studies.known import Known, asked
 from selftuning.studies.searches import search_plan

@@ -128,7 +128,7 @@ def test_units_are_those_of_each_environment_alone():
         ]
     runs = [(unit.method, run.index) for unit in units for run in unit.runs]
     assert len(set(runs)) == len(runs)
-    assert len({unit.program for unit in units}) == 4
+    assert len({unit.program for unit in units}) == 6
 
 
 def test_what_is_known_goes_through_a_file():

@@ -12,7 +12,8 @@ import polars as pl
 from selftuning.configs import studies
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
-from selftuning.configs.studies import Start, StudyMethod, StudySettings
+from selftuning.configs.studies import Start, StudySettings
+from selftuning.configs.study_methods import StudyMethod
 from selftuning.envs import registry
 from selftuning.envs.hosted import functional_env
 from selftuning.envs.two_colors import TwoColors, optimal_reward

@@ -11,7 +11,7 @@ import numpy as np
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import RunSettings
-from selftuning.configs.studies import Kind
+from selftuning.configs.study_methods import Kind
 from selftuning.studies import vmapped
 
 _INTERVALS = 10  # in the life of a member of a study, at least
