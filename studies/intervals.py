@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selftuning.studies import statistics
+from selftuning.studies import digits, statistics
 from selftuning.studies.contestants import Contestant
 from selftuning.studies.statistics import Aggregate, Scores
 
@@ -78,7 +78,13 @@ def said(found: Interval | Mapping[str, Any] | None) -> str:
         return "-"
     if low is None or high is None or not math.isfinite(low + high):
         return number(value)
-    return f"{number(value)} [{number(low)}, {number(high)}]"
+    value, low, high = digits.alike(value, low, high)
+    return f"{value} [{low}, {high}]"
+
+
+def alone(found: Interval | Mapping[str, Any] | None) -> str:
+    """The number without its interval, with the digits that it has beside it."""
+    return said(found).partition(" ")[0]
 
 
 def listed(words: Sequence[str]) -> str:

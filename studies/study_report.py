@@ -50,12 +50,12 @@ def print_summary(
             one["label"],
             str(one["runs"]),
             intervals.said(intervals.Interval(**one["last_tenth"]["iqm"])),
-            intervals.number(one["whole_run"]["iqm"]["value"]),
-            intervals.number(one["worst_start"]["last_tenth"]["value"]),
+            intervals.alone(one["whole_run"]["iqm"]),
+            intervals.alone(one["worst_start"]["last_tenth"]),
             f"{one['solved']} of {one['runs']}",
         ]
         if baseline:
-            cells.append(intervals.number(chance and chance["value"]))
+            cells.append(intervals.alone(chance))
         table.add_row(*cells)
     console.print(table, highlight=False)
     console.print(_COLUMNS.format(score=outcome.score), style="dim", highlight=False, markup=False)

@@ -9,7 +9,7 @@ import pytest
 
 from selftuning.studies import statistics, summary
 from selftuning.studies.contestants import in_words
-from selftuning.studies.intervals import number, said
+from selftuning.studies.intervals import alone, said
 from selftuning.studies.outcome import outcome_of
 from selftuning.studies.report import page as report_page
 from selftuning.studies.report import scales as report_scales
@@ -141,12 +141,19 @@ def test_the_table_of_contestants_has_the_numbers_of_the_summary(report):
         assert cells["IQM, whole run"] == said(method["whole_run"]["iqm"])
         assert cells["greedy"] == said(method["greedy"])
         assert cells["solved"] == f"{method['solved']} of {method['runs']}"
-        assert cells["worst start"].startswith(number(method["worst_start"]["last_tenth"]["value"]))
+        assert cells["worst start"].startswith(alone(method["worst_start"]["last_tenth"]))
     (caption,) = (name for name in report.read.tables if name.startswith("Contestants by"))
     sorted_by = [row[2] for row in report.read.values[caption][1:]]
     assert [float(x) for x in sorted_by] == [
         method["last_tenth"]["iqm"]["value"] for method in report.found["methods"].values()
     ]
+
+
+def test_columns_with_nothing_to_tell_are_left_out(report):
+    assert "diverged" not in report.read.table("Contestants by")[0]
+    lost = Report(synthetic_study.with_losses()).read.table("Contestants by")
+    assert "diverged" in lost[0]
+    assert lost[1][lost[0].index("diverged")] == "1 of 9"
 
 
 def test_the_matrix_has_the_probabilities_of_the_summary(report):
@@ -210,13 +217,33 @@ def test_learning_curves_are_interquartile_means_with_bands(report):
         low, high = band["y"][: len(expected)], band["y"][len(expected) :][::-1]
         assert (np.array(low) <= expected + 0.01).all()
         assert (np.array(high) >= expected - 0.01).all()
-        assert line["customdata"][-1].startswith(f"{number(expected[-1])} [")
+        assert line["customdata"][-1] == said((expected[-1], low[-1], high[-1]))
     assert [t["y"] for t in chart["data"] if t["line"].get("dash") == "7px,5px"] == [[475, 475]]
     head, *rows = report.read.table("Interquartile mean return")
     assert rows[-1][0] == "200,000"
     assert rows[-1][1:] == [
         traces(chart, name=report_style.text(label))[0]["customdata"][-1] for label in head[1:]
     ]
+
+
+def test_a_steep_rise_does_not_hide_how_lines_differ_later():
+    study = synthetic_study.study(methods="none,bmg", seeds=2, starts={"gamma": (0.7, 0.99)})
+
+    def risen(one, level):
+        curves = [np.full_like(x, level) + np.linspace(0, 5, x.shape[1]) for x in one.curves]
+        for curve in curves:
+            curve[:, 0] = 20.0
+        return one._replace(curves=curves)
+
+    levels = (470.0, 480.0, 490.0)
+    ends = [risen(one, level) for one, level in zip(study.contestants, levels, strict=True)]
+    report = Report(study._replace(contestants=ends))
+    low, high = report.charts("curves")[0]["layout"]["yaxis"]["range"]
+    assert 460 < low < 470
+    assert 495 < high < 500
+    assert "The axis leaves out how lines begin, which is at 20" in report.read.text["curves"]
+    whole = Report(study)
+    assert "The axis leaves out" not in whole.read.text["curves"]
 
 
 def test_heat_maps_have_all_means_and_one_scale(report):
@@ -230,14 +257,14 @@ def test_heat_maps_have_all_means_and_one_scale(report):
             up = heat["y"].index(f"{start['start']['entropy']:g}")
             mean = start["last_tenth"]["value"]
             assert heat["z"][up][across] == pytest.approx(mean, rel=1e-4)
-            assert written[across, up] == number(mean)
+            assert written[across, up] == alone(start["last_tenth"])
             assert said(start["last_tenth"]) in heat["customdata"][up][across]
     assert len(scales) == 1
     left_out = report.read.text["starts"].partition("Methods with a single start have no map")[2]
     for name, method in report.found["methods"].items():
-        assert (
-            f"{method['label']} {number(method['last_tenth']['mean']['value'])} [" in left_out
-        ) is (name not in ("none", "bmg"))
+        assert (f"{method['label']} {alone(method['last_tenth']['mean'])} [" in left_out) is (
+            name not in ("none", "bmg")
+        )
 
 
 def test_three_names_make_a_map_with_all_combinations():

@@ -45,3 +45,13 @@ def test_axes_of_hyperparameters_have_ticks_that_can_be_read(name, ends):
     assert len(set(axis["ticktext"])) == len(places)
     for place, label in zip(places, axis["ticktext"], strict=True):
         assert float(scale.inverse(np.array(place))) == pytest.approx(float(label), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "bottom"),
+    [((20, 500), 0.0), ((400, 500), 395.0), ((100, 500), 80.0), ((-500, -20), -524.0), ((0, 1), 0)],
+)
+def test_axes_of_scores_begin_at_zero_only_where_that_costs_nothing(values, bottom):
+    low, high = report_style.score_axis("return", values)["range"]
+    assert low == pytest.approx(bottom)
+    assert high > max(values)

@@ -84,7 +84,7 @@ BAD = [[100, 120, 110], [499, 500, 498]]
 def test_better_from_a_bad_start():
     one = study({"none": BAD, "bmg": GOOD}, none=[0.7, 0.99], bmg=[0.99, 0.99])
     first, second = answers.answer(one)
-    assert first.startswith("Yes: bmg ends at an interquartile mean return of 498 [")
+    assert first.startswith("Yes: bmg ends at an interquartile mean return of 498.0 [")
     assert "no tuning at 307 [" in first
     assert "probability 0.7" in first
     assert second.startswith("From the worst start (gamma 0.7) it ends at a mean of 495 [")
@@ -238,7 +238,7 @@ def test_the_same_study_twice_shows_no_difference():
     assert found.contestants[0].starts == [{"gamma": 0.7}, {"gamma": 0.99}]
     first, second = compare.answer(found, both)
     assert first.startswith("No difference shown")
-    assert "bmg 0 [" in first
+    assert "bmg 0.0 [" in first
     assert second.endswith("B has 1.00 of the speed of A.")
     assert compare._differences(both) == []
 

@@ -32,6 +32,8 @@ _HEIGHT = 420
 _THRESHOLDS = 50
 _MARKS = 7  # symbols along a line
 _ROWS = 10  # of the tables of numbers
+_RISE = 0.1  # of a run, in which agents leave where they begin
+_FLAT = 1 / 3  # of the axis, on which all the rest of the lines would stand
 _RESAMPLES = statistics.RESAMPLES // 10  # at each point of a line
 _DRAWS = 20_000_000  # numbers that are resampled for a line, at most
 
@@ -63,11 +65,21 @@ def learning_curves(outcome: Outcome, looks: Looks) -> Picture:
     lines = [_curve(one) for one in outcome.contestants]
     last = max(float(line.x[-1]) for line in lines)
     what, form, hover = _passed(outcome)
+    everything, shown = _seen(lines), _to_show(lines, last)
+    axis = score_axis(f"{outcome.score} (interquartile mean)", shown)
+    cut = ""
+    if len(shown) < len(everything):
+        cut = (
+            f"The axis leaves out how lines begin, which is at {number(min(everything))} for the "
+            "lowest, as they would be hard to tell apart where they end. "
+        )
     goal = f"target {number(outcome.target)}"
+    if not axis["range"][0] <= outcome.target <= axis["range"][1]:
+        goal += ", off the axis"
     chart = figure(
         [_goal([0, 2 * last], [outcome.target] * 2), *_traces(lines, looks)],
         steps_axis(last, title=what, unifiedhovertitle={"text": f"after {hover}"}),
-        score_axis(f"{outcome.score} (interquartile mean)", _seen(lines)),
+        axis,
         hovermode="x unified",
     )
     ends = [f"{line.one.label} at {line.said(-1)}" for line in lines]
@@ -82,7 +94,7 @@ def learning_curves(outcome: Outcome, looks: Looks) -> Picture:
         [Chart(chart, words, _HEIGHT)],
         "Each line is the interquartile mean over all runs of a contestant, from all starts"
         f"{bands}. "
-        f"The dashed line is the target, {number(outcome.target)}: {outcome.target_is}. "
+        f"The dashed line is the target, {number(outcome.target)}: {outcome.target_is}. {cut}"
         "Higher is better, and so is earlier. A search counts the steps of all its members.",
         _numbers(
             f"Interquartile mean {outcome.score}, with its 95% interval, by {what}",
@@ -168,9 +180,21 @@ def _share_above(one: Contestant, target: float) -> float:
     return float(np.mean([(runs >= target).mean() for runs in one.last]))
 
 
-def _seen(lines: Sequence[Line]) -> list[float]:
-    parts = [part for line in lines for part in (line.value, line.low, line.high)]
-    return [float(x) for part in parts if part is not None for x in part if np.isfinite(x)]
+def _seen(lines: Sequence[Line], after: float = 0.0) -> list[float]:
+    """All values of lines and bands, but for those up to some x."""
+    parts = [(line.x, part) for line in lines for part in (line.value, line.low, line.high)]
+    return [
+        float(y)
+        for places, part in parts
+        if part is not None
+        for y in part[np.isfinite(part) & (places > after)]
+    ]
+
+
+def _to_show(lines: Sequence[Line], last: float) -> list[float]:
+    """Values that have to be on the axis: all, unless the first rise would press the rest flat."""
+    everything, later = _seen(lines), _seen(lines, _RISE * last)
+    return later if later and np.ptp(later) < _FLAT * np.ptp(everything) else everything
 
 
 def _goal(x: Sequence[float], y: Sequence[float]) -> Any:

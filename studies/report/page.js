@@ -6,12 +6,15 @@
   const charts = [...document.querySelectorAll(".chart")];
   const dark = new Map(Object.entries(JSON.parse(document.getElementById("dark").textContent)));
   const darkSystem = matchMedia("(prefers-color-scheme: dark)");
-  const print = matchMedia("print");
+  const onPaper = matchMedia("print");
   const touch = matchMedia("(pointer: coarse)");
   const config = { displayModeBar: false, responsive: true, scrollZoom: false, showTips: false, doubleClick: "reset" };
 
+  const paper = 680; // pixels that a row of charts is drawn for on paper, where CSS fits it to the page
+  let printing = onPaper.matches;
+
   function isDark() {
-    if (print.matches) return false;
+    if (printing) return false;
     return root.dataset.theme ? root.dataset.theme === "dark" : darkSystem.matches;
   }
 
@@ -31,8 +34,27 @@
     const hidden = hiddenOf(chart);
     for (const trace of data) trace.visible = !hidden.has(trace.legendgroup);
     layout.dragmode = touch.matches ? false : "zoom"; // a finger scrolls the page
-    layout.width = print.matches ? Math.min(chart.clientWidth, 640) : undefined;
-    return Plotly.react(chart, data, layout, config);
+    layout.height = parseFloat(chart.style.height);
+    if (printing) layout.width = chart.closest(".panels") ? paper / 2 : paper;
+    const drawn = Plotly.react(chart, data, layout, config);
+    scale(chart, layout.width, layout.height);
+    return drawn;
+  }
+
+  // With a width of its own, a drawing is a picture that CSS gives the width of its place.
+  function scale(chart, width, height) {
+    chart.style.setProperty("--shape", width ? `${width} / ${height}` : "auto");
+    for (const svg of chart.querySelectorAll(".main-svg")) {
+      if (width) svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      else svg.removeAttribute("viewBox");
+    }
+  }
+
+  // All at once, as the browser takes what is there when this is done.
+  function print(now) {
+    if (printing === now) return;
+    printing = now;
+    for (const chart of charts) draw(chart);
   }
 
   // One after the other, so that the page answers while there are many.
@@ -56,9 +78,10 @@
     return numbers.some(Number.isNaN) ? one.localeCompare(two) : numbers[0] - numbers[1];
   }
 
-  // Cells without a value stay last in both directions.
+  // The best come first, and last after another click. Cells without a value stay last.
   function sort(table, head) {
-    const ascending = head.getAttribute("aria-sort") !== "ascending";
+    const first = "down" in head.dataset ? "descending" : "ascending";
+    const ascending = (head.getAttribute("aria-sort") === first) === (first === "descending");
     const body = table.tBodies[0];
     const valueOf = (row) => row.cells[head.cellIndex].dataset.value;
     const rows = [...body.rows];
@@ -86,6 +109,8 @@
   });
   for (const hidden of document.querySelectorAll(".theme, .hint")) hidden.hidden = false;
   darkSystem.addEventListener("change", drawAll);
-  print.addEventListener("change", drawAll);
+  onPaper.addEventListener("change", () => print(onPaper.matches));
+  addEventListener("beforeprint", () => print(true));
+  addEventListener("afterprint", () => print(false));
   drawAll();
 })();

@@ -129,7 +129,8 @@ def _results(
             [
                 f"Numbers are of the {score} in the last tenth of a run unless the column says "
                 "otherwise, with 95% intervals. “How this was made” explains the columns. Click a "
-                "column to sort by it. On a narrow screen, scroll the table sideways."
+                "column to sort by it, the best first. Columns with "
+                "nothing to tell are left out. On a narrow screen, scroll the table sideways."
             ],
             table=tables.of_contestants(methods, score, solvable),
         ),

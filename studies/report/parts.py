@@ -30,18 +30,30 @@ class Cell(NamedTuple):
     strength: int = 0
 
 
+class Column(NamedTuple):
+    """The head of a column by which rows can be sorted.
+
+    Attributes:
+      text: name of it.
+      down: whether the first click puts the largest value first, where large ones are the best.
+    """
+
+    text: str
+    down: bool = True
+
+
 class Table(NamedTuple):
     """A table, of whose rows the first cell is the header.
 
     Attributes:
       caption: what it has, for those who do not see it.
-      head: names of the columns.
+      head: columns, or their names.
       rows: cells or their text.
       kind: "sortable" by buttons in its head, or "matrix" with a corner that explains it.
     """
 
     caption: str
-    head: Sequence[str]
+    head: Sequence[Column | str]
     rows: Sequence[Sequence[Cell | str]]
     kind: str = ""
 

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from selftuning.studies.contestants import Contestant, in_words
-from selftuning.studies.intervals import number, said
+from selftuning.studies.intervals import alone, number, said
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.report.parts import Bar, Chart, Key, Methods, Picture, Section, Table
 from selftuning.studies.report.style import (
@@ -146,7 +146,7 @@ def _written(
     common = {"showarrow": False, "captureevents": False}
     return [
         common
-        | {"x": across, "y": up, "text": number(_mean(cell))}
+        | {"x": across, "y": up, "text": alone(cell["last_tenth"])}
         | {"font": {"size": size, "color": on_heat((_mean(cell) - ends[0]) / (ends[1] - ends[0]))}}
         for up, row in enumerate(grid)
         for across, cell in enumerate(row)

@@ -31,6 +31,8 @@ NO_PAPER = "rgba(0,0,0,0)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _WIDTH = 28  # letters of a line in hover labels, for phones
 _ROOM = 0.012  # of an axis of steps, beyond the last
+_AROUND = 0.05  # of an axis of scores, below the lowest and above the highest
+_TO_ZERO = 0.1  # of an axis of scores, which may be empty so that it begins at 0
 
 # Black for the first that does not tune, grey for the best start of it; the brighter for the dark.
 _PLAIN, _BEST = ("#000000", "#f0f3f6"), ("#767676", "#9a9fa5")
@@ -210,10 +212,11 @@ def steps_axis(last: float, before: float = 0.0, **more: Any) -> dict[str, Any]:
 
 
 def score_axis(title: str, values: Sequence[float]) -> dict[str, Any]:
-    """The axis of scores, which begins at 0 unless that would press what is drawn together."""
+    """The axis of scores around what is drawn, from 0 if that costs next to nothing of it."""
     low, high = min(values), max(values)
-    mode = "tozero" if 0 <= low < high / 2 else "normal"
-    return {"title": title, "separatethousands": True, "rangemode": mode}
+    room = _AROUND * (high - low) or max(0.5, abs(high) / 100)
+    bottom = 0.0 if 0 <= low <= _TO_ZERO * high else low - room
+    return {"title": title, "separatethousands": True, "range": [bottom, high + room]}
 
 
 def data_of(chart: go.Figure) -> dict[str, Any]:

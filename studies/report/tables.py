@@ -6,10 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from selftuning.studies.contestants import in_words
-from selftuning.studies.intervals import number, said
-from selftuning.studies.report.parts import Cell, Methods, Table
+from selftuning.studies.intervals import alone, said
+from selftuning.studies.report.parts import Cell, Column, Methods, Table
 
 _STRONGEST = 45  # per cent of the colour of a certain win
+_COLUMNS = (
+    Column("contestant", down=False),
+    Column("runs"),
+    Column("IQM, last tenth"),
+    Column("mean"),
+    Column("median"),
+    Column("optimality gap", down=False),
+    Column("IQM, whole run"),
+    Column("greedy"),
+    Column("solved"),
+    Column("median steps to solve", down=False),
+    Column("worst start"),
+    Column("best start"),
+    Column("diverged", down=False),
+)
 
 
 def of_contestants(methods: Methods, score: str, solvable: bool) -> Table:
@@ -20,43 +35,37 @@ def of_contestants(methods: Methods, score: str, solvable: bool) -> Table:
       score: by which runs are judged, in words.
       solvable: whether the environment says when it is solved.
     """
-    solved = ["solved", "median steps to solve"] if solvable else []
-    head = [
-        "contestant",
-        "runs",
-        "IQM, last tenth",
-        "mean",
-        "median",
-        "optimality gap",
-        "IQM, whole run",
-        "greedy",
-        *solved,
-        "worst start",
-        "best start",
-        "diverged",
-    ]
-    rows = [_row(method, solvable) for method in methods.values()]
+    found = methods.values()
+    empty = {
+        "solved": not solvable,
+        "median steps to solve": all(method["solved_at"] is None for method in found),
+        "diverged": not any(method["diverged"] for method in found),
+    }
+    head = [column for column in _COLUMNS if not empty.get(column.text)]
+    names = {column.text for column in head}
+    rows = [[cell for name, cell in _row(one).items() if name in names] for one in found]
     caption = f"Contestants by their {score}; buttons in the header sort the rows"
     return Table(caption, head, rows, "sortable")
 
 
-def _row(method: Mapping[str, Any], solvable: bool) -> list[Cell]:
-    last = method["last_tenth"]
-    solved = [
-        Cell(f"{method['solved']} of {method['runs']}", method["solved"] / method["runs"]),
-        _whole(method["solved_at"]),
-    ]
-    return [
-        Cell(method["label"], method["label"]),
-        _whole(method["runs"]),
-        *(_interval(last[name]) for name in ("iqm", "mean", "median", "optimality_gap")),
-        _interval(method["whole_run"]["iqm"]),
-        _interval(method["greedy"]),
-        *(solved if solvable else []),
-        _start(method["worst_start"]),
-        _start(method["best_start"]),
-        Cell(f"{method['diverged']} of {method['runs']}", method["diverged"] / method["runs"]),
-    ]
+def _row(method: Mapping[str, Any]) -> dict[str, Cell]:
+    """All cells there may be of a contestant, by column."""
+    last, runs = method["last_tenth"], method["runs"]
+    return {
+        "contestant": Cell(method["label"], method["label"]),
+        "runs": _whole(runs),
+        "IQM, last tenth": _interval(last["iqm"]),
+        "mean": _interval(last["mean"]),
+        "median": _interval(last["median"]),
+        "optimality gap": _interval(last["optimality_gap"]),
+        "IQM, whole run": _interval(method["whole_run"]["iqm"]),
+        "greedy": _interval(method["greedy"]),
+        "solved": Cell(f"{method['solved']} of {runs}", method["solved"] / runs),
+        "median steps to solve": _whole(method["solved_at"]),
+        "worst start": _start(method["worst_start"], method["starts"]),
+        "best start": _start(method["best_start"], method["starts"]),
+        "diverged": Cell(f"{method['diverged']} of {runs}", method["diverged"] / runs),
+    }
 
 
 def _interval(found: Mapping[str, Any] | None) -> Cell:
@@ -69,10 +78,10 @@ def _whole(value: float | None) -> Cell:
     return Cell("-") if value is None else Cell(f"{value:,.0f}", value)
 
 
-def _start(start: Mapping[str, Any]) -> Cell:
+def _start(start: Mapping[str, Any], among: int) -> Cell:
     mean = start["last_tenth"]["value"]
-    where = in_words(start["start"])
-    return Cell(number(mean), mean, f"({where})" if where else "", "start")
+    where = in_words(start["start"]) if among > 1 else ""
+    return Cell(alone(start["last_tenth"]), mean, f"({where})" if where else "", "start")
 
 
 def of_better(methods: Methods, better: Mapping[str, Mapping[str, Any]]) -> Table | None:
