@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from selftuning.studies import answers, intervals, study_files
 from selftuning.studies.outcome import Outcome
@@ -47,7 +48,7 @@ def print_summary(
     for name, one in found["methods"].items():
         chance = found["better"][name].get(baseline)
         cells = [
-            one["label"],
+            Text(one["label"]),  # in which brackets are no markup
             str(one["runs"]),
             intervals.said(intervals.Interval(**one["last_tenth"]["iqm"])),
             intervals.alone(one["whole_run"]["iqm"]),

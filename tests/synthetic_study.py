@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from selftuning.configs import studies, study_checks
+from selftuning.configs import extensions, studies, study_checks
+from selftuning.configs.hyperparameters import Definition, Hyperparameter
+from selftuning.configs.own_parts import Own
 from selftuning.configs.studies import StudySettings
 from selftuning.studies import known, plan, table
 from selftuning.studies.execute import Result
@@ -20,11 +24,25 @@ STEPS = 200_000
 BEST = 500.0  # return
 _GOOD = {"gamma": 0.99, "lambda": 0.95, "entropy": 0.01}  # where an agent learns best
 _PULL = {"mg": 0.4, "bmg": 0.97, "pbt": 0.8}  # part of the way there at the end, by method
+# Names of methods, environments and hyperparameters as strangers may choose them.
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(2)</script>",
     """a "very" long & 'strange' label of %{x} and $title, which goes on <b>and on</b>""",
+    "two\nlines,\ta tab and [red]brackets[/]",
+    f"""'quoted" `{"w" * 400}""",
+    "שיטה עם מספרים 3, 4 וסוף",
+    "\u202eturned around\u202c \u200b{{ template }}",
 )
+SHOWN = (  # what of them can be read
+    *HOSTILE[:3],
+    "two lines, a tab and [red]brackets[/]",
+    f"""'quoted" `{"w" * 39}…{"w" * 20}""",
+    f"\u2068{HOSTILE[5]}\u2069",
+    "turned around \u200b{{ template }}",
+)
+# A hyperparameter's own name is one in Python, which may be long and of any script.
+_STRANGE = ("משקל", f"very_{'long_' * 30}name")
 
 
 def measured(
@@ -61,8 +79,8 @@ def measured(
                 "starts": dict(GRID if starts is None else starts),
                 "seeds": seeds,
                 "points": points,
-                **changes,
-            }
+            },
+            changes,
         ]
     )
     study_checks.check(settings)
@@ -85,13 +103,33 @@ def study(**arguments: Any) -> Outcome:
     return outcome_of(measured(**arguments))
 
 
-def hostile() -> Outcome:
-    """Labels that are markup, or would end the script that they are in."""
+@contextmanager
+def hostile() -> Iterator[Outcome]:
+    """Names of methods, hyperparameters and the environment that are `HOSTILE`; known inside."""
+    kinds = ["none", "mg", *(f"bmg-{n}" for n in range(len(HOSTILE) - 2))]
     named = {
-        name: {"of": name, "label": label}
-        for name, label in zip(("none", "mg", "bmg"), HOSTILE, strict=True)
+        name: {"of": name.partition("-")[0], "label": label}
+        for name, label in zip(kinds, HOSTILE, strict=True)
     }
-    return study(methods=named, seeds=2, starts={"gamma": (0.7, 0.99), "entropy": (0.003, 0.3)})
+    own = [
+        Own(
+            Definition(name, label, "log", Hyperparameter(0.1, 0.01, 1.0, True, 0.1), read_by),
+            "loss",
+        )
+        for name, label, read_by in zip(
+            _STRANGE, (HOSTILE[1], HOSTILE[5]), [("actor_critic",)] * 2, strict=True
+        )
+    ]
+    fixed = {name: {"tuned": False} for name in ("gamma", "lambda", "entropy")}  # fewer charts
+    with extensions.described({"strange": own}):
+        found = measured(
+            methods=named,
+            seeds=2,
+            starts={_STRANGE[0]: (0.05, 0.5), _STRANGE[1]: (0.02, 0.7), "gamma": (0.7, 0.99)},
+            run={"extensions": ["strange"], "hyperparameters": fixed},
+        )
+        run = replace(found.settings.run, env=" ".join(HOSTILE))
+        yield outcome_of(found._replace(settings=replace(found.settings, run=run)))
 
 
 def single_start() -> Outcome:

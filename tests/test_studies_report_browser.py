@@ -303,20 +303,28 @@ def test_without_scripts_there_is_all_but_the_charts(opened, report):
     assert page.locator("#curves table").is_visible()
 
 
-def test_labels_that_are_markup_do_nothing(opened, tmp_path):
-    study, path = synthetic_study.hostile(), tmp_path / "report.html"
-    report_page.write(path, study, summary.summarise(study))
+def test_names_that_are_markup_do_nothing(opened, tmp_path):
+    path = tmp_path / "report.html"
+    with synthetic_study.hostile() as study:
+        report_page.write(path, study, summary.summarise(study))
     page = opened(path, width=390).drawn()
     assert page.locator("img").count() == 0
+    assert page.locator(".chart a").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     labels = page.locator("#curves .legend button").all_text_contents()
-    assert [label for label in labels if ", best start (" not in label] == list(
-        synthetic_study.HOSTILE
-    )
+    assert [x for x in labels if ", best start (" not in x] == list(synthetic_study.SHOWN)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") == 1280
     one = study.named("none")
     value = float(statistics.interquartile_mean(*(curve[:, -1] for curve in one.curves)))
     told = point_at(page, "#curves .chart", float(one.steps[-1]), value)
     assert said_of("<img src=x onerror=alert(1)>", told) == pytest.approx(value, abs=0.51)
+    entry = page.locator("#curves .legend button", has_text="brackets")
+    lines = page.locator("#curves .chart .scatterlayer .trace")
+    before = lines.count()
+    entry.click()
+    page.wait_for_timeout(100)
+    assert lines.count() == before - 2  # a line and its band
 
 
 # On paper

@@ -19,7 +19,16 @@ from plotly.offline import get_plotlyjs
 from selftuning.configs import files
 from selftuning.studies import study_files
 from selftuning.studies.outcome import Outcome
-from selftuning.studies.report import figures, origin, paths, starts, style, tables, tasks
+from selftuning.studies.report import (
+    figures,
+    legible,
+    origin,
+    paths,
+    starts,
+    style,
+    tables,
+    tasks,
+)
 from selftuning.studies.report.parts import Section
 
 _MOST_LETTERS = 32  # of a verdict, with which an answer may begin
@@ -72,11 +81,13 @@ def _environment() -> jinja2.Environment:
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("selftuning.studies.report"),
         autoescape=True,
+        finalize=legible.shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     found.filters["plain"] = style.data_of
+    found.filters["code"] = legible.code
     found.globals["symbols"] = style.SYMBOLS
     return found
 

@@ -140,8 +140,8 @@ def _thick(panel: Panel, mean: np.ndarray, group: str, look: Look, sizes: Sequen
         width=2.4,
         size=sizes,
         marker=_PLAIN,
-        tip=f"{panel.label} <b>%{{customdata}}</b><br>after %{{x:,}} steps<br>%{{meta}}",
-        customdata=[value_said(panel.scale, value) for value in mean],
+        tip="%{customdata}<br>after %{x:,} steps<br>%{meta}",
+        customdata=[_valued(panel, value) for value in mean],
         meta=wrapped(group or "the only start"),
         legendgroup=group,
     )
@@ -172,11 +172,16 @@ def _symbol(panel: Panel, value: float, place: float, look: Look, group: str, na
         [float(panel.scale.forward(np.array(value)))],
         look,
         size=9,
-        tip=f"starts at {panel.label} <b>%{{customdata}}</b><br>%{{meta}}",
-        customdata=[value_said(panel.scale, value)],
+        tip="starts at %{customdata}<br>%{meta}",
+        customdata=[_valued(panel, value)],
         meta=wrapped(name),
         legendgroup=group,
     )
+
+
+def _valued(panel: Panel, value: float) -> str:
+    """A value under its label, for the mouse."""
+    return f"{wrapped(panel.label)} <b>{value_said(panel.scale, value)}</b>"
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from selftuning.studies.report.style import (
     heat_colours,
     on_heat,
     scatter,
+    shortened,
     text,
     wrapped,
 )
@@ -34,6 +35,7 @@ _SPREAD = 0.5  # of the distance between two values, over which contestants stan
 _GAP = 2  # pixels between cells
 _LETTERS, _SMALL = 13, 10  # pixels, in cells and where there are many of these beside each other
 _MANY = 5
+_LONGEST_NAME = 20  # letters beside a map
 
 
 def section(outcome: Outcome, methods: Methods, looks: Looks) -> Section:
@@ -157,7 +159,10 @@ def _written(
 def _row_label(names: Sequence[str], row: Sequence[float]) -> str:
     if len(names) == 1:
         return f"{row[0]:g}"
-    return "<br>".join(f"{name} {value:g}" for name, value in zip(names, row, strict=True))
+    return "<br>".join(
+        f"{text(shortened(name, _LONGEST_NAME))} {value:g}"
+        for name, value in zip(names, row, strict=True)
+    )
 
 
 def _points(

@@ -21,6 +21,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale, unlabel_rgb
 
 from selftuning.studies.contestants import Contestant
+from selftuning.studies.report.legible import legible
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d9dee3", "#ffffff"
 DARK = {INK: "#e6edf3", MUTED: "#9da7b3", GRID: "#353c45", PAPER: "#1c2128"}
@@ -30,6 +31,8 @@ BAND = 0.17  # of intervals
 NO_PAPER = "rgba(0,0,0,0)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _WIDTH = 28  # letters of a line in hover labels, for phones
+_MOST_LINES = 6  # of them for one name
+_LONGEST_TITLE = 44  # letters of the title of an axis
 _ROOM = 0.012  # of an axis of steps, beyond the last
 _AROUND = 0.05  # of an axis of scores, below the lowest and above the highest
 _TO_ZERO = 0.1  # of an axis of scores, which may be empty so that it begins at 0
@@ -134,7 +137,7 @@ def figure(
 
     Args:
       traces: of Plotly.
-      x: what its axis has beyond the usual; `title` is its text.
+      x: what its axis has beyond the usual; `title` is its text, which is cut if it is too long.
       y: the same of the other axis.
       layout: and of the figure.
     """
@@ -195,7 +198,7 @@ def _axis(given: Mapping[str, Any]) -> dict[str, Any]:
         "nticks": 6,
         "automargin": True,
     }
-    title = {"text": given["title"], "standoff": 8}
+    title = {"text": text(shortened(given["title"], _LONGEST_TITLE)), "standoff": 8}
     return usual | {**given, "title": title}
 
 
@@ -233,6 +236,8 @@ def _compact(value: Any) -> Any:
         return [_compact(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, str):
+        return legible(value)
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     return value
@@ -243,6 +248,12 @@ def text(words: str) -> str:
     return html.escape(words, quote=False)
 
 
+def shortened(words: str, letters: int) -> str:
+    """Words of at most so many letters, for figures do not break lines."""
+    return words if len(words) <= letters else f"{words[: letters - 1]}…"
+
+
 def wrapped(words: str) -> str:
-    """The same in lines that fit on a phone."""
-    return "<br>".join(text(line) for line in textwrap.wrap(words, _WIDTH)) or text(words)
+    """The same in a few lines that fit on a phone."""
+    lines = textwrap.wrap(shortened(words, _MOST_LINES * _WIDTH), _WIDTH)
+    return "<br>".join(text(line) for line in lines) or text(words)
