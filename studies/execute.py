@@ -76,14 +76,16 @@ def run(unit: Unit, checkpoint: Path | None, tell: Tell) -> Result:
       unit: to run.
       checkpoint: file to go on from, if it is there, and to write from time to time where its
         directory exists; None for none.
-      tell: told after each point how far the unit is.
+      tell: told how far the unit is where it begins, when it is compiled, and after each point.
     """
+    tell(0.0)
     program, compile_seconds = _program(unit)
     if program.shapes is None or checkpoint is None or not checkpoint.parent.is_dir():
         checkpoint = None
     begun = saved = time.perf_counter()
     first, state, values, before = _restored(unit, program, checkpoint) or (0, None, {}, 0.0)
     state = program.begin(unit.runs) if state is None else state
+    tell(first / program.points)
     for point in range(first, program.points):
         state, measured = program.advance(state, point)
         if not values:

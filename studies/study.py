@@ -7,11 +7,12 @@ puts their results where they belong.
 from __future__ import annotations
 
 import shlex
+import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -25,8 +26,21 @@ from selftuning.studies.launchers import open_launcher
 from selftuning.studies.launchers.jobs import Done, Failed, Job, Launcher, Told, WorkersLostError
 from selftuning.studies.outcome import outcome_of
 from selftuning.studies.plan import Unit
-from selftuning.studies.study_progress import StudyProgress, duration
+from selftuning.studies.study_progress import StudyProgress
 from selftuning.training import locks, output, provenance
+from selftuning.training.progress import duration, waiting
+
+
+class Estimated(NamedTuple):
+    """What the parts of a study will take.
+
+    Attributes:
+      seconds: of units by name, once they are compiled.
+      compiling: seconds before that, of one unit.
+    """
+
+    seconds: Mapping[str, float]
+    compiling: float
 
 
 def run(study: Study, console: Console) -> int:
@@ -87,8 +101,8 @@ def _run_missing(
     say(console, f"to go on after a stop, repeat the command with --out {directory}")
     try:
         with open_launcher(where) as launcher:
-            seconds = _calibrated(launcher, units, console)
-            failures = _run_units(launcher, directory, seconds, units, console)
+            estimated = _calibrated(launcher, units, console)
+            failures = _run_units(launcher, directory, estimated, units, console)
     except WorkersLostError as error:
         return [Failed("a worker", f"{error}; try fewer --workers or a smaller --block", "")]
     if not failures:
@@ -142,37 +156,41 @@ def _print_plan(console: Console, units: Sequence[Unit], finished: int) -> None:
         say(console, f"{finished} of {len(units)} programs are done already")
 
 
-def _calibrated(launcher: Launcher, units: Sequence[Unit], console: Console) -> Mapping[str, float]:
-    """Estimated seconds of units by name: every program is compiled and run for a moment."""
+def _calibrated(launcher: Launcher, units: Sequence[Unit], console: Console) -> Estimated:
+    """What units will take: every program is compiled and run for a moment."""
     shapes = {unit.program: unit for unit in units}
     found: dict[str, Calibration] = {}
     programs = {unit.name: unit.program for unit in shapes.values()}
-    with console.status("calibrating"):
+    with waiting(console, f"compiling and timing {len(shapes)} programs"):
         for event in launcher.run(execute.calibrate_job, [Job(unit) for unit in shapes.values()]):
             if isinstance(event, Failed):
                 raise ConfigError(f"{event.unit} cannot be run: {event.error}")
             if isinstance(event, Done):
                 found[programs[event.unit]] = event.result
+    # Each worker compiles a program again, but for the one that has just done so.
+    again = 1 - 1 / launcher.workers
+    compiling = again * statistics.median(one.compile_seconds for one in found.values())
     seconds = {unit.name: found[unit.program].seconds for unit in units}
     busy = max(max(seconds.values()), sum(seconds.values()) / launcher.workers)
-    say(console, f"about {duration(busy)} on {launcher.workers} workers")
-    return seconds
+    say(console, f"about {duration(busy + compiling)} on {launcher.workers} workers")
+    return Estimated(seconds, compiling)
 
 
 def _run_units(
     launcher: Launcher,
     directory: Path,
-    seconds: Mapping[str, float],
+    estimated: Estimated,
     units: Sequence[Unit],
     console: Console,
 ) -> list[Failed]:
     """Runs units, the longest first, and writes each result when it is there."""
     by_name = {unit.name: unit for unit in units}
-    order = sorted(units, key=lambda unit: -seconds[unit.name])
+    order = sorted(units, key=lambda unit: -estimated.seconds[unit.name])
     jobs = [Job(unit, study_files.checkpoint(directory, unit).absolute()) for unit in order]
+    work = {unit.name: estimated.seconds[unit.name] for unit in order}
     runs = {unit.name: len(unit.runs) for unit in units}
     failures = []
-    with StudyProgress(console, seconds, runs, launcher.workers) as progress:
+    with StudyProgress(console, work, runs, launcher.workers, estimated.compiling) as progress:
         for event in launcher.run(execute.run_job, jobs):
             output.check(directory)  # or hours of work would find out in the end
             if isinstance(event, Told):

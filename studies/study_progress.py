@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import heapq
+import statistics
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from selftuning.training.progress import Due
+from selftuning.training.progress import Due, duration
 
 _SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal
+
+
+@dataclass
+class _Running:
+    """A unit that has told of itself.
+
+    Attributes:
+      begun: when it first did, which is before it compiles.
+      first: the part that was done, and when, as soon as it was compiled; None until then.
+      latest: the same, now.
+    """
+
+    begun: float
+    first: tuple[float, float] | None = None
+    latest: tuple[float, float] | None = None
 
 
 class StudyProgress:
@@ -19,18 +37,25 @@ class StudyProgress:
 
     Args:
       console: to show it on.
-      work: of each unit that is to run, in estimated seconds.
+      work: of each unit that is to run, in estimated seconds, in the order in which they begin.
       runs: of each unit.
       workers: units that run at a time.
+      compiling: estimated seconds for which a unit compiles before it begins.
     """
 
     def __init__(
-        self, console: Console, work: Mapping[str, float], runs: Mapping[str, int], workers: int
+        self,
+        console: Console,
+        work: Mapping[str, float],
+        runs: Mapping[str, int],
+        workers: int,
+        compiling: float = 0.0,
     ):
         self._console, self._work, self._runs, self._workers = console, work, runs, workers
+        self._estimated = compiling
         self._parts = dict.fromkeys(work, 0.0)
-        self._begun = self._created = time.monotonic()
-        self._at_first: float | None = None  # work done when the first unit told of itself
+        self._running: dict[str, _Running] = {}
+        self._created = time.monotonic()
         self._due = Due(_SECONDS_BETWEEN_LINES, first=1)
         self._bar = Progress(
             BarColumn(bar_width=None),
@@ -39,7 +64,7 @@ class StudyProgress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=sum(work.values()), text="starting")
+        self._task = self._bar.add_task("", total=1.0, text="starting")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -49,33 +74,61 @@ class StudyProgress:
         self._bar.stop()
 
     def tell(self, unit: str, part: float) -> None:
-        """A unit is so far."""
+        """A unit is so far: at first where it begins, and again when it is compiled."""
+        now = time.monotonic()
+        known = self._running.get(unit)
+        one = self._running[unit] = known or _Running(now)
+        if known or part:
+            one.first, one.latest = one.first or (part, now), (part, now)
         self._parts[unit] = part
-        done = sum(self._work[name] * part for name, part in self._parts.items())
-        if self._at_first is None:  # of what a unit had before, nothing is known of its speed
-            self._at_first, self._begun = done, time.monotonic()
-        text = f"{self._runs_done()} of {sum(self._runs.values())} runs, {self._left(done)} left"
-        self._bar.update(self._task, completed=done, text=text)
-        share = done / sum(self._work.values())
-        if self._console.is_terminal or share >= 1:
+        text = f"{self._runs_done()} of {sum(self._runs.values())} runs, {duration(self.left(now))} left"
+        share = self.share
+        self._bar.update(self._task, completed=share, text=text)
+        if self._console.is_terminal or share >= 1 or not part:
             return
-        if self._due(share, time.monotonic() - self._created):
+        if self._due(share, now - self._created):
             self._console.print(f"{share:4.0%}  {text}", highlight=False, soft_wrap=True)
+
+    @property
+    def share(self) -> float:
+        """Of the estimated work, how much is done."""
+        done = sum(self._work[name] * part for name, part in self._parts.items())
+        return done / sum(self._work.values())
 
     def _runs_done(self) -> int:
         return sum(self._runs[name] for name, part in self._parts.items() if part >= 1)
 
-    def _left(self, done: float) -> str:
-        """Time for all that is left, at the speed so far, or at the estimated one at first."""
-        rest, seconds = sum(self._work.values()) - done, time.monotonic() - self._begun
-        gained = done - (self._at_first or 0.0)
-        return duration(rest / (gained / seconds if gained > 0 else self._workers))
+    def left(self, now: float) -> float:
+        """Seconds for all that is left, as workers will take it up one unit after the other.
 
+        A unit compiles for as long as others have, and then takes its estimated seconds times what
+        they have turned out to be.
+        """
+        factor = self._factor()
+        compiling = self._compiling()
+        free = [0.0] * self._workers
+        waiting = []
+        for name, work in self._work.items():
+            rest, one = factor * work * (1 - self._parts[name]), self._running.get(name)
+            if one is None:
+                waiting.append(compiling + rest)
+            elif self._parts[name] < 1:
+                before = 0.0 if one.first else max(compiling - (now - one.begun), 0.0)
+                heapq.heapreplace(free, free[0] + before + rest)
+        for seconds in waiting:
+            heapq.heapreplace(free, free[0] + seconds)
+        return max(free)
 
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, in words."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    def _factor(self) -> float:
+        """Seconds that an estimated second takes: what was seen, or else 1."""
+        seen = estimated = 0.0
+        for name, one in self._running.items():
+            if one.first and one.latest:
+                seen += one.latest[1] - one.first[1]
+                estimated += (one.latest[0] - one.first[0]) * self._work[name]
+        return seen / estimated if seen and estimated else 1.0
+
+    def _compiling(self) -> float:
+        """Seconds for which a unit compiles before it begins: as others did, or the estimate."""
+        found = [one.first[1] - one.begun for one in self._running.values() if one.first]
+        return statistics.median(found) if found else self._estimated

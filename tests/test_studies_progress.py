@@ -1,12 +1,15 @@
 """What a study shows while it runs."""
 
+import heapq
 import io
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from selftuning.studies import study_progress
-from selftuning.studies.study_progress import StudyProgress, duration
+from selftuning.studies.study_progress import StudyProgress
+from selftuning.training.progress import duration
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def test_progress_without_a_terminal_is_a_line_for_each_tenth(clock):
             progress.tell("two", done / 30)
     lines = console.file.getvalue().splitlines()
     assert [line[:4] for line in lines] == [f" {share}%" for share in range(10, 100, 10)]
-    assert lines[0] == " 10%  0 of 7 runs, 6 min left"
+    assert lines[0] == " 10%  0 of 7 runs, 5 min left"
     assert lines[-1] == " 90%  5 of 7 runs, 40 s left"
 
 
@@ -59,6 +62,33 @@ def test_time_that_is_left_is_told_at_the_speed_since_the_study_went_on(clock):
         clock[0] += 20
         progress.tell("one", 0.6)
     assert console.file.getvalue().splitlines()[-1] == " 60%  0 of 5 runs, 80 s left"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_time_that_is_left_is_right_within_a_factor_of_two(seed, clock):
+    """After the first tenth of the work, whatever estimates are worth, compiling and idle workers included."""
+    rng = np.random.default_rng(seed)
+    workers, count = int(rng.choice([1, 2, 8])), int(rng.integers(1, 25))
+    work = {f"unit-{n}": float(x) for n, x in enumerate(np.sort(rng.uniform(20, 200, count))[::-1])}
+    compiling, factor = rng.uniform(0, 100), rng.uniform(0.6, 2)
+    events, free = [], [0.0] * workers
+    for name, seconds in work.items():
+        begun = heapq.heappop(free)
+        run = seconds * factor * rng.uniform(0.8, 1.2)
+        ready = begun + compiling * rng.uniform(0.8, 1.2)
+        points = [(ready + run * n / 20, name, n / 20) for n in range(1, 21)]
+        events += [(begun, name, 0.0), (ready, name, 0.0), *points]
+        heapq.heappush(free, ready + run)
+    end, begun = max(free), clock[0]
+    known = compiling * rng.uniform(0.5, 1.5)
+    runs = dict.fromkeys(work, 1)
+    progress = StudyProgress(Console(quiet=True), work, runs, workers, known)
+    for at, name, part in sorted(events):
+        clock[0] = begun + at
+        progress.tell(name, part)
+        if 0.1 <= progress.share < 1:
+            told, left = progress.left(clock[0]), end - at
+            assert left / 2 <= told + 0.02 * end and told <= 2 * left + 0.02 * end, (at / end, told)
 
 
 def test_durations_in_words():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 LINES = 10  # of a plain log
@@ -38,13 +39,63 @@ class Snapshot(NamedTuple):
 
 def describe(snapshot: Snapshot) -> str:
     """A snapshot without its step count, on one line; of tuned hyperparameters, if any is."""
+    return "  ".join(_pairs(snapshot))
+
+
+def _pairs(snapshot: Snapshot) -> list[str]:
+    """Each number of a snapshot with its name."""
     names = snapshot.tuned or snapshot.hyperparameters
-    values = "  ".join(f"{name} {_range(snapshot.hyperparameters[name])}" for name in names)
+    values = [f"{name} {_range(snapshot.hyperparameters[name])}" for name in names]
     if snapshot.mean_return is None:
         success = f"reward {snapshot.reward_per_step:.4g} a step"
     else:
         success = f"return {snapshot.mean_return:.1f}"
-    return f"{_thousands(snapshot.steps_per_second)} steps/s  {success}  {values}"
+    return [f"{_thousands(snapshot.steps_per_second)} steps/s", success, *values]
+
+
+def in_lines(parts: Sequence[str], width: int, gap: str = "  ") -> list[str]:
+    """Parts joined to lines of at most so many characters, none of them broken."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(gap) + len(part) <= width:
+            lines[-1] += gap + part
+        else:
+            lines.append(part)
+    return lines
+
+
+@contextmanager
+def waiting(console: Console, what: str) -> Iterator[None]:
+    """Says what goes on while nothing else can be shown: a spinner on a terminal, or a line."""
+    if is_live(console):
+        with console.status(what):
+            yield
+        return
+    console.print(what, highlight=False, soft_wrap=True)
+    yield
+
+
+def is_live(console: Console) -> bool:
+    """Whether what it shows can be overwritten."""
+    return console.is_terminal or console.is_jupyter
+
+
+class TimeLeft:
+    """How long a run will still take, at its speed since it was first seen.
+
+    What came before that is left out: the first chunk of a program takes longer than the others,
+    and those before a run went on may be of another machine.
+    """
+
+    def __init__(self, total: int):
+        self._total = total
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, env_steps: int, seconds: float) -> float:
+        """Seconds that are left after so many steps, which took so long."""
+        steps, since = self._first or (0, 0.0)
+        self._first = self._first or (env_steps, seconds)
+        return (seconds - since) / max(env_steps - steps, 1) * max(self._total - env_steps, 0)
 
 
 class Due:
@@ -72,10 +123,11 @@ class LiveProgress:
     def __init__(self, console: Console, total: int):
         steps = TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps")
         self._progress = Progress(
-            BarColumn(bar_width=None), steps, TimeRemainingColumn(), TextColumn("left")
+            BarColumn(bar_width=None), steps, TextColumn("{task.fields[left]}")
         )
-        self._task = self._progress.add_task("", total=total)
-        self._text = Text("compiling")
+        self._task = self._progress.add_task("", total=total, left="")
+        self._console, self._left = console, TimeLeft(total)
+        self._text = Text("beginning")
         group = Group(self._progress, self._text)
         self._live = Live(group, console=console, refresh_per_second=8, transient=True)
 
@@ -88,8 +140,9 @@ class LiveProgress:
 
     def update(self, snapshot: Snapshot) -> None:
         """Shows where the run is."""
-        self._progress.update(self._task, completed=snapshot.env_steps)
-        self._text.plain = describe(snapshot)
+        left = duration(self._left(snapshot.env_steps, snapshot.seconds))
+        self._progress.update(self._task, completed=snapshot.env_steps, left=f"{left} left")
+        self._text.plain = "\n".join(in_lines(_pairs(snapshot), self._console.width))
 
 
 class PlainProgress:
@@ -98,7 +151,7 @@ class PlainProgress:
     def __init__(self, console: Console, total: int):
         self._console = console
         self._total = total
-        self._due = Due(_SECONDS_BETWEEN_LINES)
+        self._due, self._left = Due(_SECONDS_BETWEEN_LINES), TimeLeft(total)
 
     def __enter__(self) -> Self:
         return self
@@ -109,18 +162,26 @@ class PlainProgress:
     def update(self, snapshot: Snapshot) -> None:
         """Prints where the run is, if a line is due."""
         done = snapshot.env_steps / self._total
+        left = self._left(snapshot.env_steps, snapshot.seconds)
         if not self._due(done, snapshot.seconds):
             return
-        left = snapshot.seconds * (1 - done) / done
         steps = f"{snapshot.env_steps:>11,} steps {done:4.0%}"
-        line = f"{steps}  {describe(snapshot)}  {left:.0f} s left"
+        line = f"{steps}  {describe(snapshot)}  {duration(left)} left"
         self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def make_progress(console: Console, total: int) -> LiveProgress | PlainProgress:
     """The progress display that fits the console, for a run of `total` environment steps."""
-    live = console.is_terminal or console.is_jupyter
-    return (LiveProgress if live else PlainProgress)(console, total)
+    return (LiveProgress if is_live(console) else PlainProgress)(console, total)
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, in words."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def _range(value: float | list[float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from rich.console import Console
 from selftuning.training.evaluation import Evaluation, summarise
 from selftuning.training.evidence import moved_by
 from selftuning.training.metrics import SMALL_WINDOW, WINDOW, finite
+from selftuning.training.progress import in_lines
 
 
 def print_run(
@@ -63,10 +65,17 @@ def _solved(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
-    """Prints a table of two columns. Its lines are never broken, so that a path can be copied."""
+    """Prints a table of two columns.
+
+    Lines that are longer than a terminal are broken behind commas. A path is never broken, so that
+    it can be copied.
+    """
     rows = list(rows)
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
+        if console.is_terminal:
+            parts = re.split(r"(?<=,) ", value)
+            value = f"\n{'':<{width}}  ".join(in_lines(parts, console.width - width - 2, " "))
         console.print(f"{label:<{width}}  {value}", highlight=False, markup=False, soft_wrap=True)
 
 

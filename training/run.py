@@ -24,7 +24,7 @@ from selftuning.training import best, faults, going_on, locks, run_directory, si
 from selftuning.training.acting import Agent
 from selftuning.training.evaluation import Evaluation
 from selftuning.training.metrics import Episodes
-from selftuning.training.progress import Snapshot
+from selftuning.training.progress import Snapshot, waiting
 from selftuning.training.run_files import RunFiles
 from selftuning.training.runner import make_runner
 from selftuning.training.saving import Saver
@@ -161,7 +161,7 @@ def train(
             begun=begun,
             keep_environments=save_environments,
         )
-        with compiling or nullcontext():
+        with compiling or nullcontext(), waiting(console, "compiling"):
             session.compile()
         files, directory = None, None
         if keep:
@@ -187,7 +187,7 @@ def train(
         # Whatever happens from here on: what was learned has its summary.
         summary = summarise()
         if keep and (session.finished or session.diverged):
-            with console.status("evaluating"):
+            with waiting(console, "evaluating"):
                 evaluated = faults.tried(agent.evaluate, "evaluation", directory)
                 best_of = session.chosen.judged
                 judged = faults.tried(best_of, "evaluation of the best", directory)

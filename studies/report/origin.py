@@ -9,8 +9,8 @@ from selftuning.studies import statistics
 from selftuning.studies.intervals import number
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.report.parts import Section
-from selftuning.studies.study_progress import duration
 from selftuning.studies.summary import CONVERGED
+from selftuning.training.progress import duration
 
 
 def section(outcome: Outcome, summary: Mapping[str, Any], settings: str) -> Section:
