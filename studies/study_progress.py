@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,7 +80,8 @@ class StudyProgress:
         if known or part:
             one.first, one.latest = one.first or (part, now), (part, now)
         self._parts[unit] = part
-        text = f"{self._runs_done()} of {sum(self._runs.values())} runs, {duration(self.left(now))} left"
+        left = duration(self.left(now))
+        text = f"{self._runs_done()} of {sum(self._runs.values())} runs, {left} left"
         share = self.share
         self._bar.update(self._task, completed=share, text=text)
         if self._console.is_terminal or share >= 1 or not part:
@@ -129,6 +129,9 @@ class StudyProgress:
         return seen / estimated if seen and estimated else 1.0
 
     def _compiling(self) -> float:
-        """Seconds for which a unit compiles before it begins: as others did, or the estimate."""
+        """Seconds for which a unit compiles before it begins: a mean over those that have.
+
+        The first unit of each worker counts as much as estimated, for it may have compiled before.
+        """
         found = [one.first[1] - one.begun for one in self._running.values() if one.first]
-        return statistics.median(found) if found else self._estimated
+        return (sum(found) + self._workers * self._estimated) / (len(found) + self._workers)

@@ -96,18 +96,19 @@ def test_a_unit_that_was_stopped_goes_on_and_ends_the_same(tuned, after, tmp_pat
 
     def stop(part):
         told.append(part)
-        if len(told) > after:
+        if len(told) > after + 2:  # it begins, it is compiled
             raise StoppedError
 
     checkpoint = tmp_path / "unit.safetensors"
     with pytest.raises(StoppedError):
         execute.run(unit, checkpoint, stop)
-    first = list(told)
+    first, points = list(told), len(next(iter(uninterrupted.values.values())))
+    assert first == [0.0, *(n / points for n in range(after + 2))]
     told.clear()
     result = execute.run(unit, checkpoint, told.append)
     same(result, uninterrupted)
     # What was done before the checkpoint is not done again.
-    assert told[0] == first[-1]
+    assert told[:3] == [0.0, after / points, first[-1]]
     assert result.about["begun_at_point"] == after
 
 

@@ -66,7 +66,7 @@ def test_time_that_is_left_is_told_at_the_speed_since_the_study_went_on(clock):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_time_that_is_left_is_right_within_a_factor_of_two(seed, clock):
-    """After the first tenth of the work, whatever estimates are worth, compiling and idle workers included."""
+    """After the first tenth of the work, whatever estimates are worth; compiling is included."""
     rng = np.random.default_rng(seed)
     workers, count = int(rng.choice([1, 2, 8])), int(rng.integers(1, 25))
     work = {f"unit-{n}": float(x) for n, x in enumerate(np.sort(rng.uniform(20, 200, count))[::-1])}
