@@ -15,7 +15,7 @@ from selftuning.configs.errors import ConfigError
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings_flags import names_of_fields
 
-_OF_STUDIES = "methods seeds points evaluations block target launcher address workers"
+_OF_STUDIES = "methods seeds points evaluations block mixed_blocks target launcher address workers"
 _CLUSTER = "coordinator processes process join_timeout"
 _OTHERS = f"out config preset wandb checkpoint_every {_CLUSTER} {_OF_STUDIES}"
 _EDITS = {"low": "bounds", "high": "bounds"} | {

@@ -41,6 +41,8 @@ class StudySettings:
         distant points, the last one included. Their steps are not learned from, nor counted.
       block: runs side by side in one program, at most. Rounding depends on it, so that it has one
         value wherever a study runs.
+      mixed_blocks: whether runs from several starts stand side by side, as they did before version
+        0.3. That fills an accelerator, and lets a run depend, by rounding, on the other starts.
       search: of the methods that search. Their fitness is what the study measures, and their
         interval is at most a tenth of a member's life.
       target: the score that is good enough; None for the environment's own threshold, or where it
@@ -61,6 +63,7 @@ class StudySettings:
     points: int = 60
     evaluations: int = 1
     block: int = 16
+    mixed_blocks: bool = False
     search: SearchSettings = field(default_factory=lambda: SearchSettings(budget="run"))
     target: float | None = None
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)

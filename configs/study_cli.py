@@ -80,7 +80,8 @@ _METHODS = _flag("names from the list above, comma separated. [default: none,out
 _SEEDS = _flag("runs of each method from each start. [default: 10]")
 _POINTS = _flag("at which a run is measured, at most. [default: 60]")
 _EVALUATIONS = _flag("of the greedy policy in a run, the last one at its end. [default: 1]")
-_BLOCK = _flag("runs side by side in one program. [default: 16]")
+_BLOCK = _flag("runs of one start side by side in one program. [default: 16]")
+_MIXED = _flag("let runs of several starts share a block, which fills an accelerator.", negative=())
 _TARGET = _flag("score that is good enough. [default: the environment's threshold]")
 _OUT = _flag("directory, new, empty, or one of this study to go on with. [default: runs/study-N]")
 _ONLY_PLAN = _flag("show the plan with its estimated time, and run nothing.", negative=())
@@ -102,6 +103,7 @@ def _study(
     points: Annotated[int | None, _POINTS] = None,
     evaluations: Annotated[int | None, _EVALUATIONS] = None,
     block: Annotated[int | None, _BLOCK] = None,
+    mixed_blocks: Annotated[bool | None, _MIXED] = None,
     target: Annotated[float | None, _TARGET] = None,
     out: Annotated[Path | None, _OUT] = None,
     plan: Annotated[bool, _ONLY_PLAN] = False,
@@ -122,6 +124,7 @@ def _study(
         "points": points,
         "evaluations": evaluations,
         "block": block,
+        "mixed_blocks": mixed_blocks,
     }
     own |= {"target": target, "methods": methods}
     own = {name: value for name, value in own.items() if value is not None}

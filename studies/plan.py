@@ -2,7 +2,8 @@
 
 A unit is the smallest thing that is started, lost and made again. How a study is cut into units is
 a matter of its settings alone: rounding depends on how many runs are side by side, and results
-must depend neither on the number of cores nor on what was stopped when.
+must depend neither on the number of cores nor on what was stopped when. Runs of a unit have the
+same start, so that they do not depend on which other starts there are either.
 """
 
 from __future__ import annotations
@@ -147,8 +148,7 @@ def _of_method(
     rows = rows_of(study, name, begun)
     # Environments of the host keep their state to themselves, one run a process.
     most = study.block if in_graph else 1
-    count = math.ceil(len(rows) / most)
-    size = math.ceil(len(rows) / count)
+    size, blocks = _cut(rows, len(rows) if study.mixed_blocks else study.seeds, most)
     return [
         Unit(
             f"{prefix}-{number}",
@@ -157,13 +157,30 @@ def _of_method(
             settings,
             search,
             tuple(studies.member_starts(study, name)),
-            tuple(rows[number * size : (number + 1) * size]),
+            block,
             size,
             in_graph,
             study.points,
             study.evaluations,
         )
-        for number in range(math.ceil(len(rows) / size))
+        for number, block in enumerate(blocks)
+    ]
+
+
+def _cut(rows: Sequence[Run], together: int, most: int) -> tuple[int, list[tuple[Run, ...]]]:
+    """Rows in blocks of one size, and that size.
+
+    Args:
+      rows: of which so many, one after the other, may stand side by side.
+      together: those from one start, or all.
+      most: size of a block.
+    """
+    size = math.ceil(together / math.ceil(together / most))
+    groups = (rows[first : first + together] for first in range(0, len(rows), together))
+    return size, [
+        tuple(group[first : first + size])
+        for group in groups
+        for first in range(0, len(group), size)
     ]
 
 

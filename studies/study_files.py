@@ -166,7 +166,8 @@ def agreed(settings: StudySettings, out: Path | None, asked: bool, trusted: bool
 
 
 def _settings(data: Mapping[str, Any]) -> StudySettings:
-    settings = studies.layered([data])
+    before = {"mixed_blocks": True}  # of directories that do not say: there was no choice
+    settings = studies.layered([before | dict(data)])
     study_checks.check(settings)
     return settings
 

@@ -77,9 +77,23 @@ def test_greedy_returns_are_there_where_they_were_asked_for(tuned):
     assert (result.values["greedy"][known] >= 8).all()  # no episode of CartPole is shorter
 
 
+def test_a_run_is_the_same_to_the_last_bit_whatever_other_starts_there_are(tuned):
+    unit, result = tuned
+    starts = [run.start for run in unit.runs]
+    (again,) = (
+        one
+        for one in units("--start", "gamma=0.6,0.7,0.9,0.99")
+        if one.method == unit.method and [run.start for run in one.runs] == starts
+    )
+    assert again.name != unit.name
+    same(execute.run(again, None, nothing), result)
+
+
 @pytest.mark.slow
 def test_start_values_are_those_of_each_run():
-    unit = replace(units("--block", "6", "--meta-learning-rate", "1e-9")[1], points=1)
+    unit = replace(
+        units("--block", "6", "--mixed-blocks", "--meta-learning-rate", "1e-9")[1], points=1
+    )
     result = execute.run(unit, None, nothing)
     np.testing.assert_allclose(result.values["gamma"][-1], [0.7] * 3 + [0.99] * 3, rtol=1e-5)
 

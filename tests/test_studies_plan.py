@@ -33,12 +33,44 @@ def test_every_run_is_in_one_unit(starts, seeds, block, first):
         assert [run.start["gamma"] for run in runs[::seeds]] == [
             float(value) for value in values.split(",")
         ]
-        # One program does for all, and hardly has empty places.
+        # One program does for all, whose runs have one start, and hardly has empty places.
         (size,) = {unit.size for unit in mine}
         assert size <= block
-        assert size * len(mine) - len(runs) < len(mine) * 2
+        for unit in mine:
+            assert len({run.start["gamma"] for run in unit.runs}) == 1
+        assert size * len(mine) - len(runs) < len(mine)
         assert len({unit.program for unit in mine}) == 1
     assert len({unit.name for unit in units}) == len(units)
+
+
+def neighbours(study):
+    """What a run has beside it, by method, start and seed: seeds of its block, and its size."""
+    return {
+        (unit.method, *sorted(run.start.items()), run.seed): (
+            unit.size,
+            [other.seed for other in unit.runs],
+        )
+        for unit in plan.units_of(study)
+        for run in unit.runs
+    }
+
+
+@hypothesis.settings(max_examples=25)
+@hypothesis.given(
+    gammas=st.lists(st.sampled_from([0.5, 0.6, 0.7, 0.8, 0.9]), min_size=2, unique=True),
+    seeds=st.integers(1, 9),
+    block=st.integers(1, 12),
+)
+def test_a_run_has_the_same_neighbours_whatever_other_starts_there_are(gammas, seeds, block):
+    def study(values, *more):
+        grid = ("--start", f"gamma={','.join(map(str, values))}", *more)
+        return small(*grid, "--seeds", f"{seeds}", "--block", f"{block}").settings
+
+    few, more = neighbours(study(gammas[1:])), neighbours(study(gammas))
+    assert few.items() <= more.items()
+    mixed = plan.units_of(study(gammas, "--mixed-blocks"))
+    runs = len(gammas) * seeds
+    assert len([unit for unit in mixed if unit.method == "none"]) <= math.ceil(runs / block)
 
 
 def test_units_of_the_host_are_single_runs():
