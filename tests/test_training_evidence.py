@@ -32,6 +32,12 @@ def test_a_signal_grows_with_the_root_of_time_and_says_which_way():
     np.testing.assert_allclose(evidence(np.concatenate([np.zeros(50), gradients])), long)
 
 
+def test_heads_are_judged_one_by_one():
+    gradients = np.random.default_rng(0).normal([0.5, 0.0], 1.0, (400, 2))
+    assert evidence(gradients) == [evidence(head) for head in gradients.T]
+    assert evidence(gradients)[0] < -SIGNAL < evidence(gradients)[1]
+
+
 def test_what_is_not_known():
     assert evidence(np.zeros(5)) is None and evidence(np.zeros(0)) is None
     assert evidence(np.array([np.nan, -2.0])) == 1.0
@@ -40,11 +46,12 @@ def test_what_is_not_known():
 @pytest.mark.parametrize(
     ("end", "tuned", "z", "bound", "words"),
     [
-        (0.8, True, -7.21, None, "signal down: -7.2 sd"),
-        (0.8, True, 3.0, None, "signal up: +3.0 sd"),
-        (0.8, True, 0.4, None, "noise: +0.4 sd"),
-        (0.999, True, 9.0, 0.999, "signal up: +9.0 sd, at its bound 0.999"),
-        (0.8, True, None, None, "moved"),  # by a network, or by heads
+        (0.8, True, -7.21, None, "signal down -7.2 sd"),
+        (0.8, True, 3.0, None, "signal up +3.0 sd"),
+        (0.8, True, 0.4, None, "noise +0.4 sd"),
+        (0.999, True, 9.0, 0.999, "signal up +9.0 sd, at its bound 0.999"),
+        (0.8, True, None, None, "moved"),  # by a network
+        ([0.8, 0.7], True, [3.2, None], None, "by head: signal up +3.2 sd, not moved"),
         (0.9, True, None, None, "not moved"),
         (0.9, False, None, None, "fixed"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
@@ -16,7 +17,7 @@ from tensorboardX.proto.event_pb2 import Event
 from selftuning.configs.hyperparameters import BUILT_IN, default_hyperparameters
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import TaskSpec
-from selftuning.training import divergence, plots
+from selftuning.training import divergence, plots, report
 from selftuning.training.metrics import (
     Episodes,
     EpisodeStatistics,
@@ -24,7 +25,14 @@ from selftuning.training.metrics import (
     finished_episodes,
     first_window,
 )
-from selftuning.training.progress import PlainProgress, Snapshot, describe, make_progress
+from selftuning.training.progress import (
+    PlainProgress,
+    Snapshot,
+    TimeLeft,
+    describe,
+    in_lines,
+    make_progress,
+)
 from selftuning.training.recorder import Recorder
 from selftuning.training.runner import CycleMetrics
 from selftuning.training.sinks import Log
@@ -253,7 +261,7 @@ def test_plots_can_be_drawn_of_little_and_of_boundary_values(tmp_path):
         values = {name: np.linspace(spec.start, spec.low, count) for name, spec in settings.items()}
         values["lambda"] = np.ones(count)
         tuned = dict.fromkeys(settings, True)
-        steps, found = np.arange(count), dict.fromkeys(settings, "noise: +0.4 sd")
+        steps, found = np.arange(count), dict.fromkeys(settings, "noise +0.4 sd")
         plots.hyperparameter_paths(
             tmp_path / path, "paths", steps, values, settings, tuned, BUILT_IN, found
         )
@@ -303,3 +311,60 @@ def test_a_sum_of_rewards_that_misses_the_threshold_by_rounding_has_solved_it():
         statistics = EpisodeStatistics(threshold)
         statistics.add(episodes(steps, np.full(100, total)))
         assert statistics.solved_at == solved_at
+
+
+@pytest.mark.parametrize(("threshold", "word"), [(475.0, "above"), (-90.0, "below"), (12.0, "")])
+def test_a_threshold_far_from_the_data_does_not_squeeze_them(threshold, word):
+    axes = Figure().subplots()
+    axes.plot([0.0, 1.0], [0.0, 10.0])
+    before = axes.get_ylim()
+    plots._draw_threshold(axes, threshold)
+    low, high = axes.get_ylim()
+    assert (axes.get_ylim() == before) == bool(word)
+    assert high - low < 2 * (before[1] - before[0])
+    assert [text.get_text() for text in axes.texts] == (
+        [f"threshold {threshold:g} ({word})"] * bool(word)
+    )
+
+
+def test_parts_of_a_line_are_never_broken():
+    parts = ["56k steps/s", "return 96.0", *(f"name_{n} 0.1234..0.5678" for n in range(7))]
+    lines = in_lines(parts, 80)
+    assert all(len(line) <= 80 for line in lines) and "  ".join(lines) == "  ".join(parts)
+    assert len(lines) == 3 and in_lines(["x" * 99, "y"], 80) == ["x" * 99, "y"]
+
+
+def test_time_left_is_told_at_the_speed_since_the_run_was_first_seen():
+    left = TimeLeft(100_000)
+    assert left(1000, 50.0) == 50 * 99  # nothing else is known
+    assert left(11_000, 60.0) == pytest.approx(89)
+    assert left(100_000, 149.0) == left(100_032, 149.1) == 0
+    again = TimeLeft(100_000)
+    again(50_000, 1e6)  # on another machine
+    assert again(60_000, 1e6 + 10) == pytest.approx(40)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "of the only episode"),
+        (2, "mean of all 2 episodes"),
+        (100, "mean of the last 100 episodes"),
+    ],
+)
+def test_a_mean_says_of_how_many_episodes_it_is(count, said):
+    assert report._mean_of(count) == said
+
+
+def test_what_is_solved_says_when_the_policy_was_first_that_good():
+    summary = dict.fromkeys(
+        ("solved_at_env_steps", "solved_window_env_steps", "reached_at_env_steps")
+    )
+    assert list(report._solved(summary | {"greedy_reached_at_env_steps": None})) == []
+    known = summary | {"reached_at_env_steps": 51_200, "greedy_reached_at_env_steps": 48_000}
+    rows = list(report._solved(known))
+    assert rows == [("first that good", "step 51,200 (10 episodes), step 48,000 (greedy)")]
+    solved = known | {"solved_at_env_steps": 93_000, "solved_window_env_steps": 49_512}
+    (row, first) = report._solved(solved)
+    assert first == rows[0]
+    assert row == ("solved", "step 93,000 (mean of 100 episodes, over 49,512 steps)")

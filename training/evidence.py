@@ -12,7 +12,7 @@ SIGNAL = 3.0  # standard deviations (sd), which noise exceeds once in 370 times
 _AT_BOUND = 0.01  # on its scale, where a hundredth is one per cent
 
 
-def evidence(gradients: np.ndarray) -> float | None:
+def evidence(gradients: np.ndarray) -> float | list[float | None] | None:
     """How sure the meta-gradients of one hyperparameter are of a direction.
 
         z = - sum_t c_t / sqrt( sum_t c_t^2 )
@@ -23,11 +23,19 @@ def evidence(gradients: np.ndarray) -> float | None:
     meta-gradients of noise before the first, and a size that forgets (docs/tuning.md).
 
     Args:
-      gradients: [N], one for each meta-step; zeros are those in which nothing was judged yet.
+      gradients: [N], one for each meta-step, or [N, H] of several heads; zeros are those in which
+        nothing was judged yet.
 
     Returns:
-      z, above 0 if it was raised; None if there was no meta-gradient.
+      z, above 0 if it was raised, of each head where there are several; None if there was no
+      meta-gradient.
     """
+    if np.ndim(gradients) > 1:
+        return [_evidence(head) for head in gradients.T]
+    return _evidence(gradients)
+
+
+def _evidence(gradients: np.ndarray) -> float | None:
     found = np.asarray(gradients, np.float64)
     found = found[np.isfinite(found) & (found != 0)]
     if not found.size:
@@ -53,14 +61,21 @@ def _place(scale: Scale, value: float | list[float]) -> np.ndarray:
     return x if scale == "linear" else np.log(x / (1 - x) if scale == "unit" else x)
 
 
-def moved_by(start: Any, end: Any, tuned: bool, evidence: float | None, bound: float | None) -> str:
+def moved_by(start: Any, end: Any, tuned: bool, evidence: Any, bound: float | None) -> str:
     """What has moved a hyperparameter, in words; the arguments are those of summary.json."""
     if not tuned:
         return "fixed"
     if evidence is None:
         moved = "not moved" if end == start else "moved"
-    elif abs(evidence) < SIGNAL:
-        moved = f"noise: {evidence:+.1f} sd"
+    elif isinstance(evidence, list):
+        moved = f"by head: {', '.join(map(_in_words, evidence))}"
     else:
-        moved = f"signal {'up' if evidence > 0 else 'down'}: {evidence:+.1f} sd"
+        moved = _in_words(evidence)
     return moved if bound is None else f"{moved}, at its bound {bound:.4g}"
+
+
+def _in_words(z: float | None) -> str:
+    if z is None:
+        return "not moved"
+    said = "noise" if abs(z) < SIGNAL else f"signal {'up' if z > 0 else 'down'}"
+    return f"{said} {z:+.1f} sd"

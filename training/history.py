@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
       episodes: that ended in them; without lengths in files of earlier versions.
       rewards: mean reward of an environment step in each, float32 [N].
       hyperparameters: values by name after each, [N] or [N, H].
-      meta_gradients: by name, [N].
+      meta_gradients: by name, [N] or [N, H].
     """
 
     episodes: Episodes

@@ -138,9 +138,9 @@ class Recorder:
     def _chunk(self, metrics: CycleMetrics) -> Chunk:
         end, returns = metrics.episode_end, metrics.episode_return
         episodes = finished_episodes(end, returns, self.env_steps, self.begun)
-        found = {n: metrics.diagnostics.get(f"meta_gradient/{n}") for n in self.settings.in_use}
-        one_each = {n: x for n, x in found.items() if x is not None and x.ndim == 1}  # not by head
-        return Chunk(episodes, metrics.reward, metrics.hyperparameters, one_each)
+        named = {n: metrics.diagnostics.get(f"meta_gradient/{n}") for n in self.settings.in_use}
+        found = {n: x for n, x in named.items() if x is not None}
+        return Chunk(episodes, metrics.reward, metrics.hyperparameters, found)
 
     def _write(self, snapshot: Snapshot, metrics: CycleMetrics) -> None:
         mean = self.evaluations.get(snapshot.env_steps)
@@ -194,8 +194,8 @@ class Recorder:
         there = (steps for steps, mean in self.evaluations.items() if reaches(mean, threshold))
         return min(there, default=None)
 
-    def _evidence(self, name: str) -> float | None:
-        """See `training.evidence`; None of what was not tuned, or by heads."""
+    def _evidence(self, name: str) -> float | list[float | None] | None:
+        """See `training.evidence`; None of what was not tuned, or is put out by a network."""
         parts = self._meta_gradients.get(name)
         return None if parts is None else evidence(np.concatenate(parts))
 
