@@ -272,10 +272,14 @@ def starts(study: StudySettings, name: str) -> list[Start]:
     if method.kind != "runs":
         return [{}]
     if method.at_outer:
-        settings = run_settings(study, name)
-        return [{key: x for key, x in settings.outer.items() if key in settings.in_use}]
+        return [at_outer(run_settings(study, name))]
     grid = study.starts if method.starts is None else method.starts
     return _combinations(grid)
+
+
+def at_outer(settings: RunSettings) -> Start:
+    """The values of the outer objective, as a start."""
+    return {key: x for key, x in settings.outer.items() if key in settings.in_use}
 
 
 def member_starts(study: StudySettings, name: str) -> list[Start]:

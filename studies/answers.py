@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from selftuning.configs import studies
-from selftuning.studies import statistics, study_files
-from selftuning.studies.contestants import Contestant, in_words
-from selftuning.studies.intervals import Interval, gain, interval, iqm, listed, probability, said
+from selftuning.studies import study_files
+from selftuning.studies.contestants import Contestant, Stratum, in_words, picked
+from selftuning.studies.intervals import last, listed, number, said
 from selftuning.studies.outcome import Outcome
+from selftuning.studies.same_runs import same_runs
+from selftuning.studies.verdicts import BAD, GOOD, OUTER, Verdict, Verdicts
 
-BASELINE = "none"  # the method that tuning is compared with
-OUTER = "outer"
 FEW = 5  # seeds, below which bootstrap intervals are too narrow
+_NAMED = 4  # starts, at most; of more there is the number
 
 
 def question(outcome: Outcome) -> str:
@@ -35,74 +38,152 @@ def environments(outcome: Outcome) -> list[str]:
     return list(outcome.tasks) or [outcome.measured.settings.run.env]
 
 
-def answer(outcome: Outcome) -> list[str]:
-    """Two sentences."""
-    tuned = [one for one in outcome.contestants if one.tunes]
-    baseline = outcome.named(BASELINE) or next(
-        (one for one in outcome.contestants if not one.tuned), None
-    )
-    if not tuned or baseline is None:
-        ranked = sorted(outcome.contestants, key=lambda one: -iqm(one).value)
-        ends = "; ".join(f"{one.label} {said(iqm(one))}" for one in ranked)
-        missing = "tuned" if not tuned else "untuned"
+def answer(outcome: Outcome, found: Verdicts) -> list[str]:
+    """The verdicts, a sentence for each question, and what they mean."""
+    if not outcome.tuned or not found.each:
+        ranked = sorted(outcome.contestants, key=lambda one: -last(one).value)
+        ends = "; ".join(f"{one.label} {said(last(one))}" for one in ranked)
+        missing = "untuned" if outcome.tuned else "tuned"
         return [
-            f"Interquartile mean {outcome.score} in the last tenth: {ends}.",
+            f"Mean {outcome.score} in the last tenth: {ends}.",
             f"There is no {missing} agent in this study, and no answer to whether tuning helps.",
+            *_worst(outcome),
         ]
-    best = max(tuned, key=lambda one: iqm(one).value)
-    return [_against_baseline(outcome, best, baseline), _against_best(outcome, best, baseline)]
+    return [
+        *_of_bad_starts(outcome, found),
+        *_of_good_starts(outcome, found),
+        *_of_outer(outcome, found),
+        *_worst(outcome),
+        _how(outcome, found),
+    ]
 
 
-def _against_baseline(outcome: Outcome, best: Contestant, baseline: Contestant) -> str:
-    found = gain(best, baseline)
-    chance = probability(best, baseline)
-    often = "" if chance is None else f"; a tuned run ends better with probability {said(chance)}"
+def _of_bad_starts(outcome: Outcome, found: Verdicts) -> list[str]:
+    given, baseline = found.on(BAD), outcome.baseline
+    reference = outcome.outer.label if outcome.outer else "its best start"
+    if baseline is None or baseline is outcome.outer:
+        return []
+    margin = number(found.margin.value)
+    if not given:
+        within = f"{baseline.label} ends within {margin} of {reference} or above it"
+        return [f"Rescues bad starts? There are none: from every start, {within}."]
+    starts = _starts(given[0].compared.starts, baseline)
+    words = {"better": "Yes", "level": "No", "worse": "No, it harms"}
+    return [
+        f"Rescues bad starts? {_verdicts(given, words)}: from {starts}, {baseline.label} ends more "
+        f"than {margin} below {reference}. {_details(given)}."
+    ]
+
+
+def _of_good_starts(outcome: Outcome, found: Verdicts) -> list[str]:
+    given, baseline = found.on(GOOD), outcome.baseline
+    if baseline is None or not given:
+        return []
+    starts = _starts(given[0].compared.starts, baseline)
+    words = {"worse": "Yes", "level": "No", "better": "No, it gains"}
+    return [f"Costs from good starts? {_verdicts(given, words)}: from {starts}, {_details(given)}."]
+
+
+def _of_outer(outcome: Outcome, found: Verdicts) -> list[str]:
+    given = found.on(OUTER)
+    if outcome.outer is None:
+        return [
+            "Against the outer values? Not asked: nothing ran that is fixed at them, which is what "
+            "a user could do instead of tuning."
+        ]
+    words = {"better": "Better", "level": "Level", "worse": "Worse"}
+    values = in_words(studies.at_outer(outcome.measured.settings.run))
+    which = "those of each environment" if outcome.tasks else values
+    start = " from all starts together" if max(len(v.compared.starts) for v in given) > 1 else ""
+    return [
+        f"Against the outer values? {_verdicts(given, words)}:{start} {_details(given)}. "
+        f"Tuning was given these values ({which}): it follows an objective that is made with them."
+    ]
+
+
+def _verdicts(given: Sequence[Verdict], words: Mapping[str, str]) -> str:
+    """The verdict, or each of them with the methods that it is on."""
+    of: dict[str, list[str]] = {}
+    for one in given:
+        word = words.get(one.standing, one.standing.capitalize())
+        of.setdefault(word, []).append(one.compared.one)
+    if len(of) == 1:
+        return next(iter(of))
+    return "; ".join(f"{word} ({listed(names)})" for word, names in of.items())
+
+
+def _details(given: Sequence[Verdict]) -> str:
+    starts = [one.compared.starts for one in given]
+    apart = any(others != starts[0] for others in starts)  # methods may have starts of their own
+    where = [f" (from {_named(each)})" if apart else "" for each in starts]
+    return "; ".join(detail(one) + at for one, at in zip(given, where, strict=True))
+
+
+def detail(one: Verdict) -> str:
+    """The numbers of a verdict, and whose they are."""
     return (
-        f"{_verdict(found)}: {best.label} ends at an interquartile mean {outcome.score} of "
-        f"{said(iqm(best))}, {baseline.label} at {said(iqm(baseline))}, "
-        f"a difference of {said(found)}{often}."
+        f"{one.compared.one} ends at {number(one.value)}, {one.compared.other} at "
+        f"{number(one.instead)}, a difference of {said(one.gain)}{_chance(one)}"
     )
 
 
-def _against_best(outcome: Outcome, best: Contestant, baseline: Contestant) -> str:
-    """From where it helps, and whether it is more than having known the right values."""
-    starts = ""
-    if len(best.starts) > 1 and len(baseline.starts) > 1:
-        at = int(np.argmin([scores.mean() for scores in baseline.last]))
-        if baseline.starts[at] in best.starts:
-            mine = best.last[best.starts.index(baseline.starts[at])]
-            mean = interval([mine], statistics.mean)
-            other = interval([baseline.last[at]], statistics.mean)
-            starts = (
-                f"From the worst start ({in_words(baseline.starts[at])}) it ends at a mean of "
-                f"{said(mean)} instead of {said(other)}"
-            )
-    others = [one for one in outcome.contestants if one.tunes]
-    rivals = [one for one in others if one is not best][:2]
-    rivals += [one for one in outcome.contestants if one.name == OUTER]
-    rivals += [one for one in outcome.contestants if one.chosen]
-    compared = [f"{_standing(gain(best, one))} {one.label} ({said(iqm(one))})" for one in rivals]
-    if not compared:
-        return f"{starts}." if starts else "There is only one start to compare with."
-    rest = f"it ends {listed(compared)}"
-    return f"{starts}; {rest}." if starts else f"{rest[0].upper()}{rest[1:]}."
+def numbers(one: Verdict) -> str:
+    """The same in short."""
+    return f"{number(one.value)}, {number(one.instead)}, {said(one.gain)}{_chance(one)}"
 
 
-def _verdict(found: Interval) -> str:
-    if found.low is None or found.high is None:
-        return "One run of each says little"
-    if found.low > 0:
-        return "Yes"
-    return "No, it harms" if found.high < 0 else "Not shown"
+def _chance(one: Verdict) -> str:
+    chance = one.compared.chance
+    return f", better with probability {said(chance)}" if chance else ""
 
 
-def _standing(found: Interval) -> str:
-    if found.low is None or found.high is None:
-        return "beside"
-    return "above" if found.low > 0 else "below" if found.high < 0 else "level with"
+def _starts(starts: Sequence[Stratum], of: Contestant) -> str:
+    """Starts by name, or their number if they are many."""
+    if len(starts) == len(of.starts) > 1:
+        return f"all {len(starts)} starts"
+    return _named(starts) if len(starts) <= _NAMED else f"{len(starts)} of {len(of.starts)} starts"
 
 
-def notes(outcome: Outcome) -> list[str]:
+def _named(starts: Sequence[Stratum]) -> str:
+    return listed([f"({in_words(start)})" if start else "its only start" for start in starts])
+
+
+def _worst(outcome: Outcome) -> list[str]:
+    """The start from which each tuned method ends worst, which no mean must hide."""
+    several = [one for one in outcome.tuned if len(one.starts) > 1]
+    if not several:
+        return []
+    words = []
+    for one in several:
+        at = int(np.argmin([runs.mean() for runs in one.last]))
+        alone = picked(one, [at], one.name, one.label)
+        runs = (
+            f", its lowest run at {number(alone.last[0].min())}" if len(alone.last[0]) > 1 else ""
+        )
+        words.append(f"{one.label} at {said(last(alone))} from {in_words(one.starts[at])}{runs}")
+    return [f"The worst start of each tuned method: {'; '.join(words)}."]
+
+
+def _how(outcome: Outcome, found: Verdicts) -> str:
+    """What the verdicts rest on."""
+    margin, score = found.margin, outcome.score
+    judged = [one for one in found.each if one.gain.low is not None]
+    level = (
+        f"“Level” and “No” need all of the interval within {number(margin.value)}: 5% of the way "
+        f"from the mean {score} at the first point, {number(margin.first)}, to the target, "
+        f"{number(margin.target)}."
+    )
+    if not judged:
+        return level
+    correction = f", widened by Holm's method for {len(judged)} comparisons" * (len(judged) > 1)
+    return (
+        f"Scores are means of the {score} in the last tenth. Differences are taken seed by seed, "
+        f"with 95% intervals{correction}. “Yes”, “Better” and “Worse” need an interval without 0 "
+        f"and a probability whose 95% interval is without 0.5. {level}"
+    )
+
+
+def notes(outcome: Outcome, found: Verdicts | None = None) -> list[str]:
     """What a reader has to know before believing the answer."""
     lines = []
     measured, seeds = outcome.measured, outcome.measured.settings.seeds
@@ -112,11 +193,20 @@ def notes(outcome: Outcome) -> list[str]:
     if seeds == 1:
         lines.append("One seed of each: there are no intervals, and other seeds may differ.")
     elif seeds < FEW:
-        lines.append(f"With only {seeds} seeds, intervals are too narrow.")
-    if sum(one.tunes for one in outcome.contestants) > 1:
         lines.append(
-            "The tuned method named first was chosen because it ended best in these very runs."
+            f"With only {seeds} seeds there may be failures that none of them shows, and intervals "
+            "other than those of means are too narrow."
         )
+    if found and not all(one.compared.agreed for one in found.each):
+        lines.append(
+            "Seeds do not agree on which starts are bad. The others say it for each seed, so the "
+            "scores from bad and from good starts are not exactly the means of the table."
+        )
+    for name, same in same_runs(measured.settings).items():
+        if outcome.named(name) is None and same.all_of_it:
+            methods = measured.settings.methods
+            labels = methods[name].label, methods[same.method].label
+            lines.append(f"{' is '.join(labels)}: the same runs, shown once.")
     if any(one.chosen for one in outcome.contestants):
         lines.append(
             "The best start was chosen from the very runs it is shown with, so it looks too good."

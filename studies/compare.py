@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from selftuning.configs import files, studies
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.studies import StudySettings
 from selftuning.configs.study_methods import StudyMethod
-from selftuning.studies import answers, intervals, study_files, study_report, summary
+from selftuning.studies import answers, intervals, study_files, study_report, summary, verdicts
 from selftuning.studies.outcome import Outcome, outcome_of
 from selftuning.studies.study_files import Measured
+from selftuning.studies.verdicts import Comparison, Verdict
 from selftuning.training import run_directory
 
 _LETTERS = ("A", "B")
@@ -37,10 +39,13 @@ def run(one: Path, two: Path, out: Path | None, console: Console) -> Path:
 def _compared(one: Path, two: Path, out: Path | None, console: Console) -> Path:
     both = [study_files.read(directory) for directory in (one, two)]
     outcome = outcome_of(beside(both))
+    margin = verdicts.margin_of(outcome)
+    judged = verdicts.judged(pairs(outcome, both), margin.value)
     found = {
         **summary.summarise(outcome),
         "question": f"Do the agents of B ({two}) end differently from those of A ({one})?",
-        "answer": answer(outcome, both),
+        "answer": answer(outcome, judged, margin.value),
+        "verdicts": [summary.plain(one) for one in judged],
         "notes": [*_differences(both), *answers.notes(outcome)],
     }
     directory = run_directory.create_named(out, "compare")
@@ -58,7 +63,8 @@ def beside(both: list[Measured]) -> Measured:
     one, two = (measured.settings for measured in both)
     if both[0].known.env != both[1].known.env:
         raise ConfigError(f"compare: env {one.run.env} and {two.run.env} are not the same")
-    shared = [name for name in one.methods if name in two.methods]
+    have_run = [set(measured.table["method"].unique()) for measured in both]
+    shared = [name for name in one.methods if all(name in names for names in have_run)]
     if not shared:
         names = " and ".join(", ".join(settings.methods) for settings in (one, two))
         raise ConfigError(f"compare: the studies share no method; theirs are {names}")
@@ -100,37 +106,39 @@ def _method(settings: StudySettings, name: str, letter: str) -> StudyMethod:
     )
 
 
-def answer(outcome: Outcome, both: list[Measured]) -> list[str]:
-    """Two sentences: which methods end differently, and which of the two runs faster."""
-    pairs = {
-        name: (outcome.named(_named(name, "A")), outcome.named(_named(name, "B")))
-        for name in both[0].settings.methods
-    }
-    ends, differ = [], 0
-    for name, (a, b) in pairs.items():
-        if a is None or b is None:
-            continue
-        found = intervals.gain(b, a)
-        apart = found.low is not None and found.high is not None and found.low * found.high > 0
-        differ += apart
-        ends.append(f"{name} {intervals.said(found)}")
-    verdict = (
-        f"{differ} of {len(ends)} methods end differently" if differ else "No difference shown"
+def pairs(outcome: Outcome, both: list[Measured]) -> list[Comparison]:
+    """Each method of B against itself in A, by its label in the study."""
+    found = []
+    for name, method in both[0].settings.methods.items():
+        a, b = (outcome.named(_named(name, letter)) for letter in _LETTERS)
+        if a is not None and b is not None:
+            compared = verdicts.side_by_side(method.label, b, a)
+            found += [compared] if compared else []
+    return found
+
+
+def answer(outcome: Outcome, judged: Sequence[Verdict], margin: float) -> list[str]:
+    """Which methods end differently, by how much, and how that was judged."""
+    words = {"better": "better in B", "worse": "worse in B"}
+    apart = [one for one in judged if one.standing in words]
+    many = f"{len(apart)} of {len(judged)} methods end{'s' if len(apart) == 1 else ''} differently"
+    verdict = many if apart else "Nothing shown"
+    ends = "; ".join(
+        f"{one.compared.question} {answers.numbers(one)}, {words.get(one.standing, one.standing)}"
+        for one in judged
     )
-    one, two = (_speed(measured) for measured in both)
+    units = {one.compared.paired for one in judged if one.gain.low is not None}
+    paired = "seed by seed" if units == {True} else "between the means of other seeds"
+    tested = sum(one.gain.low is not None for one in judged)
+    holm = f", widened by Holm's method for {tested} comparisons" * (tested > 1)
+    how = f"Differences are taken {paired}, with 95% intervals{holm}. " * bool(units)
     return [
-        f"{verdict}: interquartile mean {outcome.score} in the last tenth, B less A: "
-        f"{'; '.join(ends)}.",
-        f"A made {one:,.0f} environment steps a second of each worker, B {two:,.0f}: B has "
-        f"{two / one:.2f} of the speed of A.",
+        f"Do they end differently? {verdict}: mean {outcome.score} in the last tenth of B, of A, "
+        f"and B less A: {ends}.",
+        f"{how}A difference is shown if its interval is without 0 and the probability's without "
+        f"0.5. “Level” needs all of the interval within {intervals.number(margin)}.",
+        "Speed is not compared: the studies did not run side by side. run.py bench measures it.",
     ]
-
-
-def _speed(measured: Measured) -> float:
-    """Environment steps of all runs to the seconds of all units."""
-    steps = measured.table.group_by("method", "run").agg(pl.col("env_steps").max())
-    seconds = sum(about["seconds"] for about in measured.about.values())
-    return float(steps["env_steps"].sum()) / seconds
 
 
 def _differences(both: list[Measured]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ import polars as pl
 
 from selftuning.configs import studies
 from selftuning.configs.studies import StudySettings
+from selftuning.studies.same_runs import Same, same_runs
 from selftuning.studies.study_files import Measured
 from selftuning.studies.table import START, varied
 from selftuning.training.metrics import last_tenth
@@ -36,6 +39,7 @@ class Contestant(NamedTuple):
       kind: of the method.
       tuned: hyperparameters that it moves.
       starts: values of the hyperparameters that starts differ in [S].
+      seeds: of the runs, [N_s] for each start.
       steps: environment steps at each point [P].
       curves: score since the last point, [N_s, P] for each start.
       paths: hyperparameters after each point, by name, [N_s, P] for each start.
@@ -50,6 +54,7 @@ class Contestant(NamedTuple):
     kind: str
     tuned: tuple[str, ...]
     starts: list[Stratum]
+    seeds: list[np.ndarray]
     steps: np.ndarray
     curves: list[np.ndarray]
     paths: dict[str, list[np.ndarray]]
@@ -97,23 +102,80 @@ class Contestant(NamedTuple):
 
 
 def measure_of(table: pl.DataFrame) -> str:
-    """By what the runs of a study are judged, `RETURN` or `REWARD`."""
-    ended = table.group_by("method", "run").agg(pl.col("episodes").sum() > 0)
-    return RETURN if ended["episodes"].all() else REWARD
+    """By what the runs of a study are judged, `RETURN` or `REWARD`.
+
+    Runs that died say nothing of it, unless all did: they may have had no time to end an episode.
+    """
+    of_run = table.group_by("method", "run").agg(
+        ended=pl.col("episodes").sum() > 0, lives=pl.col("finite").all()
+    )
+    judges = of_run.filter("lives") if of_run["lives"].any() else of_run
+    return RETURN if judges["ended"].all() else REWARD
 
 
 def contestants(measured: Measured) -> list[Contestant]:
     """All methods of a study of which something has run, in its order.
 
-    A run of which no score is known, as it diverged before, has the lowest of all that are.
+    A method whose runs are some of those of another one has these. One whose runs are all of those
+    of another is not there a second time.
     """
-    measure = measure_of(measured.table)
-    lowest = float(np.nanmin(measured.table[measure].cast(pl.Float64).fill_null(np.nan)))
-    return [
-        _contestant(measured.settings, name, rows, measure, lowest)
-        for name in measured.settings.methods
+    settings, measure = measured.settings, measure_of(measured.table)
+    lowest = lowest_of(measured.table, measure)
+    have_run = {
+        name: _contestant(settings, name, rows, measure, lowest)
+        for name in settings.methods
         if (rows := measured.table.filter(pl.col("method") == name)).height
-    ]
+    }
+    for name, same in same_runs(settings).items():
+        if name not in have_run and same.method in have_run and not same.all_of_it:
+            label = settings.methods[name].label
+            if found := _same(have_run[same.method], name, label, settings, same):
+                have_run[name] = found
+    return [have_run[name] for name in settings.methods if name in have_run]
+
+
+class Lowest(NamedTuple):
+    """What runs have from the point on at which they died: the least that any run has shown.
+
+    Attributes:
+      score: of all points of all runs.
+      greedy: mean return of a greedy policy.
+    """
+
+    score: float
+    greedy: float
+
+
+def lowest_of(table: pl.DataFrame, measure: str) -> Lowest:
+    """The lowest scores of a study; 0 where none is known of any run."""
+
+    def least(*columns: str) -> float:
+        known = [table[column].cast(pl.Float64).fill_null(np.nan).to_numpy() for column in columns]
+        values = np.concatenate(known)
+        return float(np.min(values, where=np.isfinite(values), initial=np.inf))
+
+    score, greedy = least(measure), least("greedy", RETURN)
+    return Lowest(*(x if math.isfinite(x) else 0.0 for x in (score, greedy)))
+
+
+def picked(one: Contestant, which: Sequence[int], name: str, label: str) -> Contestant:
+    """Some of the starts of a contestant, as one of its own."""
+
+    def some(values: list) -> list:
+        return [values[number] for number in which]
+
+    return one._replace(
+        name=name,
+        label=label,
+        starts=some(one.starts),
+        seeds=some(one.seeds),
+        curves=some(one.curves),
+        paths={key: some(runs) for key, runs in one.paths.items()},
+        greedy=some(one.greedy),
+        solved_at=some(one.solved_at),
+        diverged=some(one.diverged),
+        ends=None if one.ends is None else some(one.ends),
+    )
 
 
 def best_fixed_start(one: Contestant) -> Contestant | None:
@@ -125,16 +187,22 @@ def best_fixed_start(one: Contestant) -> Contestant | None:
     if len(one.starts) < 2:
         return None
     best = int(np.argmax([score.mean() for score in one.last]))
-    return one._replace(
-        name=f"{_BEST}{one.name}",
-        label=f"{one.label}{BEST_START} ({in_words(one.starts[best])})",
-        starts=[one.starts[best]],
-        curves=[one.curves[best]],
-        paths={name: [runs[best]] for name, runs in one.paths.items()},
-        greedy=[one.greedy[best]],
-        solved_at=[one.solved_at[best]],
-        diverged=[one.diverged[best]],
-    )
+    label = f"{one.label}{BEST_START} ({in_words(one.starts[best])})"
+    return picked(one, [best], f"{_BEST}{one.name}", label)
+
+
+def by_seed(one: Contestant, scores: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Seeds [N] of which there is a run from every start, and what these have [S, N, ...].
+
+    These are all seeds, unless the study has not finished.
+
+    Args:
+      one: the contestant.
+      scores: something of its runs, [N_s, ...] for each start.
+    """
+    shared = reduce(np.intersect1d, one.seeds)
+    pairs = zip(scores, one.seeds, strict=True)
+    return shared, np.stack([values[np.isin(seeds, shared)] for values, seeds in pairs])
 
 
 def in_words(start: Mapping[str, Any]) -> str:
@@ -160,7 +228,7 @@ def _groups(one: Contestant) -> list[np.ndarray]:
 
 
 def _contestant(
-    settings: StudySettings, name: str, rows: pl.DataFrame, measure: str, lowest: float
+    settings: StudySettings, name: str, rows: pl.DataFrame, measure: str, lowest: Lowest
 ) -> Contestant:
     run = studies.run_settings(settings, name)
     method = settings.methods[name]
@@ -176,12 +244,43 @@ def _contestant(
         tuned=tuned,
         starts=[{key.removeprefix(START): group[key][0] for key in keys} for group in groups],
         steps=rows.filter(pl.col("run") == rows["run"][0])["env_steps"].to_numpy(),
-        curves=[np.nan_to_num(_filled(_by_run(x, measure)), nan=lowest) for x in groups],
+        seeds=[_by_run(group, "seed")[:, 0].astype(int) for group in groups],
+        curves=[_scores(group, measure, lowest.score) for group in groups],
         paths={key: [_by_run(group, key) for group in groups] for key in tuned},
-        greedy=[_by_run(group, "greedy")[:, -1] for group in groups],
+        greedy=[
+            np.where(_dead(group)[:, -1], lowest.greedy, _by_run(group, "greedy")[:, -1])
+            for group in groups
+        ],
         solved_at=[_by_run(group, "solved_at")[:, -1] for group in groups],
-        diverged=[~_by_run(group, "finite").astype(bool)[:, -1] for group in groups],
+        diverged=[_dead(group)[:, -1] for group in groups],
     )
+
+
+def _same(
+    one: Contestant, name: str, label: str, settings: StudySettings, same: Same
+) -> Contestant | None:
+    """The starts of a contestant that are another method; None if they have not run."""
+    every = studies.starts(settings, one.name)
+    asked = [every[number].items() for number in same.starts]
+    which = [n for start in asked for n, has in enumerate(one.starts) if start <= has.items()]
+    return picked(one, which, name, label) if len(which) == len(asked) else None
+
+
+def _dead(rows: pl.DataFrame) -> np.ndarray:
+    """Whether parameters are not finite after each point, bool [N, P]."""
+    return _by_run(rows, "finite") == 0
+
+
+def _scores(rows: pl.DataFrame, measure: str, lowest: float) -> np.ndarray:
+    """The score of runs since the last point [N, P]; the lowest from where they died.
+
+    So has a point at which episodes ended with a return that is no number. One at which none ended
+    has the score of the point before.
+    """
+    scores = _by_run(rows, measure)
+    bad = _dead(rows) | (np.isnan(scores) & ((_by_run(rows, "episodes") > 0) | (measure == REWARD)))
+    filled = _filled(np.where(bad, lowest, scores))
+    return np.where(np.isnan(filled), lowest, filled)
 
 
 def _by_run(rows: pl.DataFrame, column: str) -> np.ndarray:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selftuning.studies import digits, statistics
-from selftuning.studies.contestants import Contestant
+from selftuning.studies import digits, means, statistics, superiority
+from selftuning.studies.contestants import Contestant, by_seed
 from selftuning.studies.statistics import Aggregate, Scores
 
 
@@ -29,15 +29,30 @@ def interval(scores: Scores, aggregate: Aggregate) -> Interval:
     return Interval(*(float(x) for x in found))
 
 
-def gain(one: Contestant, other: Contestant) -> Interval:
-    """How much higher the interquartile mean of one contestant is, in the last tenth."""
-    count = len(one.last)
+def mean(one: Contestant, scores: Scores) -> Interval:
+    """The mean over starts of the mean over seeds; its interval is one over seeds.
 
-    def difference(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
-        iqm = statistics.interquartile_mean
-        return iqm(*samples[:count], axis=axis) - iqm(*samples[count:], axis=axis)
+    Args:
+      one: the contestant.
+      scores: of its runs, [N_s] for each start.
+    """
+    seeds, values = by_seed(one, scores)
+    value = float(statistics.mean(*scores))
+    if len(seeds) < 2 or len(seeds) < max(map(len, scores)):  # the study has not finished
+        return Interval(value, None, None)
+    low, high = means.over_seeds(values.mean(0)).interval()
+    return Interval(value, float(low), float(high))
 
-    return interval([*one.last, *other.last], difference)
+
+def mean_curve(
+    one: Contestant, curves: Scores
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """The same at each point of curves, [N_s, P] for each start: value and ends [P]."""
+    seeds, values = by_seed(one, curves)
+    value = np.mean([curve.mean(0) for curve in curves], 0)
+    if len(seeds) < 2 or len(seeds) < max(map(len, curves)):
+        return value, None, None
+    return value, *means.over_seeds(values.mean(0).T).interval()
 
 
 def probability(one: Contestant, other: Contestant) -> Interval | None:
@@ -53,7 +68,7 @@ def probability(one: Contestant, other: Contestant) -> Interval | None:
         return None
     if min(len(runs) for runs in [*scores, *others]) < 2:
         return None
-    found = statistics.probability_of_improvement(scores, others, statistics.RESAMPLES // 5)
+    found = superiority.probability_of_improvement(scores, others)
     return Interval(*(float(x) for x in found))
 
 
@@ -101,9 +116,9 @@ def number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def iqm(one: Contestant) -> Interval:
-    """Interquartile mean of the scores in the last tenth."""
-    return interval(one.last, statistics.interquartile_mean)
+def last(one: Contestant) -> Interval:
+    """The mean of the scores in the last tenth."""
+    return mean(one, one.last)
 
 
 def _opposite(found: Interval) -> Interval:

@@ -17,10 +17,13 @@ from selftuning.studies.contestants import (
     contestants,
     measure_of,
 )
+from selftuning.studies.same_runs import same_runs
 from selftuning.studies.study_files import Measured
 from selftuning.studies.tasks import Anchors
 
 NORMALISED = "normalised score"
+
+BASELINE = "none"  # the method that tuning is compared with
 
 
 class Outcome(NamedTuple):
@@ -49,6 +52,34 @@ class Outcome(NamedTuple):
     def score(self) -> str:
         """The measure in words."""
         return self.measure if self.measure in (RETURN, NORMALISED) else "reward a step"
+
+    @property
+    def tuned(self) -> list[Contestant]:
+        """Those whose runs tune themselves."""
+        return [one for one in self.contestants if one.tunes]
+
+    @property
+    def baseline(self) -> Contestant | None:
+        """The runs that do not tune: method "none", or else the first such method."""
+        fixed = [one for one in self.contestants if one.fixed and not one.chosen]
+        others = [one for one in fixed if not self._at_outer(one.name)]
+        return self.named(BASELINE) or next(iter(others), None)
+
+    @property
+    def outer(self) -> Contestant | None:
+        """The runs at the outer values, which may be all of those of another method."""
+        if self.tasks:
+            found = {one and one.name for one in (task.outer for task in self.tasks.values())}
+            name = found.pop() if len(found) == 1 else None
+            return None if name is None else self.named(name)
+        settings = self.measured.settings
+        names = [name for name in settings.methods if self._at_outer(name)]
+        same = same_runs(settings)
+        names += [same[name].method for name in names if name in same and same[name].all_of_it]
+        return next((one for one in map(self.named, names) if one is not None), None)
+
+    def _at_outer(self, name: str) -> bool:
+        return self.measured.settings.methods[name].at_outer
 
     def named(self, name: str) -> Contestant | None:
         """A contestant by name, if it is there."""
@@ -83,7 +114,9 @@ def _on_one(measured: Measured) -> Outcome:
     everybody = []
     for one in methods:
         best = best_fixed_start(one) if one.fixed else None
-        everybody += [one, best] if best else [one]
+        # It may be another method, such as `outer`, which then need not be there twice.
+        again = any(_same_runs(best, other) for other in methods) if best else True
+        everybody += [one, best] if best and not again else [one]
     settings = measured.settings
     threshold = measured.known.reward_threshold if measure == RETURN else None
     if settings.target is not None:
@@ -94,3 +127,7 @@ def _on_one(measured: Measured) -> Outcome:
         best_run = max(float(runs.max()) for one in methods for runs in one.last)
         target, target_is = best_run, tasks.BEST
     return Outcome(measured, measure, float(target), target_is, everybody)
+
+
+def _same_runs(one: Contestant, other: Contestant) -> bool:
+    return one.starts == other.starts and one.curves[0] is other.curves[0]

@@ -22,6 +22,7 @@ from selftuning.configs.studies import Start, StudySettings
 from selftuning.configs.study_methods import Kind
 from selftuning.studies import vmapped
 from selftuning.studies.known import Known, asked
+from selftuning.studies.same_runs import same_runs
 from selftuning.studies.searches import search_plan
 
 
@@ -87,6 +88,8 @@ class Unit:
 def units_of(study: StudySettings, known: Known | None = None) -> list[Unit]:
     """All units of a study, task by task and method by method.
 
+    A method whose runs are those of another one has none.
+
     Args:
       study: its settings.
       known: of its environments; they are asked if that is None.
@@ -101,7 +104,8 @@ def units_of(study: StudySettings, known: Known | None = None) -> list[Unit]:
     for task in studies.on_each(study):
         there = known.on(task.run.env)
         task = replace(task, run=replace(task.run, env=there.env))
-        for name in study.methods:
+        again = same_runs(task)
+        for name in (name for name in study.methods if name not in again):
             begun = sum(len(unit.runs) for unit in units if unit.method == name)
             prefix = f"{name}.{_in_names(there.env)}" if several else name
             units += _of_method(task, name, there, prefix, begun)

@@ -79,31 +79,7 @@ def estimate(scores: Scores, aggregate: Aggregate, resamples: int = RESAMPLES) -
       ValueError: if there is no task, or one has fewer than two finite scores: from a single run
         no interval can be told.
     """
-    return _bootstrap(_checked(scores), aggregate, resamples)
-
-
-def probability_of_improvement(
-    scores: Scores, others: Scores, resamples: int = RESAMPLES
-) -> Estimate:
-    """P(X > Y) of a run of one method and one of another, mean over tasks; ties count half.
-
-    Others with a single task stand for all tasks of the first method, as an agent does that has
-    but one start and is compared with one that has several.
-
-    Raises:
-      ValueError: as `estimate`, and if the tasks are not equally many.
-    """
-    if len(others) not in (1, len(scores)):
-        raise ValueError(f"{len(scores)} and {len(others)} tasks: they must be the same")
-    count = len(scores)
-
-    def probability(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
-        assert axis == -1
-        against = samples[count:] if len(others) > 1 else samples[count:] * count
-        pairs = zip(samples[:count], against, strict=True)
-        return np.mean([_above(x, y) for x, y in pairs], 0)
-
-    return _bootstrap([*_checked(scores), *_checked(others)], probability, resamples)
+    return _bootstrap(checked(scores), aggregate, resamples)
 
 
 def estimate_curve(
@@ -128,13 +104,8 @@ def _share_above(samples: Sequence[np.ndarray], threshold: float, axis: int) -> 
     return np.mean([(x > threshold).mean(axis) for x in samples], 0)
 
 
-def _above(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Share of pairs [..., N] x [..., M] in which x is larger, ties half: U / (N M)."""
-    differences = np.sign(x[..., :, None] - y[..., None, :])
-    return 0.5 + 0.5 * differences.mean((-2, -1))
-
-
-def _checked(scores: Scores) -> list[np.ndarray]:
+def checked(scores: Scores) -> list[np.ndarray]:
+    """Scores as arrays, each with two or more finite numbers; ValueError if they are not."""
     if not len(scores):
         raise ValueError("scores: no task")
     arrays = [np.asarray(x, float) for x in scores]

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selftuning.studies import answers, intervals, study_files
-from selftuning.studies.outcome import Outcome
+from selftuning.studies import intervals, study_files
+from selftuning.studies.outcome import BASELINE, Outcome
 from selftuning.studies.report import page
 from selftuning.training import json_files, report
 
 _COLUMNS = (
-    "Interquartile means of the {score}: in the last tenth of each run with a 95% interval, over "
-    "the whole run, and from the worst start in the last tenth."
+    "Means of the {score} over starts and seeds: in the last tenth of each run with a 95% "
+    "interval, over the whole run, and from the worst start in the last tenth."
 )
 
 
@@ -40,18 +40,18 @@ def print_summary(
     """Prints table, answer, notes and where the report is."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", overflow="fold")
-    baseline = answers.BASELINE if outcome.named(answers.BASELINE) else None
+    baseline = BASELINE if outcome.named(BASELINE) else None
     columns = ["runs", f"{outcome.score} [95%]", "whole run", "worst start", "solved"]
-    columns += [f"P(> {answers.BASELINE})"] if baseline else []
+    columns += [f"P(> {BASELINE})"] if baseline else []
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for name, one in found["methods"].items():
         chance = found["better"][name].get(baseline)
-        cells = [
+        cells: list[Text | str] = [
             Text(one["label"]),  # in which brackets are no markup
             str(one["runs"]),
-            intervals.said(intervals.Interval(**one["last_tenth"]["iqm"])),
-            intervals.alone(one["whole_run"]["iqm"]),
+            intervals.said(intervals.Interval(**one["last_tenth"]["mean"])),
+            intervals.alone(one["whole_run"]["mean"]),
             intervals.alone(one["worst_start"]["last_tenth"]),
             f"{one['solved']} of {one['runs']}",
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,12 @@ import numpy as np
 from selftuning.agents import scales
 from selftuning.configs import extensions, files, studies
 from selftuning.configs.studies import StudySettings
-from selftuning.studies import statistics, study_files
+from selftuning.studies import statistics, study_files, verdicts
 from selftuning.studies.answers import answer, environments, notes, question
-from selftuning.studies.contestants import (
-    Contestant,
-)
-from selftuning.studies.intervals import better, interval
+from selftuning.studies.contestants import Contestant, picked
+from selftuning.studies.intervals import better, interval, last, mean
 from selftuning.studies.outcome import Outcome
-from selftuning.studies.statistics import Scores
+from selftuning.studies.statistics import Aggregate, Scores
 
 CONVERGED = 0.25  # of the spread of the starts that is left at the end
 
@@ -41,10 +39,13 @@ def _found(outcome: Outcome) -> dict[str, Any]:
     """What a study says of its contestants; on several environments also what each says."""
     measured = outcome.measured
     settings = measured.settings
+    found = verdicts.of_study(outcome)
     alone: dict[str, Any] = {
         "question": question(outcome),
-        "answer": answer(outcome),
-        "notes": notes(outcome),
+        "answer": answer(outcome, found),
+        "verdicts": [plain(one) for one in found.each],
+        "margin": found.margin.value,
+        "notes": notes(outcome, found),
         "env": ", ".join(environments(outcome)),
         "measure": outcome.score,
         "target": outcome.target,
@@ -63,6 +64,22 @@ def _found(outcome: Outcome) -> dict[str, Any]:
     return alone
 
 
+def plain(one: verdicts.Verdict) -> dict[str, Any]:
+    """A verdict as data."""
+    compared = one.compared
+    return {
+        "question": compared.question,
+        "method": compared.one,
+        "instead": compared.other,
+        "starts": compared.starts,
+        "standing": one.standing,
+        "scores": [one.value, one.instead],
+        "difference": one.gain._asdict() | {"level": one.level},
+        "better": compared.chance and compared.chance._asdict(),
+        "seeds": len(compared.ones),
+    }
+
+
 def describe(one: Contestant, target: float) -> dict[str, Any]:
     """One contestant in numbers; see `statistics` for what the aggregates are."""
     aggregates = {**statistics.AGGREGATES, "optimality_gap": statistics.optimality_gap(target)}
@@ -76,9 +93,9 @@ def describe(one: Contestant, target: float) -> dict[str, Any]:
         "runs": one.runs,
         "starts": len(one.starts),
         "env_steps": int(one.steps[-1]),
-        "last_tenth": {k: interval(one.last, f)._asdict() for k, f in aggregates.items()},
-        "whole_run": {k: interval(one.whole, f)._asdict() for k, f in aggregates.items()},
-        "greedy": _known_interval(one.greedy),
+        "last_tenth": _aggregated(one, one.last, aggregates),
+        "whole_run": _aggregated(one, one.whole, aggregates),
+        "greedy": _known_mean(one, one.greedy),
         "solved": count,
         "solved_at": median if math.isfinite(median) else None,
         "worst_start": _start(one, int(np.argmin(ranks))),
@@ -127,13 +144,20 @@ def _start(one: Contestant, number: int) -> dict[str, Any]:
     scores = [one.last[number]]
     return {
         "start": one.starts[number],
-        "last_tenth": interval(scores, statistics.mean)._asdict(),
+        "last_tenth": last(picked(one, [number], one.name, one.label))._asdict(),
         "iqm": interval(scores, statistics.interquartile_mean)._asdict(),
         "runs": [float(x) for x in one.last[number]],
     }
 
 
-def _known_interval(scores: Scores) -> dict[str, Any] | None:
+def _aggregated(
+    one: Contestant, scores: Scores, aggregates: Mapping[str, Aggregate]
+) -> dict[str, Any]:
+    others = {name: interval(scores, aggregate) for name, aggregate in aggregates.items()}
+    return {name: x._asdict() for name, x in (others | {"mean": mean(one, scores)}).items()}
+
+
+def _known_mean(one: Contestant, scores: Scores) -> dict[str, Any] | None:
     if any(np.isnan(runs).any() for runs in scores):
         return None
-    return interval(scores, statistics.interquartile_mean)._asdict()
+    return mean(one, scores)._asdict()

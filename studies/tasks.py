@@ -124,6 +124,7 @@ def _over_tasks(parts: Mapping[str, Contestant], scales: Mapping[str, Anchors]) 
         kind=first.kind,
         tuned=tuple(dict.fromkeys(name for _, one in each for name in one.tuned)),
         starts=[{ENV: env, **start} for env, one in each for start in one.starts],
+        seeds=[x for _, one in each for x in one.seeds],
         steps=100 * np.arange(1, points + 1) / points,
         curves=[_evened(curve, points) for curve in curves],
         paths={},

@@ -108,8 +108,12 @@ def hostile() -> Iterator[Outcome]:
     """Names of methods, hyperparameters and the environment that are `HOSTILE`; known inside."""
     kinds = ["none", "mg", *(f"bmg-{n}" for n in range(len(HOSTILE) - 2))]
     named = {
-        name: {"of": name.partition("-")[0], "label": label}
-        for name, label in zip(kinds, HOSTILE, strict=True)
+        name: {
+            "of": name.partition("-")[0],
+            "label": label,
+            "changes": {"agent": {"hidden": [8 + n]}},
+        }
+        for n, (name, label) in enumerate(zip(kinds, HOSTILE, strict=True))
     }
     own = [
         Own(

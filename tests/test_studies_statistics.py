@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selftuning.studies import statistics
+from selftuning.studies import statistics, superiority
 
 # Six runs of one method and five of another on four tasks.
 X = np.array(
@@ -50,10 +50,11 @@ def test_aggregates_are_those_of_rliable(method, name):
 
 
 def test_probability_of_improvement_is_that_of_rliable():
-    found = statistics.probability_of_improvement(X, Y)
+    """rliable's bootstrap says 0.258 to 0.633; intervals have tests of their own."""
+    found = superiority.probability_of_improvement(X, Y)
     assert found.value == pytest.approx(0.44166666666666665, abs=1e-12)
-    assert found.low == pytest.approx(0.25833333, abs=NOISE)
-    assert found.high == pytest.approx(0.63333333, abs=NOISE)
+    assert found.low == pytest.approx(0.258, abs=0.05)
+    assert found.high == pytest.approx(0.633, abs=0.05)
 
 
 def test_performance_profile_is_that_of_rliable():
@@ -66,10 +67,20 @@ def test_performance_profile_is_that_of_rliable():
 
 def test_improvement_is_the_u_statistic_and_ties_count_half():
     x, y = np.array([1.0, 2.0, 2.0, 5.0]), np.array([2.0, 3.0, 0.0])
-    found = statistics.probability_of_improvement([x], [y], 100)
+    found = superiority.probability_of_improvement([x], [y])
     assert found.value == pytest.approx(stats.mannwhitneyu(x, y).statistic / 12)
-    same = statistics.probability_of_improvement([x], [x], 100)
+    same = superiority.probability_of_improvement([x], [x])
     assert same.value == 0.5 and same.low < 0.5 < same.high
+
+
+def test_three_runs_that_all_win_are_no_certainty():
+    """Chance alone makes all of three better than three others once in ten; of five, in 126."""
+    for runs, shown in ((3, False), (5, True)):
+        won = superiority.probability_of_improvement([np.arange(runs) + 9.0], [np.arange(runs)])
+        assert (won.value, won.high) == (1, 1)
+        assert bool(won.low > 0.5) is shown
+        lost = superiority.probability_of_improvement([np.arange(runs)], [np.arange(runs) + 9.0])
+        assert lost == pytest.approx((0, 0, 1 - won.low))
 
 
 def test_tasks_may_have_different_numbers_of_runs():
@@ -92,16 +103,6 @@ def test_runs_are_drawn_within_their_task():
     assert 50.5 <= found.low < found.value < found.high <= 50.55
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say():
-    rng = np.random.default_rng(0)
-    held = 0
-    for _ in range(200):
-        scores = rng.normal(3.0, 1.0, (3, 20))
-        found = statistics.estimate(scores, statistics.mean, 400)
-        held += found.low <= 3.0 <= found.high
-    assert 0.88 <= held / 200 <= 0.99
-
-
 @pytest.mark.parametrize(
     "scores", [[], [np.array([1.0])], [np.array([1.0, np.nan])], [np.zeros((2, 2))]]
 )
@@ -109,7 +110,7 @@ def test_what_says_nothing_is_an_error(scores):
     with pytest.raises(ValueError, match="scores"):
         statistics.estimate(scores, statistics.mean)
     with pytest.raises(ValueError, match=r"scores|tasks"):
-        statistics.probability_of_improvement(scores, [np.zeros(3)] * 2)
+        superiority.probability_of_improvement(scores, [np.zeros(3)] * 2)
 
 
 def test_a_curve_is_an_estimate_at_each_point():
@@ -126,12 +127,13 @@ def test_a_curve_is_an_estimate_at_each_point():
 def test_one_task_can_stand_against_all_of_another_method():
     rng = np.random.default_rng(0)
     scores, other = [rng.normal(size=6), rng.normal(1.0, size=5)], rng.normal(size=7)
-    found = statistics.probability_of_improvement(scores, [other], 2000)
-    each = [statistics.probability_of_improvement([x], [other], 10).value for x in scores]
-    assert found.value == pytest.approx(np.mean(each))
-    # Its runs are drawn once, not anew for each task: that would make the interval narrower.
-    twice = statistics.probability_of_improvement(scores, [other, other], 2000)
+    found = superiority.probability_of_improvement(scores, [other])
+    each = [superiority.probability_of_improvement([x], [other]) for x in scores]
+    for part, parts in zip(found, zip(*each, strict=True), strict=True):
+        assert part == pytest.approx(np.mean(parts))
+    # Its runs are in the comparison of each task: they are not independent.
+    twice = superiority.probability_of_improvement(scores, [other, other])
     assert twice.value == found.value
     assert found.high - found.low > twice.high - twice.low
     with pytest.raises(ValueError, match="2 and 3 tasks"):
-        statistics.probability_of_improvement(scores, [other] * 3)
+        superiority.probability_of_improvement(scores, [other] * 3)

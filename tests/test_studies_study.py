@@ -202,7 +202,7 @@ def test_a_report_is_drawn_anew_without_running(finished, tmp_path, capsys):
     assert run.main(["study", "report", str(out)]) == 0
     assert table_of(out).equals(table_of(finished[0]))
     assert (out / "report.html").read_bytes() == (finished[0] / "report.html").read_bytes()
-    assert "interquartile mean" in capsys.readouterr().out
+    assert "Means of the return" in capsys.readouterr().out
 
 
 def test_an_unfinished_study_has_a_report_that_says_so(finished, tmp_path, capsys):

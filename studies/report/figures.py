@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from selftuning.studies import statistics
 from selftuning.studies.contestants import Contestant, curve_of
-from selftuning.studies.intervals import Interval, listed, number, said
+from selftuning.studies.intervals import Interval, listed, mean_curve, number, said
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.report.parts import Chart, Key, Picture, Table
 from selftuning.studies.report.style import (
@@ -35,7 +35,6 @@ _ROWS = 10  # of the tables of numbers
 _RISE = 0.1  # of a run, in which agents leave where they begin
 _FLAT = 1 / 3  # of the axis, on which all the rest of the lines would stand
 _RESAMPLES = statistics.RESAMPLES // 10  # at each point of a line
-_DRAWS = 20_000_000  # numbers that are resampled for a line, at most
 
 
 class Line(NamedTuple):
@@ -61,12 +60,12 @@ class Line(NamedTuple):
 
 
 def learning_curves(outcome: Outcome, looks: Looks) -> Picture:
-    """Score over environment steps: interquartile means of all runs, with their intervals."""
+    """Score over environment steps: means over starts and seeds, with their intervals."""
     lines = [_curve(one) for one in outcome.contestants]
     last = max(float(line.x[-1]) for line in lines)
     what, form, hover = _passed(outcome)
     everything, shown = _seen(lines), _to_show(lines, last)
-    axis = score_axis(f"{outcome.score} (interquartile mean)", shown)
+    axis = score_axis(f"{outcome.score} (mean)", shown)
     cut = ""
     if len(shown) < len(everything):
         cut = (
@@ -84,7 +83,7 @@ def learning_curves(outcome: Outcome, looks: Looks) -> Picture:
     )
     ends = [f"{line.one.label} at {line.said(-1)}" for line in lines]
     words = (
-        f"Lines of the interquartile mean {outcome.score} over {what}, for "
+        f"Lines of the mean {outcome.score} over {what}, for "
         f"{len(lines)} contestants. They end with {listed(ends)}. The target is "
         f"{number(outcome.target)}."
     )
@@ -92,12 +91,12 @@ def learning_curves(outcome: Outcome, looks: Looks) -> Picture:
     return Picture(
         "the learning curves",
         [Chart(chart, words, _HEIGHT)],
-        "Each line is the interquartile mean over all runs of a contestant, from all starts"
+        "Each line is the mean over starts and seeds of a contestant"
         f"{bands}. "
         f"The dashed line is the target, {number(outcome.target)}: {outcome.target_is}. {cut}"
         "Higher is better, and so is earlier. A search counts the steps of all its members.",
         _numbers(
-            f"Interquartile mean {outcome.score}, with its 95% interval, by {what}",
+            f"Mean {outcome.score}, with its 95% interval, by {what}",
             what,
             lines,
             np.linspace(0, last, _ROWS + 1)[1:],
@@ -161,11 +160,7 @@ def _keys(outcome: Outcome, looks: Looks) -> list[Key]:
 
 def _curve(one: Contestant) -> Line:
     steps, curves = curve_of(one)
-    if min(len(curve) for curve in curves) < 2:
-        return Line(one, steps, statistics.interquartile_mean(*(x.T for x in curves)))
-    resamples = int(np.clip(_DRAWS / (one.runs * len(steps)), 300, _RESAMPLES))
-    iqm = statistics.interquartile_mean
-    return Line(one, steps, *statistics.estimate_curve(curves, iqm, resamples))
+    return Line(one, steps, *mean_curve(one, curves))
 
 
 def _profile(one: Contestant, thresholds: np.ndarray) -> Line:

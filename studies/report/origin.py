@@ -30,7 +30,6 @@ def section(outcome: Outcome, summary: Mapping[str, Any], settings: str) -> Sect
         "measure": outcome.measure,
         "points": asked.points,
         "resamples": f"{statistics.RESAMPLES:,}",
-        "resamples_of_lines": f"{statistics.RESAMPLES // 10:,}",
         "target": number(outcome.target),
         "eval_episodes": asked.run.eval_episodes,
         "converged": f"{CONVERGED:.0%}",

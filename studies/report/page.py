@@ -31,8 +31,6 @@ from selftuning.studies.report import (
 )
 from selftuning.studies.report.parts import Section
 
-_MOST_LETTERS = 32  # of a verdict, with which an answer may begin
-
 
 def write(path: Path, outcome: Outcome, summary: Mapping[str, Any]) -> None:
     """Writes the report of a study, anew if it is there.
@@ -127,8 +125,9 @@ def _results(
             [
                 "Each cell is the probability that a run of the row ends with a higher "
                 f"{score} than a run of the column. Runs from the same start are compared where "
-                "both have several; ties count half. Above 0.5 the row is better. The difference "
-                "is clear if the 95% interval excludes 0.5."
+                "both have several; ties count half. Above 0.5 the row is better. If the "
+                "95% interval includes 0.5, no difference is shown. Of many cells some exclude it "
+                "by chance: the answer above is corrected for that, this table is not."
                 if matrix
                 else "This needs at least two seeds."
             ],
@@ -155,6 +154,6 @@ def _asset(kind: str) -> str:
 
 
 def _answer(sentence: str) -> tuple[str, str]:
-    """A verdict, if the sentence begins with one, and what comes after it."""
+    """A question with its verdict, if the sentence begins with one, and what comes after it."""
     verdict, colon, rest = sentence.partition(": ")
-    return (verdict, rest) if colon and len(verdict) <= _MOST_LETTERS else ("", sentence)
+    return (verdict, rest) if colon and "? " in verdict else ("", sentence)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from selftuning.studies import intervals, statistics
-from selftuning.studies.contestants import ENV, Contestant
+from selftuning.studies import intervals
+from selftuning.studies.contestants import ENV, Contestant, picked
 from selftuning.studies.intervals import number
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.report.parts import Cell, Section, Table
@@ -56,6 +56,7 @@ def _beside(outcome: Outcome) -> Section:
 
 
 def _end(one: Contestant, env: str) -> Cell:
-    scores = [x for start, x in zip(one.starts, one.last, strict=True) if start[ENV] == env]
-    value, _, ends = intervals.said(intervals.interval(scores, statistics.mean)).partition(" ")
+    there = [number for number, start in enumerate(one.starts) if start[ENV] == env]
+    found = intervals.last(picked(one, there, one.name, one.label))
+    value, _, ends = intervals.said(found).partition(" ")
     return Cell(value, None, ends)
