@@ -99,6 +99,7 @@ def run(unit: Unit, checkpoint: Path | None, tell: Tell) -> Result:
             content["seconds"] = np.array(before + time.perf_counter() - begun)
             checkpoints.save(checkpoint, content, point + 1)
             saved = time.perf_counter()
+        _show(program, unit, checkpoint)
     about = {
         "code": provenance.code_version(),
         "seconds": before + time.perf_counter() - begun,
@@ -110,6 +111,13 @@ def run(unit: Unit, checkpoint: Path | None, tell: Tell) -> Result:
     }
     runs = len(unit.runs)
     return Result({name: x[:, :runs] for name, x in values.items()}, about)
+
+
+def _show(program: Program, unit: Unit, checkpoint: Path | None) -> None:
+    """Writes what else there is to see of a unit into the directory of its study."""
+    if program.show is not None and checkpoint is not None and checkpoint.parent.is_dir():
+        folder = checkpoint.parent.parent / unit.kind
+        program.show(folder / f"{unit.name}.journal", unit.runs)
 
 
 def calibrate(unit: Unit) -> Calibration:

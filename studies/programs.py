@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -40,6 +41,8 @@ class Program(NamedTuple):
         cannot be kept, for it is not all that there is.
       columns: names of the values; None if `shapes` is.
       close: gives back what the program holds.
+      show: (file, runs) writes what there is to see beside the values of the runs, as it was when
+        `advance` was called last; None for nothing.
     """
 
     points: int
@@ -48,6 +51,7 @@ class Program(NamedTuple):
     shapes: Callable[[int], Any] | None = None
     columns: tuple[str, ...] | None = None
     close: Callable[[], None] = lambda: None
+    show: Callable[[Path, Sequence[Run]], None] | None = None
 
 
 def runs_in_graph(unit: Unit) -> Program:

@@ -5,6 +5,7 @@
                        study.yaml, and what is known of environment and extensions (`known`)
     units/             results of units that have run (`unit_files`)
     checkpoints/       units that are running
+    optuna/            trials in Optuna's own storage, which nothing here reads
     errors/NAME.txt    how a unit failed
     results.parquet    all rows
     summary.json, report.html

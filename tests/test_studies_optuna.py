@@ -5,11 +5,16 @@ import sys
 import numpy as np
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from selftuning.configs.errors import ConfigError
 from selftuning.studies import execute, plan
+from selftuning.studies.programs import Program
+from selftuning.studies.searches.optuna_storage import GOES_ON, SCORE, Journal
 from selftuning.studies.searches.optuna_trials import Course, Searches, course_of
+from selftuning.studies.searches.ranges import Range
 from tests.small_studies import small
 
 SPACE = {"entropy": (-10.0, 0.0), "gamma": (-6.0, -1.0)}
@@ -184,3 +189,74 @@ def test_without_optuna_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"^optuna: .*not installed; pip install optuna"):
         execute.make(unit)
+
+
+def studies_in(path):
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    names = optuna.get_all_study_names(storage)
+    return {name: optuna.load_study(study_name=name, storage=storage) for name in names}
+
+
+SPACES = {"entropy": Range(np.exp(-10.0), 1.0, "log"), "gamma": Range(0.0025, 0.27, "unit")}
+
+
+def test_optunas_own_storage_has_all_trials_with_values_of_the_agent(found, tmp_path):
+    searches, *_ = found
+    named = dict(zip("ab", searches.each, strict=True))
+    journal = Journal(tmp_path / "optuna" / "x.journal", SPACES, "return")
+    journal.add(named)
+    journal.add(named)  # nothing has ended since
+    there = studies_in(journal.path)
+    assert list(there) == list(named)
+    for name, study in there.items():
+        search = named[name]
+        mine = [trial for trial in search.study.trials if trial.state.is_finished()]
+        assert len(study.trials) == len(mine)
+        for one, two in zip(study.trials, mine, strict=True):
+            assert (one.state, one.value) == (two.state, two.value)
+            assert one.intermediate_values == two.intermediate_values
+            np.testing.assert_allclose(one.params["entropy"], np.exp(two.params["entropy"]), 1e-5)
+            odds = one.params["gamma"] / (1 - one.params["gamma"])
+            np.testing.assert_allclose(odds, np.exp(two.params["gamma"]), 1e-4)
+        assert study.best_trial.number == search.best == study.user_attrs[GOES_ON]
+        assert study.user_attrs[SCORE] == "return"
+
+
+def test_trials_are_added_while_searches_run_and_another_process_begins_anew(found, tmp_path):
+    _, _, scores = found
+    journal = Journal(tmp_path / "x.journal", SPACES, "return")
+    searches, before = Searches(COURSE), 0
+    for done in range(scores.shape[1] + 1):
+        searches.turn((3, 8), scores[:, :done])
+        journal.add(dict(zip("ab", searches.each, strict=True)))
+        content = journal.path.read_bytes()
+        assert len(content) >= before  # it only grows: readers remember where they were
+        before = len(content)
+    again = Journal(tmp_path / "y.journal", SPACES, "return")
+    again.add(dict(zip("ab", searches.each, strict=True)))
+    for name, study in studies_in(journal.path).items():
+        other = studies_in(again.path)[name]
+        assert [(x.params, x.state) for x in study.trials] == [
+            (x.params, x.state) for x in other.trials
+        ]
+    Journal(journal.path, SPACES, "return")
+    assert journal.path.read_bytes() == b""
+
+
+def test_what_there_is_to_see_goes_into_the_directory_of_the_study(tmp_path, monkeypatch):
+    shown = []
+
+    def show(path, runs):
+        shown.append((path, [run.seed for run in runs]))
+
+    program = Program(
+        2, lambda runs: 0, lambda state, point: (state, {}), lambda p: (), ("x",), show=show
+    )
+    monkeypatch.setattr(execute, "_program", lambda unit: execute._Kept(program, 0.0))
+    (unit,) = plan.units_of(small("--methods", "optuna,-outer").settings)
+    execute.run(unit, None, lambda part: None)  # in no directory
+    execute.run(unit, tmp_path / "checkpoints" / "x", lambda part: None)  # in one that is gone
+    assert not shown
+    (tmp_path / "checkpoints").mkdir()
+    execute.run(unit, tmp_path / "checkpoints" / "x", lambda part: None)
+    assert shown == [(tmp_path / "optuna" / "optuna-0.journal", [0, 1, 2])] * 2

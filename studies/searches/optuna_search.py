@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ from selftuning.studies.programs import Program, columns_of, judge_in_graph, ste
 from selftuning.studies.searches import ranges, search_plan
 from selftuning.studies.searches import stages as search_stages
 from selftuning.studies.searches.fitness import fitness_of
+from selftuning.studies.searches.optuna_storage import Journal
 from selftuning.studies.searches.optuna_trials import Searches, Turn, course_of
 from selftuning.studies.searches.search_programs import seeds_of
 from selftuning.studies.searches.values import ALL, mean
@@ -149,6 +151,15 @@ def make(unit: Unit) -> Program:
         seeds, keys = np.zeros(unit.size, int), np.zeros((unit.size, 2), np.uint32)
         return State(trial, trial, unsolved, scores, nothing, nothing, seeds, keys)
 
+    journals: dict[Path, Journal] = {}
+
+    def show(path: Path, runs: Sequence[Run]) -> None:
+        names = [f"{settings.env}, seed {run.seed}" for run in runs]
+        found = dict(zip(names, searches.each, strict=False))  # without those that fill the room
+        if path not in journals or not path.exists():
+            journals[path] = Journal(path, spaces, fitness)
+        journals[path].add(found)
+
     train_shapes = jax.eval_shape(
         begin_trials,
         jax.ShapeDtypeStruct((unit.size, 2), jnp.uint32),
@@ -156,7 +167,8 @@ def make(unit: Unit) -> Program:
         jax.ShapeDtypeStruct((unit.size, len(space)), float),
     )
     advance_all = vmapped.compile_steps(step, train_shapes, longest)
-    return Program(len(ends), begin, advance, shapes, (*columns_of(step, train_shapes), ALL))
+    columns = (*columns_of(step, train_shapes), ALL)
+    return Program(len(ends), begin, advance, shapes, columns, show=show)
 
 
 def _counted(state: State, row: Cycles, fitness: Fitness) -> State:
