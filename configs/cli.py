@@ -13,7 +13,15 @@ from typing import Annotated, Any, NamedTuple
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from selftuning.configs import bench, convex, files, flag_values, presets, study_cli
+from selftuning.configs import (
+    bench,
+    convex,
+    files,
+    flag_values,
+    help_defaults,
+    presets,
+    study_cli,
+)
 from selftuning.configs.cluster import TIMEOUT, Cluster, cluster
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.extensions import extended
@@ -155,7 +163,10 @@ def parse(arguments: Sequence[str]) -> Command | None:
       ConfigError: for every mistake that can be seen without the environment.
     """
     try:
-        return app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        with help_defaults.applied(arguments):
+            return app(
+                arguments, exit_on_error=False, print_error=False, result_action="return_value"
+            )
     except CycloptsError as error:
         raise explained(error) from error
     except ConfigError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from selftuning.configs import suggestions
+from selftuning.configs import help_defaults, suggestions
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.flag_values import number
 from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter
@@ -20,25 +20,21 @@ GROUP = Group(
 )
 
 
-def _flag(text: str, show: Callable[[Hyperparameter], str] | None = None) -> Parameter:
-    if show is not None:
-        defaults = {name: show(one.default) for name, one in BUILT_IN.items()}
-        shown = " ".join(f"{name}={text}" for name, text in defaults.items() if text)
-        text += f" [default: {shown}]"
-    return Parameter(help=text, group=GROUP, show_default=False)
+def _flag(text: str, show: Callable[[str, Hyperparameter], str]) -> Parameter:
+    return Parameter(
+        help=text, group=GROUP, show_default=lambda _: help_defaults.shown_of_each(show)
+    )
 
 
-def _names(tuned: bool) -> str:
-    return ", ".join(name for name, one in BUILT_IN.items() if one.default.tuned == tuned)
-
-
-_START = _flag("NAME=VALUE: value at the first step.", lambda h: f"{h.start:g}")
-_FIX = _flag(f"NAME: keep it at its start, as is the default for {_names(tuned=False)}.")
-_TUNE = _flag(f"NAME: tune it online, as is the default for {_names(tuned=True)}.")
-_BOUNDS = _flag("NAME=LOW:HIGH: values that tuning may reach.", lambda h: f"{h.low:g}:{h.high:g}")
+_START = _flag("NAME=VALUE: value at the first step.", lambda name, h: f"{name}={h.start:g}")
+_FIX = _flag("NAME: keep it at its start.", lambda name, h: "" if h.tuned else name)
+_TUNE = _flag("NAME: tune it online.", lambda name, h: name if h.tuned else "")
+_BOUNDS = _flag(
+    "NAME=LOW:HIGH: values that tuning may reach.", lambda name, h: f"{name}={h.low:g}:{h.high:g}"
+)
 _OUTER = _flag(
     "NAME=VALUE: its value in the outer objective, which is never tuned.",
-    lambda h: "" if h.outer is None else f"{h.outer:g}",
+    lambda name, h: "" if h.outer is None else f"{name}={h.outer:g}",
 )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 import docstring_parser
 from cyclopts import Group, Parameter
 
-from selftuning.configs import yaml_text
+from selftuning.configs import help_defaults, yaml_text
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
 
@@ -69,13 +69,11 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
         if _is_nested(field) or field.name in without:
             continue
         mapping = field.default_factory is dict
-        default = () if mapping else default
-        several = isinstance(default, tuple)
-        shown = " ".join(map(str, default)) or "none" if isinstance(default, tuple) else default
+        several = mapping or isinstance(default, tuple)
         parameter = Parameter(
             help=docs.get(field.name, ""),
             group=group,
-            show_default=str(shown),
+            show_default=_shown(settings_class, field),
             consume_multiple=1 if several else None,  # or more
         )
         name = _RENAMED.get((settings_class, field.name), field.name)
@@ -89,6 +87,20 @@ def flags_of(settings_class: type, group: Group, without: Sequence[str] = ()) ->
     namespace = {"__module__": __name__}
     name = f"{settings_class.__name__}Flags"
     return dataclasses.make_dataclass(name, flags, frozen=True, namespace=namespace)
+
+
+def _shown(settings_class: type, field: dataclasses.Field) -> Any:
+    """What `--help` shows as the default of a field."""
+    part = {kind: name for name, kind in PARTS.items()}.get(settings_class)
+    if part is None:  # nothing that an environment or a preset changes
+        return str(field.default)
+
+    def get(settings: RunSettings) -> Any:
+        return getattr(getattr(settings, part.rstrip(".")) if part else settings, field.name)
+
+    if settings_class is RunSettings and field.name == "env":
+        return RunSettings.env
+    return lambda _: help_defaults.shown(get)
 
 
 def given(flags: Any, settings_class: type) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_every_setting_has_a_flag(capsys):
     }
     for name in names:
         assert f"--{name.replace('_', '-')} " in shown
-    for default in ("CartPole-v1", "500000", "bmg", "gamma=0.99"):
+    for default in ("CartPole-v1", "100000", "bmg", "gamma=0.99"):
         assert default in shown
 
 

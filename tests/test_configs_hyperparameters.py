@@ -101,7 +101,7 @@ def panel(name):
     axes = Figure().subplots()
     spec = settings_of().hyperparameters[name]
     definition = definitions([MODULE])[name]
-    plots._draw_path(axes, definition, np.arange(1, 4), np.array(VALUES), spec, True)
+    plots._draw_path(axes, definition, np.arange(1, 4), np.array(VALUES), spec)
     return axes, {line.get_label(): line for line in axes.get_lines()}
 
 
