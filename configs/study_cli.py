@@ -42,6 +42,7 @@ class Study(NamedTuple):
     asked: bool  # whether any flag said what to run; if not, the settings of `out` come first
     where: Where = Where()
     only_plan: bool = False
+    question: bool = True  # whether a flag said what is to be compared, and on what
     trusted: bool = False  # whether modules that the study in `out` names may be imported
 
 
@@ -136,6 +137,8 @@ def _study(
     searching = given(search, SearchSettings)
     said = (preset, config, changes, own, *parts.values(), searching)
     asked = any(said) or hyperparameters != HyperparameterFlags()
+    named = preset, config, methods, "env" in changes, hyperparameters != HyperparameterFlags()
+    question = any(named)
 
     layers = [studies.preset(preset)] if preset else []
     layers += [files.read(config)] if config else []
@@ -163,7 +166,7 @@ def _study(
         study_checks.check(settings)
     study_checks.refuse_unread_by_all(settings, typed, edits, searching)
     settings = settings if studies.without_outer(layers) else study_checks.with_outer(settings)
-    return Study(settings, out, asked, _where(launcher, address, workers), plan, trust)
+    return Study(settings, out, asked, _where(launcher, address, workers), plan, question, trust)
 
 
 def _where(launcher: Launcher, address: str | None, workers: int | None) -> Where:

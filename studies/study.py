@@ -50,11 +50,18 @@ def run(study: Study, console: Console) -> int:
       ConfigError: if the directory cannot be used or the settings are not allowed.
     """
     out = study.out
+    begun = out is not None and study_files.is_study(out)
+    if not (study.question or begun or study.only_plan):
+        raise ConfigError(
+            "study: there is no question; say what to compare with --preset (cartpole-quick takes "
+            "a minute or two), --config, --env, --methods or --start, or see the default with "
+            "--plan"
+        )
     settings = study_files.agreed(study.settings, out, study.asked, study.trusted)
     units = plan.units_of(settings)
     _check_environment(units)
     missing = units
-    if out is not None and study_files.is_study(out):
+    if out is not None and begun:
         done = unit_files.read(out, units, study_files.digest_in(out)).results
         missing = [unit for unit in units if unit.name not in done]
     if missing:

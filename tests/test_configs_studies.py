@@ -319,3 +319,24 @@ def test_a_file_may_name_the_method_that_its_runs_start_from():
     assert found == dataclasses.replace(expected, num_envs=6)
     with pytest.raises(ConfigError, match=r"preset: 'a2c' .* actor_critic"):
         studies.layered([{"run": {"preset": "a2c"}}])
+
+
+@pytest.mark.parametrize(
+    ("flags", "question"),
+    [
+        ("", False),
+        ("--seeds 3 --steps 1e5 --workers 2 --hidden 8", False),
+        *((flags, True) for flags in ("--preset cartpole-quick", "--env CartPole")),
+        *((flags, True) for flags in ("--methods none,bmg", "--start gamma=0.7", "--tune lambda")),
+    ],
+)
+def test_a_study_has_a_question(flags, question):
+    assert cli.parse(["study", *flags.split()]).question is question
+
+
+def test_without_a_question_nothing_is_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for flags in ([], ["--seeds", "2"], ["--out", "new"]):
+        assert run.main(["study", *flags]) == 2
+        assert capsys.readouterr().err.startswith("error: study: there is no question; say what")
+    assert list(tmp_path.iterdir()) == []
