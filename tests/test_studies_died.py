@@ -2,13 +2,21 @@
 
 import json
 import math
+from functools import partial
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import polars as pl
 import pytest
 
+from selftuning.configs.searches import SearchSettings
 from selftuning.studies import contestants, summary
 from selftuning.studies import table as studies_table
 from selftuning.studies.outcome import outcome_of
+from selftuning.studies.searches import search
+from selftuning.training.runner import TrainState
 from tests.known_scores import BAD, BAD5, GOOD, GOOD5, measured
 
 
@@ -69,3 +77,67 @@ def test_a_study_in_which_all_runs_died_has_a_report():
     assert found["methods"]["bmg"]["diverged"] == 6
     assert found["methods"]["bmg"]["last_tenth"]["mean"]["value"] == 0
     json.dumps(found, allow_nan=False)
+
+
+# Searches
+
+
+def test_members_that_died_copy_one_that_lives():
+    dead, unknown = search.DIED, jnp.nan
+    for score, replaced, copied in (
+        ([dead, 1.0, dead, 2.0], [0, 2], [3]),  # more than the quarter that is replaced
+        ([dead, 1.0, 3.0, 2.0], [0], [2]),
+        ([dead, dead, dead, 2.0], [0, 1, 2], [3]),
+        ([dead, unknown, unknown, 2.0], [0], [3]),
+        ([dead, dead, dead, dead], [], []),  # nobody is left
+        ([dead, unknown, unknown, unknown], [], []),
+    ):
+        keys = jax.random.split(jax.random.PRNGKey(0), 50)
+        chosen = partial(search.exploit, score=jnp.array(score), fraction=0.25)
+        sources = jax.vmap(chosen)(keys)
+        moved = np.unique(np.nonzero(np.asarray(sources) != np.arange(4))[1])
+        assert moved.tolist() == replaced
+        assert np.unique(np.asarray(sources)[:, replaced]).tolist() == copied
+
+
+class _Agent(NamedTuple):
+    params: jax.Array
+
+
+def test_a_population_replaces_what_died_with_its_environment():
+    """A policy of NaN may leave an environment of NaN, in which nobody can go on."""
+    members = TrainState(_Agent(jnp.arange(3.0)), jnp.arange(3.0) * 10, jnp.arange(3), jnp.eye(3))
+    nothing = jnp.zeros(3)
+    state = search.SearchState(
+        members,
+        total=jnp.array([jnp.nan, 6.0, 4.0]),
+        weight=jnp.full(3, 2.0),
+        score=nothing,
+        best=jnp.int32(-1),
+        key=jax.random.PRNGKey(0),
+    )
+    config = SearchSettings(members=3, explore=False)
+    for total, alive in (
+        (jnp.array([jnp.nan, 6.0, 4.0]), True),
+        (jnp.array([-jnp.inf, 6.0, 4.0]), True),
+        (jnp.array([90.0, 6.0, 4.0]), jnp.array([False, True, True])),  # good returns, no policy
+    ):
+        after, source = search.compare(state._replace(total=total), {}, config, alive)
+        assert source.tolist() == [1, 1, 2]
+        assert after.best == 1
+        assert after.score.tolist() == [3, 3, 2]
+        assert after.members.agent.params.tolist() == [1, 1, 2]
+        assert after.members.env.tolist() == [10, 10, 20]
+        assert after.members.observation.tolist() == [1, 1, 2]
+        np.testing.assert_array_equal(after.members.key, members.key)  # luck of its own
+    none, source = search.compare(state, {}, config, jnp.full(3, False))
+    assert (none.best, source.tolist()) == (-1, [0, 1, 2])
+    # A random search keeps the best of those that live.
+    config = SearchSettings(members=3, exploit=False)
+    after, _ = search.compare(
+        state._replace(total=jnp.array([9.0, -6.0, -4.0])),
+        {},
+        config,
+        jnp.array([False, True, True]),
+    )
+    assert after.best == 2

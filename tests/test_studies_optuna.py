@@ -13,7 +13,7 @@ from selftuning.configs.errors import ConfigError
 from selftuning.studies import execute, plan
 from selftuning.studies.programs import Program
 from selftuning.studies.searches.optuna_storage import GOES_ON, SCORE, Journal
-from selftuning.studies.searches.optuna_trials import Course, Searches, course_of
+from selftuning.studies.searches.optuna_trials import DIED, Course, Searches, course_of
 from selftuning.studies.searches.ranges import Range
 from tests.small_studies import small
 
@@ -189,6 +189,34 @@ def test_without_optuna_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"^optuna: .*not installed; pip install optuna"):
         execute.make(unit)
+
+
+@pytest.mark.parametrize("died", [DIED, np.nan])
+def test_trials_that_died_have_failed_and_make_room(died):
+    """Nothing that is no number reaches Optuna, and none of them goes on as the best."""
+    bad = -6.0  # entropy weights up to here
+
+    def score(positions, ages):
+        return np.where((positions[:, 0] < bad) & (ages > 0), died, by_distance(positions, ages))
+
+    searches, _, _ = searched(score=score)
+    for search in range(2):
+        trials, failed = trials_of(searches, search, TrialState.FAIL)
+        dead = [one for one in trials if one.params["entropy"] < bad]
+        if died == DIED:
+            assert dead and all(one.state != TrialState.COMPLETE for one in dead)
+            assert failed and all(len(one.intermediate_values) == 1 for one in failed)
+            best = trials[searches.each[search].best]
+            assert best.state == TrialState.COMPLETE and best.params["entropy"] >= bad
+        else:  # unknown is not dead: the trial keeps the score that it had
+            assert not failed
+
+
+def test_a_search_in_which_all_died_goes_on_with_its_first_trial():
+    searches, _, _ = searched(score=lambda positions, ages: np.full(len(positions), DIED))
+    assert alone(searches).all()
+    trials, failed = trials_of(searches, 0, TrialState.FAIL)
+    assert len(failed) == len(trials) and searches.each[0].best == -1
 
 
 def studies_in(path):

@@ -31,7 +31,7 @@ from selftuning.studies.searches import ranges, search_plan
 from selftuning.studies.searches import stages as search_stages
 from selftuning.studies.searches.fitness import fitness_of
 from selftuning.studies.searches.optuna_storage import Journal
-from selftuning.studies.searches.optuna_trials import Searches, Turn, course_of
+from selftuning.studies.searches.optuna_trials import DIED, Searches, Turn, course_of
 from selftuning.studies.searches.search_programs import seeds_of
 from selftuning.studies.searches.values import ALL, mean
 from selftuning.training.divergence import all_finite
@@ -52,7 +52,8 @@ class State(NamedTuple):
       running: the trials that run.
       best: the best ones at their ends; anything before there are any.
       solved_at: environment steps at which some trial had solved the task [R]; NaN for none.
-      scores: in each interval that is over, NaN where no episode has ended [R, I].
+      scores: in each interval that is over, NaN where no episode has ended, `DIED` where the trial
+        did [R, I].
       total: sum of what a score is the mean of, in the interval that is running [R].
       weight: the number of its terms [R].
       seeds: of the searches, int64 [R].
@@ -129,7 +130,8 @@ def make(unit: Unit) -> Program:
             running = Trial(train, solving.recent)
             state = _counted(state._replace(running=running, solved_at=solving.at), row, fitness)
             if until == look:
-                state = _scored(state, until // interval)
+                alive = np.asarray(finite(state.running.train.agent))
+                state = _scored(state, until // interval, alive)
                 turn = searches.turn(state.seeds, state.scores[:, : until // interval])
                 state = _turned(state, turn, fresh)
             rows.append(row)
@@ -182,10 +184,17 @@ def _counted(state: State, row: Cycles, fitness: Fitness) -> State:
     )
 
 
-def _scored(state: State, done: int) -> State:
-    """The state with the scores of the interval that is over, which is the last of so many."""
+def _scored(state: State, done: int, alive: np.ndarray) -> State:
+    """The state with the scores of the interval that is over, which is the last of so many.
+
+    Args:
+      state: at its end.
+      done: intervals that are over.
+      alive: whether the parameters of the trials are finite [R].
+    """
     scores, nothing = state.scores.copy(), np.zeros_like(state.total)
-    scores[:, done - 1] = mean(state.total, state.weight)
+    died = ~alive | ((state.weight > 0) & ~np.isfinite(state.total))
+    scores[:, done - 1] = np.where(died, DIED, mean(state.total, state.weight))
     return state._replace(scores=scores, total=nothing, weight=nothing)
 
 

@@ -63,6 +63,7 @@ class Turn(NamedTuple):
 
 
 _ON = (False, False, False)  # what a Turn has of a trial that goes on
+DIED = -math.inf  # the score of a trial whose parameters, or whose returns, are no numbers any more
 
 
 class Search:
@@ -87,27 +88,28 @@ class Search:
         """The end of an interval, and what a `Turn` says of it.
 
         Args:
-          score: in it; NaN if no episode has ended, which leaves the trial the score that it had.
+          score: in it; NaN if no episode has ended, which leaves the trial the score that it had,
+            and `DIED` if the trial did, which makes room for another one.
         """
         self._done += 1
         if self.alone:
             return _ON
         trial, course = self.trial, self._course
         self._score = score = self._score if math.isnan(score) else score
-        unknown = math.isnan(score)
-        if not unknown:
+        known = math.isfinite(score)
+        if known:
             trial.report(score, self._age)
         self._age += 1
-        whole = self._age == course.life
-        if not whole and not trial.should_prune():
+        died, whole = score == DIED, self._age == course.life
+        if not whole and not died and not trial.should_prune():
             return _ON
-        kept = whole and (self.best < 0 or score > self._best_score)
+        kept = whole and not died and (self.best < 0 or score > self._best_score)
         if kept:
-            self.best, self._best_score = trial.number, -math.inf if unknown else score
-        if whole and not unknown:
+            self.best, self._best_score = trial.number, score if known else DIED
+        if whole and known:
             self.study.tell(trial, score)
         else:  # nothing can be learned from a trial of which nothing is known
-            self.study.tell(trial, state=TrialState.FAIL if unknown else TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED if known else TrialState.FAIL)
         if course.intervals - self._done < course.life:
             self.alone = True
             return kept, True, False
@@ -142,7 +144,7 @@ class Searches:
         Args:
           seeds: of the searches [R].
           scores: in all intervals that are over, the last one included [R, N]; NaN where no
-            episode has ended.
+            episode has ended, `DIED` where the trial did.
 
         Returns:
           What becomes of the trials that ran in the last interval [R].

@@ -21,7 +21,10 @@ from selftuning.envs.task import GraphTask
 from selftuning.studies import measures
 from selftuning.studies.measures import Cycles
 from selftuning.studies.searches.ranges import Ranges, draw, perturb
+from selftuning.training.divergence import all_finite
 from selftuning.training.runner import TrainState, graph_cycle
+
+DIED = -jnp.inf
 
 
 class SearchState(NamedTuple):
@@ -31,7 +34,8 @@ class SearchState(NamedTuple):
       members: leaves [P, ...].
       total: sum of what fitness is the mean of, in the interval that is running [P].
       weight: the number of its terms [P].
-      score: fitness of the last interval that had any [P]; NaN if none had.
+      score: fitness of the last interval that had any [P]; NaN if none had, `DIED` of members
+        whose parameters, or whose returns, are no numbers any more.
       best: the member of the highest score, int32 []; -1 while no score is known.
       key: of exploit and explore.
     """
@@ -91,25 +95,38 @@ def make_search(
         state = state._replace(
             members=members, total=state.total + more, weight=state.weight + terms
         )
-        state, source = jax.lax.cond(
-            due, lambda s: compare(s, ranges, search), lambda s: (s, itself), state
-        )
+        state, source = jax.lax.cond(due, looked_at, lambda s: (s, itself), state)
         return state, Row(cycles, best, source)
+
+    def looked_at(state):
+        alive = jax.vmap(lambda one: all_finite(agent.params(one)))(state.members.agent)
+        return compare(state, ranges, search, alive)
 
     return init, update
 
 
 def compare(
-    state: SearchState, ranges: Ranges, search: SearchSettings
+    state: SearchState,
+    ranges: Ranges,
+    search: SearchSettings,
+    alive: jax.Array | bool = True,
 ) -> tuple[SearchState, jax.Array]:
     """The end of an interval: scores, the best member, exploit and explore.
+
+    Args:
+      state: at its end.
+      ranges: what is searched.
+      search: how.
+      alive: whether the parameters of members are finite [P].
 
     Returns:
       The state, and whom each member was copied from [P]. The best member is never replaced.
     """
-    score = jnp.where(state.weight > 0, state.total / jnp.maximum(state.weight, 1.0), state.score)
-    top = jnp.argmax(jnp.where(jnp.isnan(score), -jnp.inf, score)).astype(jnp.int32)
-    best = jnp.where(jnp.isnan(score).all(), -1, top)
+    judged = state.weight > 0
+    score = jnp.where(judged, state.total / jnp.maximum(state.weight, 1.0), state.score)
+    score = jnp.where(~jnp.asarray(alive) | (judged & ~jnp.isfinite(score)), DIED, score)
+    top = jnp.argmax(jnp.where(jnp.isnan(score), DIED, score)).astype(jnp.int32)
+    best = jnp.where(jnp.isfinite(score).any(), top, -1)
     nothing = jnp.zeros_like(score)
     state = state._replace(total=nothing, weight=nothing, score=score, best=best)
     itself = jnp.arange(len(score))
@@ -117,7 +134,7 @@ def compare(
         return state, itself
     key, key_exploit, key_explore = jax.random.split(state.key, 3)
     source = exploit(key_exploit, score, search.fraction)
-    members = copy(state.members, source)
+    members = copy(state.members, source, jnp.isneginf(score))
     if search.explore:
         values = hyperparameters(members)
         values = explore(key_explore, values, source != itself, ranges, search)
@@ -129,22 +146,38 @@ def exploit(key: jax.Array, score: jax.Array, fraction: float) -> jax.Array:
     """Truncation selection: whom each member is to copy [P], itself if nobody.
 
     Of the members whose score [P] is not NaN, the worst part copies members of the best one,
-    drawn uniformly. Both have as many members, rounded down.
+    drawn uniformly. Both have as many members, rounded down. All that died are among the worst,
+    and copy the best one at least, unless nobody is left.
     """
-    order = jnp.argsort(score)  # NaN last
+    order = jnp.argsort(score)  # those that died first, NaN last
     rank = jnp.argsort(order)
-    known = jnp.sum(~jnp.isnan(score))
+    known, died = jnp.sum(~jnp.isnan(score)), jnp.sum(jnp.isneginf(score))
     count = jnp.floor(fraction * known + 1e-4).astype(int)
-    pick = known - count + jax.random.randint(key, score.shape, 0, jnp.maximum(count, 1))
-    return jnp.where(rank < count, order[pick], jnp.arange(len(score)))
+    left = known - died
+    worst = jnp.where(left > 0, jnp.maximum(count, died), 0)
+    best = jnp.clip(count, 1, jnp.maximum(left, 1))
+    pick = known - best + jax.random.randint(key, score.shape, 0, best)
+    return jnp.where(rank < worst, order[pick], jnp.arange(len(score)))
 
 
-def copy(members: TrainState, source: jax.Array) -> TrainState:
+def copy(members: TrainState, source: jax.Array, died: jax.Array) -> TrainState:
     """Members with the agents of others: parameters, optimiser and hyperparameters.
 
-    Each keeps its own environments and random numbers.
+    Each keeps its own environments and random numbers, but for those that died [P]: what they did
+    may have left numbers that are none in their environments, so they go on in those of others.
     """
-    return members._replace(agent=jax.tree.map(lambda x: x[source], members.agent))
+
+    def others(x):
+        return x[source]
+
+    def of_the_dead(x):
+        return jnp.where(died.reshape(-1, *[1] * (x.ndim - 1)), x[source], x)
+
+    agent = jax.tree.map(others, members.agent)
+    env, observation, actor = jax.tree.map(
+        of_the_dead, (members.env, members.observation, members.actor)
+    )
+    return members._replace(agent=agent, env=env, observation=observation, actor=actor)
 
 
 def explore(
