@@ -77,7 +77,7 @@ def batched_task(
     counted, total, steps = np.zeros(num_envs, np.int32), np.zeros(num_envs), 0
 
     def failed(said: str) -> FailedEnvironmentError:
-        return FailedEnvironmentError(f"{env_id}, step {steps}: {said}")
+        return FailedEnvironmentError(f"{env_id}, step {steps:,} of each: {said}")
 
     def check(observation: np.ndarray, reward: Any) -> np.ndarray:
         if observation.shape != (num_envs, *shape(observation_space)):

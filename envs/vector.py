@@ -188,7 +188,7 @@ class _Member:
 
     def failed(self, error: BaseException, method: str) -> FailedEnvironmentError:
         """What the environment has done in one of its methods, in one line."""
-        return answers.failed(f"{self._name}, step {self.steps}", error, self._env, method)
+        return answers.failed(f"{self._name}, its step {self.steps:,}", error, self._env, method)
 
     def _checked(self, observation: Any, info: Mapping[str, Any]) -> np.ndarray:
         if self._ignores_masks and info and info.get(MASK) is not None:

@@ -166,7 +166,7 @@ class _Worker:
         calls, number, step = self._busy
         if not calls:
             return f"environments {self._part.start} to {self._part.stop - 1} of {self._of}"
-        return f"environment {number} of {self._of}, step {step}"
+        return f"environment {number} of {self._of}, its step {step:,}"
 
 
 def _serve(connection: Connection, stack: Connection, calls: Any, pickled: bytes) -> None:

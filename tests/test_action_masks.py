@@ -232,8 +232,8 @@ def test_a_mask_of_another_size_or_a_late_one_is_refused_in_a_line(first):
             return super().step(np.flatnonzero(self.mask[0])[0])
 
     said = {
-        True: "environment 0 of 2, step 0: ValueError: a mask of 3 numbers for 4 actions",
-        False: 'environment 0 of 2, step 2: .*"action_mask"., .* --wrapper selftuning.*:ActionMask',
+        True: "environment 0 of 2, its step 0: ValueError: a mask of 3 numbers for 4 actions",
+        False: 'environment 0 of 2, its step 2: .*"action_mask"., .* --wrapper .*:ActionMask',
     }
     task = registry.make(given.register(Odd), 2)
 

@@ -256,5 +256,5 @@ def test_errors_of_a_library_name_the_step():
     task = registry.make("ale:Pong", 2)
     task.reset(0)
     task.step(np.zeros(2, int))
-    with pytest.raises(FailedEnvironmentError, match="ale:Pong, step 2: AssertionError"):
+    with pytest.raises(FailedEnvironmentError, match="ale:Pong, step 2 of each: AssertionError"):
         task.step(np.zeros(3, int))

@@ -146,7 +146,7 @@ def test_what_an_environment_does_is_one_line(kind, limited):
     with pytest.raises(FailedEnvironmentError) as error:
         stepped(env, max_episode_steps=50 if limited else 0)
     message, step = str(error.value), odd_envs.AT if kind in FAILS else 0
-    assert message.startswith(f"environment 0 of 2, step {step}: ") and said in message, message
+    assert message.startswith(f"environment 0 of 2, its step {step}: ") and said in message, message
     assert re.search(r" \((test_envs_misbehave|odd_envs)\.py, line \d+\)$", message), message
     assert "\n" not in message and message.isprintable() and len(message) < 700
     assert said.partition(":")[0] in error.value.details
@@ -215,7 +215,7 @@ def test_the_place_is_in_the_code_of_the_user():
 @pytest.mark.fault("an environment hangs, with --step-timeout", SAID)
 @pytest.mark.parametrize(("env", "step"), [(odd_envs.Hangs, 3), (odd_envs.HangsInReset, 0)])
 def test_an_environment_that_hangs_is_ended(env, step):
-    said = rf"environment 0 of 2, step {step}: no answer in 0.3 s \(odd_envs.py, line \d+\)"
+    said = rf"environment 0 of 2, its step {step}: no answer in 0.3 s \(odd_envs.py, line \d+\)"
     with pytest.raises(FailedEnvironmentError, match=said) as error:
         stepped(env, step_timeout=0.3)
     assert "odd_step" in error.value.details or "reset" in error.value.details
@@ -223,9 +223,7 @@ def test_an_environment_that_hangs_is_ended(env, step):
 
 @pytest.mark.fault("the process of an environment is killed (SIGKILL)", SAID)
 def test_a_killed_process_is_said():
-    said = (
-        f"environment 0 of 2, step {odd_envs.AT}: its process was ended by SIGKILL, as the system"
-    )
+    said = f"environment 0 of 2, its step {odd_envs.AT}: its process was ended by SIGKILL, as"
     with pytest.raises(FailedEnvironmentError, match=said):
         stepped(odd_envs.Killed, step_timeout=60.0)
 

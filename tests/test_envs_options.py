@@ -267,12 +267,12 @@ class _Shown(gym.Env):
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"fails": 4}, "environment 0 of 2, step 4: ConnectionError: simulator went away"),
+        ({"fails": 4}, "environment 0 of 2, its step 4: ConnectionError: simulator went away"),
         (
             {"reward": None},
-            r"environment 0 of 2, step 1: a reward of None, .*_options.py, line \d+\)",
+            r"environment 0 of 2, its step 1: a reward of None, .*_options.py, line \d+\)",
         ),
-        ({"scale": np.ones((3, 1))}, "environment 0 of 2, step 1: an observation of shape"),
+        ({"scale": np.ones((3, 1))}, "environment 0 of 2, its step 1: an observation of shape"),
     ],
 )
 def test_errors_say_which_environment_and_when(odd, kwargs, said):

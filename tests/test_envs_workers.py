@@ -69,8 +69,8 @@ def test_results_are_those_of_one_process():
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"raises": 3}, r"environment 0 of 3, step 3: ConnectionError: simulator went away"),
-        ({"exits": 2}, r"environment 0 of 3, step 2: its process ended with exit code 7"),
+        ({"raises": 3}, r"environment 0 of 3, its step 3: ConnectionError: simulator went away"),
+        ({"exits": 2}, r"environment 0 of 3, its step 2: its process ended with exit code 7"),
     ],
 )
 def test_a_failure_is_one_line_and_leaves_no_process(kwargs, said):

@@ -38,8 +38,11 @@ def bad_cartpole(kind):
 def test_a_bad_number_of_an_environment_is_named(kind, tmp_path):
     without_envs = {name: x for name, x in SMALL.items() if name != "num_envs"}
     run = st.train(bad_cartpole(kind), out=tmp_path / "run", **without_envs)
-    said = f"the {kind} of environment 2 of 4 is not finite at step 84"  # 4 * (20 + 1)
-    assert run.summary["not_finite"] == said and run.summary["diverged"]
+    said = "is not finite at its step 21, step 84 of all environments"
+    assert (
+        run.summary["not_finite"] == f"the {kind} of environment 2 of 4 {said}"
+        and run.summary["diverged"]
+    )
     assert run.summary["agent_env_steps"] == 64 and run.summary["env_steps"] <= 4 * 64
     assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), run.agent.params))
     assert st.load(tmp_path / "run").env_steps == 64
@@ -52,7 +55,10 @@ def test_parameters_that_diverge_are_found_at_once(backend):
     wild = {"start": {"learning_rate": 1e30}}
     wild |= {"inner_optimizer": "sgd", "max_grad_norm": float("inf"), "backend": backend}
     run = st.train("CartPole", **UNTUNED | wild)
-    assert run.summary["not_finite"] == "a parameter of the agent is not finite at step 64"
+    assert (
+        run.summary["not_finite"]
+        == "a parameter of the agent is not finite at step 64 of all environments"
+    )
     assert run.agent.env_steps == 0 and np.isfinite(run.evaluate(2).mean)
     on = st.train("CartPole", **UNTUNED | wild | {"on_divergence": "ignore"})
     assert on.summary["env_steps"] == 4032 and on.summary["diverged"]

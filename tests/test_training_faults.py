@@ -45,7 +45,7 @@ def test_what_was_learned_is_there_when_an_environment_fails(tmp_path, capfd):
     env, out = later(333, ConnectionError("simulator went away")), tmp_path / "run"
     assert cli.main(flags(env, out, "--steps", "2000")) == 1
     said = capfd.readouterr().err
-    line = "error: environment 0 of 2, step 333: ConnectionError: simulator went away (test_"
+    line = "error: environment 0 of 2, its step 333: ConnectionError: simulator went away (test_"
     assert said.startswith(line) and said.count("\n") == 1
     trace = (out / "error.txt").read_text()
     assert "in usual_step" in trace and "ConnectionError: simulator went away" in trace
@@ -56,6 +56,29 @@ def test_what_was_learned_is_there_when_an_environment_fails(tmp_path, capfd):
     agent = st.load(out)
     assert agent.env_steps == summary["env_steps"]
     agent.act(np.zeros(2, np.float32))
+
+
+@pytest.mark.fault("the first reset fails", "a line, exit code 1; the traceback in error.txt")
+def test_a_first_reset_that_fails_leaves_its_traceback(tmp_path, capfd):
+    class Closed(odd_envs.Odd):
+        open, opened = False, 0
+
+        def reset(self, *, seed=None, options=None):
+            Closed.opened += 1
+            if Closed.opened > 1 and not Closed.open:  # the first one is a look at what it returns
+                raise ConnectionError("door is shut")
+            return super().reset(seed=seed, options=options)
+
+    out = tmp_path / "run"
+    arguments = flags(Closed, out, "--steps", "64")
+    assert cli.main(arguments) == 1
+    said = capfd.readouterr().err
+    assert said.startswith("error: environment 0 of 2, its step 0: ConnectionError: door is shut")
+    assert [path.name for path in out.iterdir()] == ["error.txt"]
+    assert "in reset" in (out / "error.txt").read_text()
+    Closed.open = True  # the same command again
+    assert cli.main(arguments) == 0
+    assert (out / "summary.json").exists() and "door is shut" in (out / "error.txt").read_text()
 
 
 def test_from_python_the_error_is_raised(tmp_path):
@@ -93,7 +116,7 @@ def test_training_outlives_its_evaluations(every, tmp_path, capfd):
     assert cli.main(flags(only_beside(3), out, *more)) == 0
     said = capfd.readouterr().err.splitlines()
     assert all(line.startswith("warning: no evaluation") for line in said) and len(said) >= 1
-    assert "environment 0 of 2, step 1: RuntimeError: no licence left (test_" in said[-1]
+    assert "environment 0 of 2, its step 1: RuntimeError: no licence left (test_" in said[-1]
     assert json.loads((out / "summary.json").read_text())["env_steps"] >= 300
     assert "no licence left" in (out / "error.txt").read_text()
     assert st.load(out).env_steps >= 300

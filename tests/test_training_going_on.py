@@ -203,6 +203,17 @@ def test_files_that_are_missing_are_said(tmp_path, capfd):
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
+@pytest.mark.fault("config.yaml of a run is missing", "a line names it; nothing is written")
+def test_a_run_without_its_settings_says_so(tmp_path):
+    run = tmp_path / "run"
+    st.train("CartPole", out=run, **SMALL, callback=stop_after(2))
+    (run / "config.yaml").unlink()
+    before = sorted(run.rglob("*"))
+    with pytest.raises(st.ConfigError, match=r"out: .* has a run without its config.yaml; bring"):
+        st.train("CartPole", out=run, **SMALL)
+    assert before == sorted(run.rglob("*"))
+
+
 class Killed(BaseException):
     """What a process that is killed does not get to see."""
 

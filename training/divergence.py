@@ -23,13 +23,18 @@ class Fault(NamedTuple):
     Attributes:
       what: it is, in words.
       env_steps: environment steps of the run when it was there.
+      own_step: of the environment, if it is a number of one.
     """
 
     what: str
     env_steps: int
+    own_step: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.what} is not finite at step {self.env_steps:,}"
+        at = f"step {self.env_steps:,} of all environments"
+        if self.own_step is not None:
+            at = f"its step {self.own_step:,}, {at}"
+        return f"{self.what} is not finite at {at}"
 
 
 def first_entry(x: jax.Array) -> jax.Array:
@@ -120,7 +125,8 @@ def _finite(x: np.ndarray) -> np.ndarray:
 def _of_environment(kind: str, entry: int, steps_before: int, num_envs: int) -> Fault:
     step, env = divmod(entry, num_envs)
     what = f"the {kind} of environment {env} of {num_envs}"
-    return Fault(what, steps_before + (step + 1) * num_envs)
+    env_steps = steps_before + (step + 1) * num_envs
+    return Fault(what, env_steps, env_steps // num_envs)
 
 
 def _least(entries: jax.Array) -> jax.Array:

@@ -36,18 +36,32 @@ def report_fault(directory: Path | None, error: Exception) -> str:
     return str(error)
 
 
+def report_first_fault(out: Path | None, error: Exception) -> None:
+    """Keeps the traceback of an error that comes before a run has written anything.
+
+    Args:
+      out: run directory that was asked for; None for none.
+      error: that ends the run.
+    """
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        report_fault(out, error)
+
+
 def in_callback(error: jax.errors.JaxRuntimeError, step: int) -> FailedEnvironmentError | None:
     """What has failed in Python code that a compiled program calls; None if it is something else.
 
     Args:
       error: of JAX, which holds the traceback as text.
-      step: after which it happened.
+      step: of all environments together, after which it happened.
     """
     text = str(error)
     if "callback" not in text.partition("\n")[0]:
         return None
     said, place = text.strip().splitlines()[-1], modules.written(modules.last_in(text))
-    return FailedEnvironmentError(f"inside jit, after step {step}: {said} {place}", text)
+    return FailedEnvironmentError(
+        f"inside jit, after step {step:,} of all environments: {said} {place}", text
+    )
 
 
 def warn(text: str) -> None:

@@ -23,7 +23,9 @@ def print_run(
     rows = [describe(result)] if result is not None else []
     if summary["diverged"]:
         what = summary["not_finite"] or "a parameter of the agent is not finite"
-        rows.append(("diverged", f"{what}; the agent is that of {summary['agent_env_steps']:,}"))
+        rows.append(
+            ("diverged", f"{what}; the agent is that of step {summary['agent_env_steps']:,}")
+        )
     last, reward = summary["last_100_return"], summary["reward_per_step"]
     if last is not None:
         rows.append(("training return", f"{last:.1f} ({_mean_of(summary['last_100_episodes'])})"))

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from selftuning.agents import self_tuning
-from selftuning.configs.errors import not_allowed
+from selftuning.configs.errors import FailedEnvironmentError, not_allowed
 from selftuning.configs.settings import CHECKPOINT_EVERY, RunSettings, WandbMode
 from selftuning.envs import kept, registry
 from selftuning.envs.task import GraphTask, HostTask, Task
@@ -161,8 +161,12 @@ def train(
             begun=begun,
             keep_environments=save_environments,
         )
-        with compiling or nullcontext(), waiting(console, "compiling"):
-            session.compile()
+        try:
+            with compiling or nullcontext(), waiting(console, "compiling"):
+                session.compile()
+        except FailedEnvironmentError as error:  # in its first reset
+            faults.report_first_fault(out if keep else None, error)
+            raise
         files, directory = None, None
         if keep:
             files = RunFiles(out, settings, found, session.recorder, wandb)

@@ -11,7 +11,7 @@ from pathlib import Path
 from selftuning.configs import files
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
-from selftuning.training import locks
+from selftuning.training import faults, locks
 
 DEFAULT_PARENT = Path("runs")
 SUMMARY = "summary.json"
@@ -44,9 +44,14 @@ def check(out: Path | None, beginning: Sequence[str] = ()) -> None:
         if path.exists() and not path.is_dir():
             raise ConfigError(f"out: {path} exists and is no directory")
         if path.is_dir() and any(
-            entry.name not in (*beginning, locks.NAME) and entry.suffix != PART
+            entry.name not in (*beginning, locks.NAME, faults.NAME) and entry.suffix != PART
             for entry in path.iterdir()
         ):
+            if (path / METRICS).exists() or (path / SUMMARY).exists():
+                raise ConfigError(
+                    f"out: {path} has a run without its {files.NAME}; bring that back, or name a "
+                    "new directory"
+                )
             raise ConfigError(f"out: {path} exists and is not empty; name a new directory")
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     except OSError as error:
