@@ -60,7 +60,11 @@ def shown_of_each(get: Callable[[str, Hyperparameter], str]) -> str:
     """
     groups: dict[str, list[str]] = {"": []}
     for name in BUILT_IN:
-        text, why = _found(lambda settings, name=name: get(name, settings.hyperparameters[name]))
+
+        def of_one(settings: RunSettings, name: str = name) -> str:
+            return get(name, settings.hyperparameters[name])
+
+        text, why = _found(of_one)
         if text:
             groups.setdefault(why, []).append(text)
     parts = [

@@ -208,7 +208,8 @@ def graph_cycle(task: GraphTask, agent: SelfTuningAgent, settings: RunSettings):
         return state, (keep(record), timesteps, found, learning)
 
     def cycle(state, look):
-        parts, timesteps, found, learning = [], [], [], {}
+        parts, timesteps, found = [], [], []
+        learning: dict[str, Any] = {}
         left = sum(stretch.updates for stretch in agent.window.stretches)
         for stretch in agent.window.stretches:
             left -= stretch.updates

@@ -217,5 +217,6 @@ class Log:
     def close(self) -> None:
         """Closes all."""
         with ExitStack() as stack:
-            for sink in (*self._sinks, self._table):
+            stack.callback(self._table.close)
+            for sink in self._sinks:
                 stack.callback(sink.close)
