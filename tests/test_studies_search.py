@@ -22,7 +22,9 @@ from tests import probes
 pytestmark = pytest.mark.slow
 
 NEAR_ONE = Range(0.5, 0.999, "unit")
-CARTPOLE = replace(presets.for_env("CartPole-v1"), steps=12_000)
+CARTPOLE = replace(
+    presets.with_method(presets.for_env("CartPole-v1"), "actor_critic"), steps=12_000
+)
 SIZE = CARTPOLE.steps_per_cycle
 GOOD, BAD = 3e-2, 1e-6
 
@@ -31,7 +33,7 @@ GOOD, BAD = 3e-2, 1e-6
 def bandit(monkeypatch):
     """ACTION_REWARD: return 1 or -1 after a step, and a learning rate decides which."""
 
-    def make(env, num_envs, backend):
+    def make(env, num_envs, backend, _environment):
         return probes.probe_task(probes.ACTION_REWARD, num_envs)
 
     monkeypatch.setattr(vmapped.registry, "make", make)
@@ -270,7 +272,7 @@ def test_training_a_population_moves_it_to_the_value_that_learns(bandit):
 
 
 def test_continuing_tasks_are_compared_by_reward(bandit, monkeypatch):
-    def never_ending(env, num_envs, backend):
+    def never_ending(env, num_envs, backend, _environment):
         task = probes.probe_task(probes.ACTION_REWARD, num_envs)
 
         def step(state, action):
