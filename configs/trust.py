@@ -55,21 +55,26 @@ def check(
 def strange(data: Mapping[str, Any], named: Mapping[str, Any] = _NONE) -> list[str]:
     """Modules that settings name and that nobody vouches for, each with its file."""
     found = []
-    for name in sorted(set(_named(data)) - set(_named(named))):
+    for name in sorted(set(named_in(data)) - set(named_in(named))):
         path = _file_of(name)
         if path is not None:
             found.append(f"module {name} ({path})")
     return found
 
 
-def _named(data: Any, key: str = "") -> Iterator[str]:
-    """Names of modules in settings of a run or a study, wherever they stand."""
+def named_in(data: Any, key: str = "") -> Iterator[str]:
+    """Names of modules in settings of a run or a study, wherever they stand.
+
+    Args:
+      data: settings, or a part of them, as plain data.
+      key: of the part.
+    """
     if isinstance(data, Mapping):
         for name, value in data.items():
-            yield from _named(value, str(name))
+            yield from named_in(value, str(name))
     elif isinstance(data, list | tuple):
         for value in data:
-            yield from _named(value, key)
+            yield from named_in(value, key)
     elif isinstance(data, str):
         if key == "extensions":
             yield data.partition(":")[0]

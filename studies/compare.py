@@ -155,9 +155,9 @@ def _differences(both: list[Measured]) -> list[str]:
     said += [f"{name} is {a} in A and {b} in B." for name, (a, b) in facts.items() if a != b]
     versions = [study_files.versions(measured) for measured in both]
     return said + [
-        f"{name} is {versions[0][name]} in A and {versions[1].get(name)} in B."
+        f"{name} is {versions[0][name]} in A and {versions[1][name]} in B."
         for name in versions[0]
-        if versions[0][name] != versions[1].get(name)
+        if versions[0][name] != versions[1].get(name, versions[0][name])
     ]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from selftuning.configs import files
 from selftuning.configs.errors import ConfigError
-from selftuning.studies import plan, programs
+from selftuning.studies import plan, programs, user_modules
 from selftuning.studies.plan import Unit
 from selftuning.studies.programs import Program
 from selftuning.studies.searches import search_programs
@@ -41,7 +41,7 @@ class Result(NamedTuple):
     Attributes:
       values: by name [P, R]; see `measures.measured`.
       about: seconds of running (less those whose results were lost) and of compiling, what it ran
-        on, versions of libraries.
+        on, versions of libraries, digests of the user's modules.
     """
 
     values: dict[str, np.ndarray]
@@ -107,7 +107,8 @@ def run(unit: Unit, checkpoint: Path | None, tell: Tell) -> Result:
         "begun_at_point": first,
         "device": jax.devices()[0].device_kind,
         "machine": machine(),
-        "versions": _versions(unit),
+        "versions": provenance.versions(),
+        "modules": user_modules.digests(user_modules.used_by(files.plain(unit.settings))),
     }
     runs = len(unit.runs)
     return Result({name: x[:, :runs] for name, x in values.items()}, about)

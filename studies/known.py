@@ -17,6 +17,8 @@ from selftuning.configs.hyperparameters import Definition
 from selftuning.configs.own_parts import Kind, Own, Part, PartKind
 from selftuning.configs.studies import StudySettings
 from selftuning.envs import registry
+from selftuning.studies import user_modules
+from selftuning.studies.user_modules import UserModule
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Known:
       tasks: the same of further environments, by the names that the study has for them.
       untrained: what an agent gets before it has learned, "return" and "reward" (a step), of
         studies of several environments; that of the first stands here.
+      modules: of the user, as they were when the study began.
     """
 
     env: str
@@ -54,6 +57,7 @@ class Known:
     extensions: dict[str, tuple[Added, ...]]
     tasks: dict[str, Known] = field(default_factory=dict)
     untrained: dict[str, float | None] = field(default_factory=dict)
+    modules: tuple[UserModule, ...] = ()
 
     def on(self, name: str) -> Known:
         """Of one environment alone, by the name that the study has for it."""
@@ -81,7 +85,8 @@ def asked(study: StudySettings) -> Known:
         if one.env in names:
             raise ConfigError(f"env: {names[one.env]} and {name} are the same, {one.env}")
         names[one.env] = name
-    return known
+    modules = user_modules.used_by(files.plain(study), studies.environments(study))
+    return replace(known, modules=tuple(modules))
 
 
 def _of_one(study: StudySettings) -> Known:

@@ -191,4 +191,7 @@ def _check(path: Path, unit: Unit, result: Result) -> None:
 
 def _is_about(about: Mapping[str, Any]) -> bool:
     right = all(isinstance(about.get(name), kind) for name, kind in _ABOUT)
-    return right and all(isinstance(x, str) for x in about["versions"].values())
+    named = [about[name] for name in ("versions", "modules") if name in about]
+    return right and all(
+        isinstance(part, dict) and all(isinstance(x, str) for x in part.values()) for part in named
+    )

@@ -1,13 +1,21 @@
-"""Which version of this project made a result."""
+"""Which version of this project made a result, and which versions of what it needs."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import platform
 import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 import selftuning
+from selftuning.configs import files
 
 ROOT = Path(selftuning.__file__).parents[1]  # of the checkout, or where packages are installed
 
@@ -32,6 +40,39 @@ def code_version() -> str:
         return f"{number}, commit {commit}{changed}"
     except (OSError, subprocess.SubprocessError):
         return number
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python and all direct dependencies, by name.
+
+    Those of extras are there if this process has imported them.
+    """
+    found = files.versions() | {"python": platform.python_version()}
+    for name in _needed():
+        with suppress(importlib.metadata.PackageNotFoundError):  # not needed on this machine
+            found[name] = importlib.metadata.version(name)
+    return dict(sorted(found.items()))
+
+
+def _needed() -> Iterator[str]:
+    """Names of direct dependencies, and of extras that are in use."""
+    try:
+        requires = importlib.metadata.requires("selftuning") or []
+    except importlib.metadata.PackageNotFoundError:  # a checkout that was not installed
+        return
+    tops = {name.partition(".")[0] for name in sys.modules}
+    holding = _holding()
+    loaded = {name.lower().replace("_", "-") for top in tops for name in holding.get(top, ())}
+    for needed in map(Requirement, requires):
+        marker = needed.marker
+        if marker is None or marker.evaluate({"extra": ""}) or needed.name.lower() in loaded:
+            yield needed.name
+
+
+@cache
+def _holding() -> Mapping[str, list[str]]:
+    """Installed packages by the modules that they hold."""
+    return importlib.metadata.packages_distributions()
 
 
 def _git(*arguments: str) -> str:

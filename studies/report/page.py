@@ -16,10 +16,10 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from selftuning.configs import files
 from selftuning.studies import study_files
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.report import (
+    again,
     figures,
     legible,
     origin,
@@ -86,6 +86,7 @@ def _environment() -> jinja2.Environment:
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     found.filters["plain"] = style.data_of
     found.filters["code"] = legible.code
+    found.filters["download"] = again.download
     found.globals["symbols"] = style.SYMBOLS
     return found
 
@@ -100,7 +101,7 @@ def sections_of(
 
     several = bool(outcome.tasks)
     results = tasks.sections(outcome, summary, parts) if several else parts(outcome, summary)
-    return [*results, origin.section(outcome, summary, files.dump(outcome.measured.settings))]
+    return [*results, origin.section(outcome, summary)]
 
 
 def _results(
