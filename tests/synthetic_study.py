@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -85,7 +86,10 @@ def measured(
     )
     study_checks.check(settings)
     units = plan.units_of(settings)
-    results = {unit.name: _result(settings, unit, lost, unknown) for unit in units}
+    counts = Counter(unit.method for unit in units for _ in unit.runs)
+    results = {
+        unit.name: _result(settings, unit, counts[unit.method] - lost, unknown) for unit in units
+    }
     parts = [table.of_unit(settings, unit, results[unit.name]) for unit in units]
     origin = {
         "command": "python run.py study --env CartPole --start gamma=0.7,0.9,0.99 '<b>&'",
@@ -165,7 +169,8 @@ def with_losses() -> Outcome:
     return study(methods="none,bmg", starts={"gamma": (0.7, 0.9, 0.99)}, seeds=3, lost=1)
 
 
-def _result(settings: StudySettings, unit: Unit, lost: int, unknown: bool) -> Result:
+def _result(settings: StudySettings, unit: Unit, good: int, unknown: bool) -> Result:
+    """What a unit measured, of which runs are lost from the number `good` on."""
     count = settings.points
     rng = np.random.default_rng([len(unit.name), *unit.name.encode()])
     share = np.linspace(0, 1, count + 1)[1:, None]  # of the run, at each point
@@ -197,8 +202,9 @@ def _result(settings: StudySettings, unit: Unit, lost: int, unknown: bool) -> Re
         **paths,
     }
     first = 0 if unknown else count // 2
-    for name in ("return", "greedy", "finite", *paths) if lost else ():
-        values[name][first:, -lost:] = 0.0 if name == "finite" else np.nan
+    lost = [place for place, run in enumerate(runs) if run.index >= good]
+    for name in ("return", "greedy", "finite", *paths):
+        values[name][first:, lost] = 0.0 if name == "finite" else np.nan
     about = {
         "study": "0" * 64,
         "code": "1.2.3, commit 0123456789ab",

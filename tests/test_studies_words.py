@@ -39,6 +39,7 @@ AGENT = {
     "inner_optimizer": "sgd",
     "regularize": "l2_init",
     "anneal_learning_rate": False,
+    "anneal_entropy": True,
     "max_grad_norm": 0.37,
     "normalize_observations": False,
     "normalize_rewards": False,
@@ -135,12 +136,17 @@ def test_what_moves_is_said_with_its_bounds_and_its_values_in_the_outer_objectiv
 
 def test_methods_that_do_not_tune_and_searches():
     one = study(
-        methods="none,outer,random_search,pbt,optuna",
+        methods="none,outer,anneal,random_search,pbt,optuna",
         search={"members": 13, "factor": 1.75, "budget": "run"},
     )
     texts = {name: words.of_method(one, name) for name in one.methods}
     assert len(set(texts.values())) == len(texts)
-    assert texts["none"] == "No tuning: hyperparameters stay what they are at each start."
+    stay = "No tuning: hyperparameters stay what they are at each start"
+    assert texts["none"] == f"{stay}, but for the learning rate, which falls linearly to 0."
+    both = "the learning rate and the entropy weight, which fall linearly to 0"
+    assert texts["anneal"] == f"{stay}, but for {both}."
+    still = study({"agent": {"anneal_learning_rate": False}}, methods="none")
+    assert words.of_method(still, "none") == f"{stay}."
     assert "gamma 0.99" in texts["outer"]
     assert all("13 members" in texts[name] for name in ("random_search", "pbt", "optuna"))
     assert "a factor of 1.75" in texts["pbt"]

@@ -117,6 +117,8 @@ def _scaled(agent: AgentSettings) -> Iterator[str]:
     running = agent.normalize_observations or agent.normalize_rewards
     if running and math.isfinite(agent.normalization_memory):
         yield f"Scales reach back over {agent.normalization_memory:,.0f} environment steps."
+    if agent.anneal_entropy:
+        yield "The entropy weight falls linearly to 0."
     if agent.overlap:
         yield "It acts while it learns, with the parameters of one rollout earlier."
     if agent.off_policy:
@@ -133,10 +135,19 @@ def of_method(study: StudySettings, name: str) -> str:
     if method.kind != "runs":
         return " ".join(_search(studies.search_settings(study, name), method.kind, settings))
     if settings.tuning.method == "none":
+        stay = "what they are at each start"
         if method.at_outer:
-            return f"No tuning: hyperparameters stay at the outer values, {_outer(settings)}."
-        return "No tuning: hyperparameters stay what they are at each start."
+            stay = f"at the outer values, {_outer(settings)}"
+        return f"No tuning: hyperparameters stay {stay}{_falling(settings.agent)}."
     return " ".join(_tuning(settings))
+
+
+def _falling(agent: AgentSettings) -> str:
+    falls = {"the learning rate": agent.anneal_learning_rate}
+    falls |= {"the entropy weight": agent.anneal_entropy}
+    names = [name for name, does in falls.items() if does]
+    verb = "falls" if len(names) == 1 else "fall"
+    return f", but for {listed(names)}, which {verb} linearly to 0" if names else ""
 
 
 def _search(search: SearchSettings, kind: str, settings: RunSettings) -> Iterator[str]:
