@@ -24,6 +24,7 @@ from selftuning.studies import execute, plan, study_files, study_report, summary
 from selftuning.studies.execute import Calibration
 from selftuning.studies.launchers import open_launcher
 from selftuning.studies.launchers.jobs import Done, Failed, Job, Launcher, Told, WorkersLostError
+from selftuning.studies.live import Live
 from selftuning.studies.outcome import outcome_of
 from selftuning.studies.plan import Unit
 from selftuning.studies.study_progress import StudyProgress
@@ -106,6 +107,7 @@ def _run_missing(
     if not units:
         return []
     say(console, f"to go on after a stop, repeat the command with --out {directory}")
+    say(console, f"to watch it, open {directory / study_files.REPORT}")
     try:
         with open_launcher(where) as launcher:
             estimated = _calibrated(launcher, units, console)
@@ -197,14 +199,19 @@ def _run_units(
     work = {unit.name: estimated.seconds[unit.name] for unit in order}
     runs = {unit.name: len(unit.runs) for unit in units}
     failures = []
-    with StudyProgress(console, work, runs, launcher.workers, estimated.compiling) as progress:
+    with (
+        StudyProgress(console, work, runs, launcher.workers, estimated.compiling) as progress,
+        Live(directory, console) as live,
+    ):
         for event in launcher.run(execute.run_job, jobs):
             output.check(directory)  # or hours of work would find out in the end
             if isinstance(event, Told):
                 progress.tell(event.unit, event.part)
+                live.tell(event.unit, event.part)
             elif isinstance(event, Done):
                 study_files.write_unit(directory, by_name[event.unit], event.result)
                 progress.tell(event.unit, 1.0)
+                live.tell(event.unit, 1.0)
             else:
                 study_files.write_error(directory, event.unit, event.traceback)
                 failures.append(event)

@@ -88,7 +88,7 @@ def measured(
     units = plan.units_of(settings)
     counts = Counter(unit.method for unit in units for _ in unit.runs)
     results = {
-        unit.name: _result(settings, unit, counts[unit.method] - lost, unknown) for unit in units
+        unit.name: result(settings, unit, counts[unit.method] - lost, unknown) for unit in units
     }
     parts = [table.of_unit(settings, unit, results[unit.name]) for unit in units]
     origin = {
@@ -169,7 +169,9 @@ def with_losses() -> Outcome:
     return study(methods="none,bmg", starts={"gamma": (0.7, 0.9, 0.99)}, seeds=3, lost=1)
 
 
-def _result(settings: StudySettings, unit: Unit, good: int, unknown: bool) -> Result:
+def result(
+    settings: StudySettings, unit: Unit, good: int = 1_000_000, unknown: bool = False
+) -> Result:
     """What a unit measured, of which runs are lost from the number `good` on."""
     count = settings.points
     rng = np.random.default_rng([len(unit.name), *unit.name.encode()])

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from playwright.sync_api import sync_playwright
 from selftuning.studies import statistics, summary
 from selftuning.studies.intervals import number, said
 from selftuning.studies.report import page as report_page
+from selftuning.studies.report.parts import Progress, Running
 from tests import synthetic_study
 from tests.marks import mostly_slow
 
@@ -325,6 +327,53 @@ def test_names_that_are_markup_do_nothing(opened, tmp_path):
     entry.click()
     page.wait_for_timeout(100)
     assert lines.count() == before - 2  # a line and its band
+
+
+# While a study runs
+
+
+def test_a_page_of_a_study_that_runs_looks_for_the_next_one(opened, study, tmp_path):
+    """It stays as its reader has it, and ends with the last one."""
+    path, found = tmp_path / "report.html", summary.summarise(study)
+
+    def write(done, every):
+        running = [Running("bmg", done, 12, done / 12)]
+        now = Progress(running, time.time(), every)
+        report_page.write(path, study, found, now if done < 12 else None)
+
+    write(3, 3.0)
+    one = opened(path)
+    page = one.drawn("light")
+    assert "3 of 12 runs have ended" in page.locator("#live h2").text_content()
+    page.locator("#theme").select_option("dark")
+    page.locator("#curves summary").click()
+    write(6, 600.0)
+    page.get_by_text("6 of 12 runs have ended").wait_for()
+    one.drawn("dark")
+    assert page.locator("#theme").input_value() == "dark"
+    assert page.locator("#curves table").is_visible()
+    assert page.locator("#fresh").text_content().startswith("Drawn at ")
+    write(12, 600.0)
+    page.reload()
+    one.drawn("light")
+    assert page.locator("#live").count() == 0
+    assert len(one.requests) >= 3
+    assert set(one.requests) == {one.address}  # and `close` looks at what else was asked for
+    one.requests[:] = [one.address]
+
+
+def test_a_page_that_was_not_drawn_for_long_says_so_and_can_be_held(opened, study, tmp_path):
+    path = tmp_path / "report.html"
+    old = Progress([Running("bmg", 3, 12, 0.3)], time.time() - 3600, 3.0)
+    report_page.write(path, study, summary.summarise(study), old)
+    one = opened(path)
+    page = one.drawn("light")
+    page.locator("#again").uncheck()
+    before = len(one.requests)
+    page.wait_for_timeout(4000)
+    assert len(one.requests) == before
+    assert "60 min ago. It may have stopped" in page.locator("#fresh").text_content()
+    one.requests[:] = [one.address]
 
 
 # On paper

@@ -94,6 +94,45 @@
     document.getElementById("told").textContent = `Sorted by ${head.textContent}, ${direction}`;
   }
 
+  // What one page leaves to the next, where the browser allows it.
+  function remembered(text) {
+    try {
+      if (text) sessionStorage.setItem("live", text);
+      return sessionStorage.getItem("live");
+    } catch {
+      return null;
+    }
+  }
+
+  // While a study runs: returns what looks for new pages, unless somebody reads others or says no.
+  function follow(live) {
+    const [drawn, every] = [1000 * live.dataset.drawn, 1000 * live.dataset.every];
+    const again = document.getElementById("again");
+    const opened = [...document.querySelectorAll("details")];
+    const kept = JSON.parse(remembered() ?? "{}");
+    again.checked = kept.again ?? true;
+    theme.value = root.dataset.theme = kept.theme ?? "";
+    for (const [number, one] of opened.entries()) one.open = kept.open?.includes(number) ?? false;
+    function keep() {
+      const open = [...opened.keys()].filter((number) => opened[number].open);
+      remembered(JSON.stringify({ again: again.checked, theme: theme.value, open }));
+    }
+    function tell() {
+      const minutes = Math.floor((Date.now() - drawn) / 60000);
+      const late = Date.now() - drawn > 10 * every && minutes > 0;
+      const stopped = late ? ` ${minutes} min ago. It may have stopped, or is busy with long programs` : "";
+      document.getElementById("fresh").textContent = `Drawn at ${new Date(drawn).toLocaleTimeString()}${stopped}.`;
+    }
+    addEventListener("pagehide", keep);
+    tell();
+    return () => {
+      setInterval(() => {
+        tell();
+        if (again.checked && !document.hidden && !printing) location.reload();
+      }, every);
+    };
+  }
+
   for (const button of document.querySelectorAll(".legend button")) {
     button.addEventListener("click", () => toggle(button));
   }
@@ -108,9 +147,11 @@
     drawAll();
   });
   for (const hidden of document.querySelectorAll(".theme, .hint")) hidden.hidden = false;
+  const live = document.getElementById("live");
+  const look = live ? follow(live) : () => {};
   darkSystem.addEventListener("change", drawAll);
   onPaper.addEventListener("change", () => print(onPaper.matches));
   addEventListener("beforeprint", () => print(true));
   addEventListener("afterprint", () => print(false));
-  drawAll();
+  drawAll().then(look);
 })();

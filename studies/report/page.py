@@ -16,6 +16,8 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from selftuning.configs import studies
+from selftuning.configs.studies import StudySettings
 from selftuning.studies import study_files
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.report import (
@@ -29,46 +31,81 @@ from selftuning.studies.report import (
     tables,
     tasks,
 )
-from selftuning.studies.report.parts import Section
+from selftuning.studies.report.parts import Progress, Section
 
 
-def write(path: Path, outcome: Outcome, summary: Mapping[str, Any]) -> None:
+def write(
+    path: Path, outcome: Outcome, summary: Mapping[str, Any], progress: Progress | None = None
+) -> None:
     """Writes the report of a study, anew if it is there.
 
     Args:
       path: of the file.
       outcome: what was measured.
       summary: of it, the content of summary.json.
+      progress: of a study that runs.
 
     Raises:
       OSError: if the report cannot be written.
     """
-    text = page(outcome, summary)
-    study_files.replace(path, lambda to: to.write_text(text, encoding="utf-8"))
+    study_files.write_text(path, page(outcome, summary, progress))
 
 
-def page(outcome: Outcome, summary: Mapping[str, Any]) -> str:
+def write_first(path: Path, settings: StudySettings, progress: Progress | None) -> None:
+    """The same before anything has ended.
+
+    Args:
+      path: of the file.
+      settings: of the study.
+      progress: of it; None if it has stopped.
+
+    Raises:
+      OSError: if the report cannot be written.
+    """
+    envs = ", ".join(studies.environments(settings))
+    state = "is running" if progress else "has stopped"
+    text = _rendered(
+        env=envs,
+        begun="",
+        question=f"A study on {envs} {state}. Nothing has ended yet",
+        answer=[],
+        notes=[],
+        sections=[],
+        dark=style.DARK,
+        live=progress,
+    )
+    study_files.write_text(path, text)
+
+
+def page(outcome: Outcome, summary: Mapping[str, Any], progress: Progress | None = None) -> str:
     """The report as HTML; see `write`."""
     each = [outcome, *outcome.tasks.values()]
     everybody = {one.name: one for study in each for one in study.contestants}
     looks = style.of_contestants(everybody.values())
     starts_of = [paths.looks_of_starts(study) for study in outcome.tasks.values() or [outcome]]
     everything = [*looks.values(), *(look for found in starts_of for look in found.values())]
+    return _rendered(
+        env=summary["env"],
+        begun=summary["origin"]["begun"][:10],
+        question=summary["question"],
+        answer=[_answer(sentence) for sentence in summary["answer"]],
+        notes=summary["notes"],
+        sections=sections_of(outcome, summary, looks),
+        dark=style.dark_colours(everything),
+        live=progress,
+    )
+
+
+def _rendered(**content: Any) -> str:
+    """The template with its content; what is our own, or Plotly's, goes in as it is."""
     return (
         _environment()
         .get_template("page.html")
         .render(
-            env=summary["env"],
-            begun=summary["origin"]["begun"][:10],
-            question=summary["question"],
-            answer=[_answer(sentence) for sentence in summary["answer"]],
-            notes=summary["notes"],
-            sections=sections_of(outcome, summary, looks),
-            dark=style.dark_colours(everything),
-            # What is our own, or Plotly's, goes in as it is.
             style=Markup(_asset("css")),
             plotly=Markup(get_plotlyjs()),
             script=Markup(_asset("js")),
+            **content,
         )
     )
 

@@ -152,3 +152,43 @@ class Section(NamedTuple):
     table: Table | None = None
     origin: Mapping[str, Any] | None = None
     inside: bool = False
+
+
+class Running(NamedTuple):
+    """How far a method of a study is that runs: runs that have ended, all of them, and its share.
+
+    Attributes:
+      label: of the method.
+      done: runs that have ended.
+      runs: all of them.
+      share: of their steps that are made, between 0 and 1.
+    """
+
+    label: str
+    done: int
+    runs: int
+    share: float
+
+
+class Progress(NamedTuple):
+    """How far a study is that runs.
+
+    Attributes:
+      methods: in order.
+      drawn: when the page was, in seconds since 1970.
+      every: seconds after which it is worth looking again.
+    """
+
+    methods: Sequence[Running]
+    drawn: float
+    every: float
+
+    @property
+    def done(self) -> int:
+        """Runs that have ended."""
+        return sum(one.done for one in self.methods)
+
+    @property
+    def runs(self) -> int:
+        """All runs."""
+        return sum(one.runs for one in self.methods)
