@@ -39,7 +39,7 @@ def environments(outcome: Outcome) -> list[str]:
 
 
 def answer(outcome: Outcome, found: Verdicts) -> list[str]:
-    """The verdicts, a sentence for each question, and what they mean."""
+    """The verdicts, each with its numbers in a line for each method, and the worst starts."""
     if not outcome.tuned or not found.each:
         ranked = sorted(outcome.contestants, key=lambda one: -last(one).value)
         ends = "; ".join(f"{one.label} {said(last(one))}" for one in ranked)
@@ -54,7 +54,6 @@ def answer(outcome: Outcome, found: Verdicts) -> list[str]:
         *_of_good_starts(outcome, found),
         *_of_outer(outcome, found),
         *_worst(outcome),
-        _how(outcome, found),
     ]
 
 
@@ -71,7 +70,7 @@ def _of_bad_starts(outcome: Outcome, found: Verdicts) -> list[str]:
     words = {"better": "Yes", "level": "No", "worse": "No, it harms"}
     return [
         f"Rescues bad starts? {_verdicts(given, words)}: from {starts}, {baseline.label} ends more "
-        f"than {margin} below {reference}. {_details(given)}."
+        f"than {margin} below {reference}.{_details(given)}"
     ]
 
 
@@ -81,7 +80,7 @@ def _of_good_starts(outcome: Outcome, found: Verdicts) -> list[str]:
         return []
     starts = _starts(given[0].compared.starts, baseline)
     words = {"worse": "Yes", "level": "No", "better": "No, it gains"}
-    return [f"Costs from good starts? {_verdicts(given, words)}: from {starts}, {_details(given)}."]
+    return [f"Costs from good starts? {_verdicts(given, words)}: from {starts}.{_details(given)}"]
 
 
 def _of_outer(outcome: Outcome, found: Verdicts) -> list[str]:
@@ -94,10 +93,10 @@ def _of_outer(outcome: Outcome, found: Verdicts) -> list[str]:
     words = {"better": "Better", "level": "Level", "worse": "Worse"}
     values = in_words(studies.at_outer(outcome.measured.settings.run))
     which = "those of each environment" if outcome.tasks else values
-    start = " from all starts together" if max(len(v.compared.starts) for v in given) > 1 else ""
+    start = "from all starts together" if max(len(v.compared.starts) for v in given) > 1 else "here"
     return [
-        f"Against the outer values? {_verdicts(given, words)}:{start} {_details(given)}. "
-        f"Tuning was given these values ({which}): it follows an objective that is made with them."
+        f"Against the outer values? {_verdicts(given, words)}: {start}. Tuning was given these "
+        f"values ({which}): it follows an objective that is made with them.{_details(given)}"
     ]
 
 
@@ -113,10 +112,11 @@ def _verdicts(given: Sequence[Verdict], words: Mapping[str, str]) -> str:
 
 
 def _details(given: Sequence[Verdict]) -> str:
+    """A line for each method."""
     starts = [one.compared.starts for one in given]
     apart = any(others != starts[0] for others in starts)  # methods may have starts of their own
     where = [f" (from {_named(each)})" if apart else "" for each in starts]
-    return "; ".join(detail(one) + at for one, at in zip(given, where, strict=True))
+    return "".join(f"\n{detail(one)}{at}." for one, at in zip(given, where, strict=True))
 
 
 def detail(one: Verdict) -> str:
@@ -185,7 +185,7 @@ def _how(outcome: Outcome, found: Verdicts) -> str:
 
 def notes(outcome: Outcome, found: Verdicts | None = None) -> list[str]:
     """What a reader has to know before believing the answer."""
-    lines = []
+    lines = [_how(outcome, found)] if found and found.each else []
     measured, seeds = outcome.measured, outcome.measured.settings.seeds
     if measured.missing:
         count = len(measured.missing)

@@ -134,7 +134,7 @@ def answer(outcome: Outcome, judged: Sequence[Verdict], margin: float) -> list[s
     how = f"Differences are taken {paired}, with 95% intervals{holm}. " * bool(units)
     return [
         f"Do they end differently? {verdict}: mean {outcome.score} in the last tenth of B, of A, "
-        f"and B less A: {ends}.",
+        f"and B less A.{ends}",
         f"{how}A difference is shown if its interval is without 0 and the probability's without "
         f"0.5. “Level” needs all of the interval within {intervals.number(margin)}.",
         "Speed is not compared: the studies did not run side by side. run.py bench measures it.",

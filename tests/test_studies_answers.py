@@ -25,15 +25,15 @@ def test_tuning_rescues_bad_starts_and_costs_nothing():
     said, found = said_of(study({"none": BAD5, "bmg": GOOD5, "outer": OUTER}, "--seeds", "5"))
     rescues = said["Rescues bad starts"]
     assert rescues.startswith(
-        "Yes: from (gamma 0.7), no tuning ends more than 2.82 below fixed at the outer values. "
+        "Yes: from (gamma 0.7), no tuning ends more than 2.82 below fixed at the outer values.\n"
         "bmg ends at 495, no tuning at 100, a difference of 395 ["
     )
     assert "better with probability 1.00 [0.56, 1.00]" in rescues
     assert said["Costs from good starts"].startswith("No")
-    assert said["Against the outer values"].startswith("Not shown: from all starts together bmg")
+    assert said["Against the outer values"].startswith("Not shown: from all starts together.")
     assert "Tuning was given these values (gamma 0.99, " in said["Against the outer values"]
     assert "bmg at 495 [490, 500] from gamma 0.7, its lowest run at 490" in found["answer"][3]
-    assert "widened by Holm's method for 3 comparisons" in found["answer"][4]
+    assert "widened by Holm's method for 3 comparisons" in found["notes"][0]
     json.dumps(found["verdicts"], allow_nan=False)
 
 
@@ -42,7 +42,7 @@ def test_what_tuning_costs_is_said_beside_what_it_rescues():
     said, found = said_of(study({"none": BAD5, "bmg": HARMED5, "outer": OUTER}, "--seeds", "5"))
     assert said["Rescues bad starts"].startswith("Yes")
     assert said["Costs from good starts"].startswith(
-        "Yes: from (gamma 0.99), bmg ends at 430, no tuning at 499, a difference of -69 [-80, -59]"
+        "Yes: from (gamma 0.99).\nbmg ends at 430, no tuning at 499, a difference of -69 [-80, -59]"
     )
     assert said["Against the outer values"].startswith("Worse")
     assert "bmg at 430 [" in found["answer"][3]  # the worst start is a good one

@@ -28,7 +28,7 @@ def test_the_same_study_twice_shows_no_difference():
     ]
     assert found.contestants[0].starts == [{"gamma": 0.7}, {"gamma": 0.99}]
     assert said[0].startswith("Do they end differently? Nothing shown: ")
-    assert "no tuning 304, 304, 0 [0, 0], better with probability 0.50 [" in said[0]
+    assert "no tuning: 304, 304, 0 [0, 0], better with probability 0.50 [" in said[0]
     assert "seed by seed" in said[1]
     assert "Speed is not compared" in said[2]
     assert compare._differences([one, one]) == []

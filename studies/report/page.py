@@ -191,7 +191,8 @@ def _asset(kind: str) -> str:
     )
 
 
-def _answer(sentence: str) -> tuple[str, str]:
-    """A question with its verdict, if the sentence begins with one, and what comes after it."""
+def _answer(sentence: str) -> tuple[str, str, list[str]]:
+    """A question with its verdict, if the sentence begins with one, what comes after, and lines."""
+    sentence, *lines = sentence.split("\n")
     verdict, colon, rest = sentence.partition(": ")
-    return (verdict, rest) if colon and "? " in verdict else ("", sentence)
+    return (verdict, rest, lines) if colon and "? " in verdict else ("", sentence, lines)
