@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from selftuning.studies import digits, means, statistics, superiority
-from selftuning.studies.contestants import Contestant, by_seed
+from selftuning.studies.contestants import ENV, Contestant, by_seed, picked
 from selftuning.studies.statistics import Aggregate, Scores
 
 
@@ -58,8 +58,10 @@ def mean_curve(
 def probability(one: Contestant, other: Contestant) -> Interval | None:
     """P(a run of one ends better than a run of the other), start by start where both have them.
 
-    None where their starts are not the same.
+    On several environments it is the mean over these. None where their starts are not the same.
     """
+    if ENV in one.starts[0]:
+        return _over_tasks(one, other)
     scores, others = one.last, other.last
     if len(scores) == 1 < len(others):
         turned = probability(other, one)
@@ -70,6 +72,27 @@ def probability(one: Contestant, other: Contestant) -> Interval | None:
         return None
     found = superiority.probability_of_improvement(scores, others)
     return Interval(*(float(x) for x in found))
+
+
+def _over_tasks(one: Contestant, other: Contestant) -> Interval | None:
+    """The mean of probabilities on each environment, of which runs are independent."""
+
+    def on(x: Contestant, env: str) -> Contestant:
+        which = [number for number, start in enumerate(x.starts) if start[ENV] == env]
+        few = picked(x, which, x.name, x.label)
+        rest = [{name: y for name, y in start.items() if name != ENV} for start in few.starts]
+        return few._replace(starts=rest)
+
+    envs = list(dict.fromkeys(start[ENV] for start in one.starts))
+    if not set(envs) <= {start[ENV] for start in other.starts}:
+        return None
+    each = [probability(on(one, env), on(other, env)) for env in envs]
+    known = [(x.value, x.low, x.high) for x in each if x and x.low is not None]
+    if len(known) < len(each):
+        return None
+    value, low, high = np.array(known, float).T
+    down, up = (float(np.sqrt(((value - end) ** 2).sum())) / len(each) for end in (low, high))
+    return Interval(float(value.mean()), float(value.mean()) - down, float(value.mean()) + up)
 
 
 def better(everybody: Sequence[Contestant]) -> dict[str, dict[str, Any]]:

@@ -11,9 +11,9 @@ import numpy as np
 from selftuning.agents import scales
 from selftuning.configs import extensions, files, studies
 from selftuning.configs.studies import StudySettings
-from selftuning.studies import statistics, study_files, verdicts
+from selftuning.studies import gains, statistics, study_files, verdicts
 from selftuning.studies.answers import answer, environments, notes, question
-from selftuning.studies.contestants import Contestant, picked
+from selftuning.studies.contestants import ENV, Contestant, picked
 from selftuning.studies.intervals import better, interval, last, mean
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.statistics import Aggregate, Scores
@@ -53,6 +53,7 @@ def _found(outcome: Outcome) -> dict[str, Any]:
         "complete": not measured.missing,
         "methods": {one.name: describe(one, outcome.target) for one in outcome.contestants},
         "better": better(outcome.contestants),
+        "gains": gains.of_study(outcome),
         "convergence": [
             _convergence(settings, one, name) for one in outcome.contestants for name in one.paths
         ],
@@ -87,6 +88,7 @@ def describe(one: Contestant, target: float) -> dict[str, Any]:
     solved = np.concatenate(one.solved_at)
     count = int((~np.isnan(solved)).sum())
     median = float(np.median(np.where(np.isnan(solved), np.inf, solved)))
+    several = ENV in one.starts[0]  # environments, whose steps have no median together
     return {
         "label": one.label,
         "kind": one.kind,
@@ -97,7 +99,7 @@ def describe(one: Contestant, target: float) -> dict[str, Any]:
         "whole_run": _aggregated(one, one.whole, aggregates),
         "greedy": _known_mean(one, one.greedy),
         "solved": count,
-        "solved_at": median if math.isfinite(median) else None,
+        "solved_at": median if math.isfinite(median) and not several else None,
         "worst_start": _start(one, int(np.argmin(ranks))),
         "best_start": _start(one, int(np.argmax(ranks))),
         "by_start": [_start(one, number) for number in range(len(one.starts))],

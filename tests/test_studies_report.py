@@ -16,7 +16,7 @@ from selftuning.studies.report import style as report_style
 from tests import synthetic_study
 from tests.read_report import Report
 
-SECTIONS = ["curves", "paths", "starts", "profiles", "better", "numbers", "origin"]
+SECTIONS = ["curves", "paths", "starts", "profiles", "better", "differences", "numbers", "origin"]
 
 
 @pytest.fixture(scope="module")

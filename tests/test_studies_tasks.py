@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from selftuning.configs import cli, files, presets, studies
 from selftuning.configs.errors import ConfigError
-from selftuning.studies import known, plan, summary, tasks, untrained
+from selftuning.studies import intervals, known, plan, summary, tasks, untrained
 from selftuning.studies.outcome import NORMALISED, outcome_of
 from selftuning.studies.report import page
 from tests import synthetic_study
@@ -208,6 +208,22 @@ def test_strata_are_environments_times_starts(outcome):
             rest = {name: x for name, x in start.items() if name != "env"}
             scores = raw.last[raw.starts.index(rest)]
             np.testing.assert_allclose(runs, (scores - low) / (high - low))
+
+
+def test_chances_over_environments_are_means_over_them(outcome):
+    """Also against a contestant with one start on each."""
+    none, outer, bmg = outcome.contestants
+    for one, other in ((bmg, none), (bmg, outer), (outer, bmg)):
+        found = intervals.probability(one, other)
+        each = [
+            intervals.probability(task.named(one.name), task.named(other.name))
+            for task in outcome.tasks.values()
+        ]
+        assert found.value == pytest.approx(np.mean([x.value for x in each]))
+        widths = [x.high - x.low for x in each]
+        assert max(widths) / 2 < found.high - found.low < max(widths)
+    first = {"starts": outer.starts[:1], "curves": outer.curves[:1], "ends": outer.ends[:1]}
+    assert intervals.probability(bmg, outer._replace(**first)) is None
 
 
 def test_a_method_that_has_not_run_everywhere_is_not_in_the_aggregate(outcome):

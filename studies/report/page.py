@@ -22,6 +22,7 @@ from selftuning.studies import study_files
 from selftuning.studies.outcome import Outcome
 from selftuning.studies.report import (
     again,
+    differences,
     figures,
     legible,
     origin,
@@ -171,6 +172,7 @@ def _results(
             ],
             table=matrix,
         ),
+        *differences.section(methods, summary["gains"], score),
         Section(
             "numbers",
             "All contestants in numbers",
