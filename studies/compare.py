@@ -123,8 +123,9 @@ def answer(outcome: Outcome, judged: Sequence[Verdict], margin: float) -> list[s
     apart = [one for one in judged if one.standing in words]
     many = f"{len(apart)} of {len(judged)} methods end{'s' if len(apart) == 1 else ''} differently"
     verdict = many if apart else "Nothing shown"
-    ends = "; ".join(
-        f"{one.compared.question} {answers.numbers(one)}, {words.get(one.standing, one.standing)}"
+    ends = "".join(
+        f"\n{one.compared.question}: {answers.numbers(one)}, "
+        f"{words.get(one.standing, one.standing)}."
         for one in judged
     )
     units = {one.compared.paired for one in judged if one.gain.low is not None}

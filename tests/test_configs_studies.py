@@ -113,7 +113,7 @@ def test_the_outer_values_join_where_tuning_was_given_them(tmp_path):
     assert methods("--methods", "none,bmg,-outer") == ["none", "bmg"]
     assert methods("--methods", "none,pbt") == ["none", "pbt"]  # judges by returns
     # The outer objective has no learning rate.
-    only = ("--fix", "gamma=0.9", "--tune", "learning_rate")
+    only = ("--fix", "gamma", "--tune", "learning_rate")
     assert methods("--methods", "none,bmg", *only) == ["none", "bmg"]
     # Where its runs would not be allowed nothing joins.
     assert methods("--methods", "stacx", "--heads", "2") == ["stacx"]
