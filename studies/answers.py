@@ -76,8 +76,10 @@ def _of_bad_starts(outcome: Outcome, found: Verdicts) -> list[str]:
 
 def _of_good_starts(outcome: Outcome, found: Verdicts) -> list[str]:
     given, baseline = found.on(GOOD), outcome.baseline
-    if baseline is None or not given:
+    if baseline is None or baseline is outcome.outer:
         return []
+    if not given:
+        return ["Costs from good starts? There are none."]
     starts = _starts(given[0].compared.starts, baseline)
     words = {"worse": "Yes", "level": "No", "better": "No, it gains"}
     return [f"Costs from good starts? {_verdicts(given, words)}: from {starts}.{_details(given)}"]
@@ -87,7 +89,7 @@ def _of_outer(outcome: Outcome, found: Verdicts) -> list[str]:
     given = found.on(OUTER)
     if outcome.outer is None:
         return [
-            "Against the outer values? Not asked: nothing ran that is fixed at them, which is what "
+            "Against the outer values? Not known: nothing has run that keeps them, which is what "
             "a user could do instead of tuning."
         ]
     words = {"better": "Better", "level": "Level", "worse": "Worse"}

@@ -100,7 +100,7 @@ def test_where_no_start_is_bad_none_is_rescued():
 def test_without_the_outer_values_the_best_start_says_what_is_bad():
     said, _ = said_of(study({"none": BAD5, "bmg": GOOD5}, "--seeds", "5"))
     assert "below its best start" in said["Rescues bad starts"]
-    assert said["Against the outer values"].startswith("Not asked")
+    assert said["Against the outer values"].startswith("Not known")
 
 
 def test_each_tuned_method_has_a_verdict_of_its_own():
