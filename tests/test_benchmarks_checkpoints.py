@@ -2,7 +2,7 @@
 
 import json
 
-from selftuning.benchmarks import checkpoints
+from selftuning.benchmarks import checkpoints, logged
 from selftuning.benchmarks.record import RESULTS, with_table
 
 
@@ -14,3 +14,12 @@ def test_the_table_is_the_results_and_saving_once_a_minute_costs_less_than_two_p
     for row in rows:
         assert row["share"] < 0.02
         assert row["write"]["safetensors"] < row["write"]["orbax"]
+
+
+def test_what_is_logged_costs_little():
+    rows = json.loads((RESULTS / "logged.json").read_text())["rows"]
+    page = logged.PAGE.read_text()
+    assert with_table(page, "logged", logged.table(rows)) == page
+    assert [row["agent"] for row in rows] == list(logged.AGENTS)
+    for row in rows:
+        assert row["ratio"] < 1.03 and row["quartiles"][0] < 1 < row["quartiles"][1]  # within noise

@@ -139,7 +139,7 @@ def _in_graph(
             again = any(stretch.evaluated_again for stretch in agent.window.stretches)
             again = again and agent.algorithm.reuse is None
             unroll = max(1, _UNROLLED // settings.tuning.period) if again else 1
-            return jax.lax.scan(cycle, state, looked_at(num_cycles), unroll=unroll)
+            return jax.lax.scan(cycle, state, looked_at(num_cycles), num_cycles, unroll=unroll)
 
         placed = jax.jit(
             run,

@@ -89,7 +89,7 @@ print(f"mean return in [{low:.0f}, {high:.0f}]")
 directory = Path(tempfile.mkdtemp()) / "cartpole"
 st.train("CartPole-v1", steps=20_000, out=directory, progress=False)
 agent = st.load(directory)
-print(sorted(path.name for path in directory.iterdir()))
+print(sorted(path.name for path in directory.iterdir() if "tfevents" not in path.name))
 print("gamma at the end:", round(float(agent.hyperparameters["gamma"]), 3))
 
 # %% [markdown]
