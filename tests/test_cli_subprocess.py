@@ -34,6 +34,7 @@ SUMMARY_KEYS = [
     "eval_return_std",
     "eval_reward_per_step",
     "best",
+    "reward_threshold",
     "solved_at_env_steps",
     "solved_window_env_steps",
     "reached_at_env_steps",

@@ -76,3 +76,6 @@ def test_half_the_learning_rate_until_it_is_small_enough():
     halved = np.log2(50.0 / rate)
     assert not run.summary["diverged"] and 1 <= halved <= 10 and halved == round(halved)
     assert run.summary["env_steps"] == 4032, "each step counts, in vain or not"
+    # Episodes that were begun again, each as long as it pays.
+    assert len(run.episodes.returns) > 20
+    np.testing.assert_array_equal(run.episodes.lengths, run.episodes.returns)

@@ -86,6 +86,8 @@ def test_a_run_in_graph_goes_on_to_the_same_bits(env, changes, tmp_path):
     for name, content in one.items():
         assert content == two[name], name
     assert len(one["metrics"]) >= 16
+    if env == "CartPole":  # which pays 1 a step
+        np.testing.assert_array_equal(again.episodes.lengths, again.episodes.returns)
 
 
 @pytest.mark.fault("a run on the host is stopped", "its agent goes on; environments begin anew")
@@ -102,6 +104,11 @@ def test_a_run_on_the_host_goes_on_with_its_agent(changes, tmp_path, capfd):
     assert (tmp_path / "run" / "metrics.jsonl").read_text().startswith(lines)
     np.testing.assert_array_equal(again.rewards[: len(first.rewards)], first.rewards)
     assert len(again.rewards) == len(again.env_steps) == 32
+    # No episode goes on from before, and each takes as long as it pays.
+    assert len(again.episodes.lengths) > len(first.episodes.lengths) > 4
+    np.testing.assert_array_equal(again.episodes.lengths, again.episodes.returns)
+    table = (tmp_path / "run" / "episodes.csv").read_text().splitlines()[1:]
+    assert len(table) == len(again.episodes.lengths)
 
 
 @pytest.mark.fault("a run is stopped", "it goes on to the bits of one that was not")

@@ -361,9 +361,13 @@ def test_what_is_solved_says_when_the_policy_was_first_that_good():
         ("solved_at_env_steps", "solved_window_env_steps", "reached_at_env_steps")
     )
     assert list(report._solved(summary | {"greedy_reached_at_env_steps": None})) == []
-    known = summary | {"reached_at_env_steps": 51_200, "greedy_reached_at_env_steps": 48_000}
+    known = summary | {
+        "reward_threshold": 475.0,
+        "reached_at_env_steps": 51_200,
+        "greedy_reached_at_env_steps": 48_000,
+    }
     rows = list(report._solved(known))
-    assert rows == [("first that good", "step 51,200 (10 episodes), step 48,000 (greedy)")]
+    assert rows == [("reached 475", "step 51,200 (10 episodes), step 48,000 (greedy)")]
     solved = known | {"solved_at_env_steps": 93_000, "solved_window_env_steps": 49_512}
     (row, first) = report._solved(solved)
     assert first == rows[0]

@@ -63,7 +63,7 @@ def _solved(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if greedy is not None:
         found.append(f"step {greedy:,} (greedy)")
     if found:
-        yield "first that good", ", ".join(found)
+        yield f"reached {summary['reward_threshold']:g}", ", ".join(found)
 
 
 def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:

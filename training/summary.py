@@ -56,6 +56,7 @@ def summary_of(
         "eval_return_std": evaluated and evaluated.std,
         "eval_reward_per_step": result and result.reward_per_step,
         "best": best,
+        "reward_threshold": spec.reward_threshold,
         "solved_at_env_steps": solved and solved.at,
         "solved_window_env_steps": solved and solved.steps,
         "reached_at_env_steps": reached and reached.at,
