@@ -299,7 +299,7 @@ def test_mistakes_give_one_line_exit_code_2_and_destroy_nothing(finished, python
     ):
         process = python_run(*arguments)
         assert process.returncode == 2
-        assert process.stdout == ""
+        assert process.stdout in ("", "compiling\n")  # a directory may refuse only then
         assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1
         assert word in process.stderr
     assert contents(python_run.directory) == before
