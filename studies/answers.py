@@ -43,10 +43,13 @@ def answer(outcome: Outcome, found: Verdicts) -> list[str]:
     if not outcome.tuned or not found.each:
         ranked = sorted(outcome.contestants, key=lambda one: -last(one).value)
         ends = "; ".join(f"{one.label} {said(last(one))}" for one in ranked)
-        missing = "untuned" if outcome.tuned else "tuned"
+        missing = "no tuned agent in this study"
+        if outcome.tuned:
+            alone = outcome.baseline is None and outcome.outer is None
+            missing = "no untuned agent in this study" if alone else "nothing to compare yet"
         return [
             f"Mean {outcome.score} in the last tenth: {ends}.",
-            f"There is no {missing} agent in this study, and no answer to whether tuning helps.",
+            f"There is {missing}, and no answer to whether tuning helps.",
             *_worst(outcome),
         ]
     return [
@@ -63,15 +66,17 @@ def _of_bad_starts(outcome: Outcome, found: Verdicts) -> list[str]:
     if baseline is None or baseline is outcome.outer:
         return []
     margin = number(found.margin.value)
+    if not given and not found.on(GOOD):
+        return [
+            f"Rescues bad starts? Not known: no tuned method starts where {baseline.label} does."
+        ]
     if not given:
         within = f"{baseline.label} ends within {margin} of {reference} or above it"
         return [f"Rescues bad starts? There are none: from every start, {within}."]
     starts = _starts(given[0].compared.starts, baseline)
     words = {"better": "Yes", "level": "No", "worse": "No, it harms"}
-    return [
-        f"Rescues bad starts? {_verdicts(given, words)}: from {starts}, {baseline.label} ends more "
-        f"than {margin} below {reference}.{_details(given)}"
-    ]
+    where = f"from {starts}, {baseline.label} ends more than {margin} below {reference}."
+    return [_sentence("Rescues bad starts", outcome, given, words, where)]
 
 
 def _of_good_starts(outcome: Outcome, found: Verdicts) -> list[str]:
@@ -79,10 +84,10 @@ def _of_good_starts(outcome: Outcome, found: Verdicts) -> list[str]:
     if baseline is None or baseline is outcome.outer:
         return []
     if not given:
-        return ["Costs from good starts? There are none."]
+        return ["Costs from good starts? There are none."] if found.on(BAD) else []
     starts = _starts(given[0].compared.starts, baseline)
     words = {"worse": "Yes", "level": "No", "better": "No, it gains"}
-    return [f"Costs from good starts? {_verdicts(given, words)}: from {starts}.{_details(given)}"]
+    return [_sentence("Costs from good starts", outcome, given, words, f"from {starts}.")]
 
 
 def _of_outer(outcome: Outcome, found: Verdicts) -> list[str]:
@@ -96,21 +101,32 @@ def _of_outer(outcome: Outcome, found: Verdicts) -> list[str]:
     values = in_words(studies.at_outer(outcome.measured.settings.run))
     which = "those of each environment" if outcome.tasks else values
     start = "from all starts together" if max(len(v.compared.starts) for v in given) > 1 else "here"
-    return [
-        f"Against the outer values? {_verdicts(given, words)}: {start}. Tuning was given these "
-        f"values ({which}): it follows an objective that is made with them.{_details(given)}"
-    ]
+    where = (
+        f"{start}. Tuning was given these values ({which}): it follows an objective that is made "
+        "with them."
+    )
+    return [_sentence("Against the outer values", outcome, given, words, where)]
 
 
-def _verdicts(given: Sequence[Verdict], words: Mapping[str, str]) -> str:
-    """The verdict, or each of them with the methods that it is on."""
+def _sentence(
+    question: str,
+    outcome: Outcome,
+    given: Sequence[Verdict],
+    words: Mapping[str, str],
+    where: str,
+) -> str:
+    """A question, its verdict and from where; and a line with the numbers of each method.
+
+    The verdict is one if it is on all tuned methods. If not, each names its own.
+    """
     of: dict[str, list[str]] = {}
     for one in given:
         word = words.get(one.standing, one.standing.capitalize())
         of.setdefault(word, []).append(one.compared.one)
-    if len(of) == 1:
-        return next(iter(of))
-    return "; ".join(f"{word} ({listed(names)})" for word, names in of.items())
+    verdict = "; ".join(f"{word} ({listed(names)})" for word, names in of.items())
+    if len(of) == 1 and len(given) == len(outcome.tuned):
+        (verdict,) = of
+    return f"{question}? {verdict}: {where}{_details(given)}"
 
 
 def _details(given: Sequence[Verdict]) -> str:
@@ -170,11 +186,13 @@ def _how(outcome: Outcome, found: Verdicts) -> str:
     """What the verdicts rest on."""
     margin, score = found.margin, outcome.score
     judged = [one for one in found.each if one.gain.low is not None]
-    level = (
-        f"“Level” and “No” need all of the interval within {number(margin.value)}: 5% of the way "
-        f"from the mean {score} at the first point, {number(margin.first)}, to the target, "
-        f"{number(margin.target)}."
-    )
+    level = "“Level” and “No” are not said, as runs begin at the target or above it."
+    if margin.value > 0:
+        level = (
+            f"“Level” and “No” need all of the interval within {number(margin.value)}: 5% of the "
+            f"way from the mean {score} at the first point, {number(margin.first)}, to the target, "
+            f"{number(margin.target)}."
+        )
     if not judged:
         return level
     correction = f", widened by Holm's method for {len(judged)} comparisons" * (len(judged) > 1)

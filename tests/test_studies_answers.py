@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from selftuning.studies import answers, contestants, plan, same_runs, summary, verdicts
+from selftuning.studies.contestants import picked
 from selftuning.studies.intervals import Interval
 from selftuning.studies.outcome import outcome_of
 from tests.known_scores import BAD, BAD5, GOOD, GOOD5, HARMED5, OUTER, measured, study
@@ -206,3 +207,49 @@ def test_methods_that_differ_in_name_alone_are_one():
     )
     assert same_runs.same_runs(settings) == {}
     assert same_runs.same_runs(again) == {"again": same_runs.Same("bmg", [0, 1], True)}
+
+
+# What there is to say where little can be compared
+
+
+def test_methods_without_common_starts_are_not_compared_by_start():
+    one = study({"none": BAD5, "bmg": GOOD5, "outer": OUTER}, "--seeds", "5")
+    elsewhere = [
+        x._replace(starts=[{"gamma": 0.3}, {"gamma": 0.4}]) if x.name == "bmg" else x
+        for x in one.contestants
+    ]
+    said, found = said_of(one._replace(contestants=elsewhere))
+    assert said["Rescues bad starts"] == "Not known: no tuned method starts where no tuning does."
+    assert "Costs from good starts" not in said
+    assert [x["question"] for x in found["verdicts"]] == ["outer values"]
+
+
+def test_a_verdict_names_its_methods_where_others_have_none():
+    one = study({"none": BAD5, "mg": GOOD5, "bmg": GOOD5, "outer": OUTER}, "--seeds", "5")
+    elsewhere = [picked(x, [1], x.name, x.label) if x.name == "mg" else x for x in one.contestants]
+    said, _ = said_of(one._replace(contestants=elsewhere))
+    assert said["Rescues bad starts"].startswith("Yes (bmg): from (gamma 0.7), ")
+    assert "mg ends at" in said["Costs from good starts"]
+
+
+def test_where_every_start_is_bad_none_costs_anything():
+    said, _ = said_of(study({"none": [BAD5[0]] * 2, "bmg": GOOD5, "outer": OUTER}, "--seeds", "5"))
+    assert said["Rescues bad starts"].startswith("Yes: from all 2 starts, ")
+    assert said["Costs from good starts"] == "There are none."
+
+
+def test_runs_that_begin_at_the_target_are_never_level():
+    one = study({"none": GOOD5, "bmg": GOOD5, "outer": OUTER}, "--seeds", "5", "--target", "10")
+    _, found = said_of(one)
+    assert found["margin"] == 0
+    assert "are not said, as runs begin at the target" in found["notes"][0]
+    assert not {one["standing"] for one in found["verdicts"]} & {"level"}
+
+
+def test_a_study_that_has_not_got_far_has_nothing_to_compare():
+    part = measured({"none": BAD5, "bmg": GOOD5}, "--seeds", "5")
+    seeds = ((pl.col("method") == "none") & (pl.col("seed") < 2)) | (
+        (pl.col("method") == "bmg") & (pl.col("seed") > 2)
+    )
+    _, found = said_of(outcome_of(part._replace(table=part.table.filter(seeds), missing=["x"])))
+    assert "There is nothing to compare yet" in found["answer"][1]
