@@ -15,6 +15,7 @@ from selftuning.studies.intervals import number, said
 from selftuning.studies.report import page as report_page
 from selftuning.studies.report.parts import Progress, Running
 from tests import synthetic_study
+from tests.in_browser import Opened
 from tests.marks import mostly_slow
 
 BROWSER = next(
@@ -49,38 +50,6 @@ def report(study, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     report_page.write(path, study, summary.summarise(study))
     return path
-
-
-class Opened:
-    """A page, and whatever it did that it must not."""
-
-    def __init__(self, browser, path, theme="light", width=1280, **options):
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=theme, **options
-        )
-        self.page, self.address = self.context.new_page(), path.as_uri()
-        self.faults, self.requests = [], []
-        self.page.on("console", lambda message: self.faults.append(message.text))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("dialog", self._dialog)
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(self.address)
-
-    def _dialog(self, dialog):
-        self.faults.append(f"dialog {dialog.message}")
-        dialog.dismiss()
-
-    def drawn(self, theme=None):
-        """Waits until all charts are there."""
-        value = f"='{theme}'" if theme else ""
-        self.page.locator(f"html[data-drawn{value}]").wait_for(state="attached", timeout=60_000)
-        return self.page
-
-    def close(self):
-        """Nothing must have gone wrong, and nothing but the file itself be asked for."""
-        self.context.close()
-        assert self.faults == []
-        assert [url for url in self.requests if not url.startswith("data:")] == [self.address]
 
 
 @pytest.fixture(scope="module")
@@ -315,12 +284,12 @@ def test_names_that_are_markup_do_nothing(opened, tmp_path):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     labels = page.locator("#curves .legend button").all_text_contents()
     assert [x for x in labels if ", best start (" not in x] == list(synthetic_study.SHOWN)
-    page.set_viewport_size({"width": 1280, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") == 1280
     one = study.named("none")
     value = float(statistics.mean(*(curve[:, -1] for curve in one.curves)))
     told = point_at(page, "#curves .chart", float(one.steps[-1]), value)
     assert said_of("<img src=x onerror=alert(1)>", told) == pytest.approx(value, abs=0.51)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") == 1280
     entry = page.locator("#curves .legend button", has_text="brackets")
     lines = page.locator("#curves .chart .scatterlayer .trace")
     before = lines.count()

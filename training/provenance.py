@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 import selftuning
 from selftuning.configs import files
 
+_FOR_DEVELOPERS = ("docs", "test")  # extras that no result depends on
 ROOT = Path(selftuning.__file__).parents[1]  # of the checkout, or where packages are installed
 
 
@@ -63,9 +64,11 @@ def _needed() -> Iterator[str]:
     tops = {name.partition(".")[0] for name in sys.modules}
     holding = _holding()
     loaded = {name.lower().replace("_", "-") for top in tops for name in holding.get(top, ())}
+    extras = importlib.metadata.metadata("selftuning").get_all("Provides-Extra") or []
+    kept = [extra for extra in extras if extra not in _FOR_DEVELOPERS]
     for needed in map(Requirement, requires):
-        marker = needed.marker
-        if marker is None or marker.evaluate({"extra": ""}) or needed.name.lower() in loaded:
+        of = ["", *kept] if needed.name.lower() in loaded else [""]
+        if needed.marker is None or any(needed.marker.evaluate({"extra": x}) for x in of):
             yield needed.name
 
 
