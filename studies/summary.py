@@ -16,6 +16,7 @@ from selftuning.studies.answers import answer, environments, notes, question
 from selftuning.studies.contestants import ENV, Contestant, picked
 from selftuning.studies.intervals import better, interval, last, mean
 from selftuning.studies.outcome import Outcome
+from selftuning.studies.single_runs import apart
 from selftuning.studies.statistics import Aggregate, Scores
 
 CONVERGED = 0.25  # of the spread of the starts that is left at the end
@@ -54,6 +55,7 @@ def _found(outcome: Outcome) -> dict[str, Any]:
         "methods": {one.name: describe(one, outcome.target) for one in outcome.contestants},
         "better": better(outcome.contestants),
         "gains": gains.of_study(outcome),
+        "apart": [run._asdict() for run in apart(outcome)],
         "convergence": [
             _convergence(settings, one, name) for one in outcome.contestants for name in one.paths
         ],

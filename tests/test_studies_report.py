@@ -16,7 +16,8 @@ from selftuning.studies.report import style as report_style
 from tests import synthetic_study
 from tests.read_report import Report
 
-SECTIONS = ["curves", "paths", "starts", "profiles", "better", "differences", "numbers", "origin"]
+SECTIONS = ["curves", "paths", "starts", "runs", "profiles", "better"]
+SECTIONS += ["differences", "numbers", "origin"]
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +160,24 @@ def test_a_steep_rise_does_not_hide_how_lines_differ_later():
     low, high = report.charts("curves")[0]["layout"]["yaxis"]["range"]
     assert 460 < low < 470
     assert 495 < high < 500
-    assert "The axis leaves out how lines begin, which is at 20" in report.read.text["curves"]
+    assert "The axis leaves out how lines begin, the lowest at 20," in report.read.text["curves"]
     whole = Report(study)
     assert "The axis leaves out" not in whole.read.text["curves"]
+
+
+def test_wide_bands_do_not_press_lines_together():
+    study = synthetic_study.study(methods="none,bmg", seeds=2, starts={"gamma": (0.7, 0.99)})
+    one = study.contestants[0]
+    wide = one._replace(curves=[curve * [[0.2], [1.8]] for curve in one.curves])
+    report = Report(study._replace(contestants=[wide, *study.contestants[1:]]))
+    (chart,) = report.charts("curves")
+    lines = [y for trace in traces(chart, mode="lines+markers") for y in trace["y"]]
+    low, high = chart["layout"]["yaxis"]["range"]
+    assert low <= min(lines) < max(lines) <= high
+    assert high - low < 2 * (max(lines) - min(lines))
+    bands = [y for trace in chart["data"] if "fill" in trace for y in trace["y"]]
+    assert max(bands) > high  # they are not drawn other than they are
+    assert "Bands that go beyond the axis are cut." in report.read.text["curves"]
 
 
 def test_heat_maps_have_all_means_and_one_scale(report):

@@ -19,6 +19,7 @@ from selftuning.studies.report.style import (
     Look,
     Looks,
     figure,
+    is_cut,
     scatter,
     score_axis,
     steps_axis,
@@ -34,6 +35,10 @@ _MARKS = 7  # symbols along a line
 _ROWS = 10  # of the tables of numbers
 _RISE = 0.1  # of a run, in which agents leave where they begin
 _FLAT = 1 / 3  # of the axis, on which all the rest of the lines would stand
+_BEGIN = (
+    "The axis leaves out how lines begin, the lowest at {}, as they would be hard to tell apart "
+    "where they end. "
+)
 _RESAMPLES = statistics.RESAMPLES // 10  # at each point of a line
 
 
@@ -64,16 +69,9 @@ def learning_curves(outcome: Outcome, looks: Looks) -> Picture:
     lines = [_curve(one) for one in outcome.contestants]
     last = max(float(line.x[-1]) for line in lines)
     what, form, hover = _passed(outcome)
-    everything, shown = _seen(lines), _to_show(lines, last)
-    axis = score_axis(f"{outcome.score} (mean)", shown)
-    cut = ""
-    if len(shown) < len(everything):
-        cut = (
-            f"The axis leaves out how lines begin, which is at {number(min(everything))} for the "
-            "lowest, as they would be hard to tell apart where they end. "
-        )
+    axis, cut = _axis(f"{outcome.score} (mean)", lines, last)
     goal = f"target {number(outcome.target)}"
-    if not axis["range"][0] <= outcome.target <= axis["range"][1]:
+    if is_cut(axis, [outcome.target]):
         goal += ", off the axis"
     chart = figure(
         [_goal([0, 2 * last], [outcome.target] * 2), *_traces(lines, looks)],
@@ -175,21 +173,30 @@ def _share_above(one: Contestant, target: float) -> float:
     return float(np.mean([(runs >= target).mean() for runs in one.last]))
 
 
-def _seen(lines: Sequence[Line], after: float = 0.0) -> list[float]:
-    """All values of lines and bands, but for those up to some x."""
-    parts = [(line.x, part) for line in lines for part in (line.value, line.low, line.high)]
+def _axis(title: str, lines: Sequence[Line], last: float) -> tuple[dict[str, Any], str]:
+    """The axis of scores, and what it leaves out in words.
+
+    It shows all lines, unless their first rise would press the rest flat.
+    """
+    values, later = (_known(lines, lambda x: (x.value,), after) for after in (0.0, _RISE * last))
+    flat = later and np.ptp(later) < _FLAT * np.ptp(values)
+    bands = _known(lines, lambda x: (x.low, x.high), _RISE * last if flat else 0.0)
+    axis = score_axis(title, later if flat else values, bands)
+    said = _BEGIN.format(number(min(values))) if flat else ""
+    return axis, said + ("Bands that go beyond the axis are cut. " if is_cut(axis, bands) else "")
+
+
+def _known(
+    lines: Sequence[Line], parts: Callable[[Line], Sequence[np.ndarray | None]], after: float
+) -> list[float]:
+    """Finite values of parts of lines beyond some x."""
     return [
         float(y)
-        for places, part in parts
+        for line in lines
+        for part in parts(line)
         if part is not None
-        for y in part[np.isfinite(part) & (places > after)]
+        for y in part[np.isfinite(part) & (line.x > after)]
     ]
-
-
-def _to_show(lines: Sequence[Line], last: float) -> list[float]:
-    """Values that have to be on the axis: all, unless the first rise would press the rest flat."""
-    everything, later = _seen(lines), _seen(lines, _RISE * last)
-    return later if later and np.ptp(later) < _FLAT * np.ptp(everything) else everything
 
 
 def _goal(x: Sequence[float], y: Sequence[float]) -> Any:

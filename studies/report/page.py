@@ -27,6 +27,7 @@ from selftuning.studies.report import (
     legible,
     origin,
     paths,
+    runs,
     starts,
     style,
     tables,
@@ -157,6 +158,7 @@ def _results(
         Section("curves", "Learning curves", pictures=[curves]),
         *([paths.section(outcome, summary["convergence"])] if alone else []),
         *([starts.section(outcome, methods, looks)] if alone else []),
+        *([runs.section(outcome, looks)] if alone else []),
         Section("profiles", "Performance profiles", pictures=[profiles]),
         Section(
             "better",

@@ -20,8 +20,10 @@ from selftuning.studies.report.style import (
     Looks,
     figure,
     heat_colours,
+    is_cut,
     on_heat,
     scatter,
+    score_axis,
     shortened,
     text,
     wrapped,
@@ -181,11 +183,12 @@ def _points(
     for one, offset in zip(group, offsets, strict=True):
         places = [values.index(start[name]) + float(offset) for start in one.starts]
         traces += _series(outcome, methods[one.name], one.name, looks[one.name], places)
+    axis, cut = _axis(outcome, methods, group, lines)
     chart = figure(
         traces,
         {"title": f"start of {name}", "range": [-0.5, len(values) - 0.5], "showgrid": False}
         | {"tickvals": list(range(len(values))), "ticktext": [f"{x:g}" for x in values]},
-        {"title": f"mean {outcome.score} in the last tenth", "separatethousands": True},
+        axis,
         hovermode="closest",
     )
     points = [
@@ -199,8 +202,8 @@ def _points(
         f"{outcome.score} against start",
         [Chart(chart, f"{words}{'. '.join(points)}.", _HEIGHT)],
         "Large points are means over the seeds of a start, in the last tenth of their runs, with "
-        f"95% intervals. Small points are single runs.{level} If all points of a method are at one "
-        "height, the start does not matter to it.",
+        f"95% intervals{cut}. Small points are single runs.{level} If all points of a method are "
+        "at one height, the start does not matter to it.",
         _numbers(outcome, methods, group),
         [_finding(methods[one.name]) for one in group],
         legend=[
@@ -208,6 +211,19 @@ def _points(
             *(Key(one.label, looks[one.name], one.name) for one in lines),
         ],
     )
+
+
+def _axis(
+    outcome: Outcome, methods: Methods, group: Sequence[Contestant], lines: Sequence[Contestant]
+) -> tuple[dict[str, Any], str]:
+    """Of the scores of starts and runs, and whether it cuts intervals, in words."""
+    found = [start for one in group for start in methods[one.name]["by_start"]]
+    values = [score for start in found for score in [*start["runs"], _mean(start)]]
+    values += [methods[one.name]["last_tenth"]["mean"]["value"] for one in lines]
+    ends = [start["last_tenth"][end] for start in found for end in ("low", "high")]
+    known = [end for end in ends if end is not None]
+    axis = score_axis(f"mean {outcome.score} in the last tenth", values, known)
+    return axis, ", some of which go beyond the axis" if is_cut(axis, known) else ""
 
 
 def _series(

@@ -35,6 +35,7 @@ _MOST_LINES = 6  # of them for one name
 _LONGEST_TITLE = 44  # letters of the title of an axis
 _ROOM = 0.012  # of an axis of steps, beyond the last
 _AROUND = 0.05  # of an axis of scores, below the lowest and above the highest
+_BEYOND = 0.3  # of the height of all values, for which intervals may go beyond on either side
 _TO_ZERO = 0.1  # of an axis of scores, which may be empty so that it begins at 0
 
 # Black for the first that does not tune, grey for the best start of it; the brighter for the dark.
@@ -214,12 +215,28 @@ def steps_axis(last: float, before: float = 0.0, **more: Any) -> dict[str, Any]:
     return name | {"range": [-before * last, (1 + _ROOM) * last]} | more
 
 
-def score_axis(title: str, values: Sequence[float]) -> dict[str, Any]:
-    """The axis of scores around what is drawn, from 0 if that costs next to nothing of it."""
+def score_axis(title: str, values: Sequence[float], ends: Sequence[float] = ()) -> dict[str, Any]:
+    """The axis of scores around what is drawn, from 0 if that costs next to nothing of it.
+
+    Args:
+      title: of it.
+      values: all of which are shown.
+      ends: of intervals, and what else is shown if it is near: intervals of few seeds may be many
+        times as wide as the values are apart.
+    """
     low, high = min(values), max(values)
+    reach = _BEYOND * (high - low)
+    near = [float(np.clip(end, low - reach, high + reach)) for end in ends]
+    low, high = min([low, *near]), max([high, *near])
     room = _AROUND * (high - low) or max(0.5, abs(high) / 100)
     bottom = 0.0 if 0 <= low <= _TO_ZERO * high else low - room
     return {"title": title, "separatethousands": True, "range": [bottom, high + room]}
+
+
+def is_cut(axis: Mapping[str, Any], ends: Sequence[float]) -> bool:
+    """Whether some ends are off an axis."""
+    low, high = axis["range"]
+    return any(not low <= end <= high for end in ends)
 
 
 def data_of(chart: go.Figure) -> dict[str, Any]:
