@@ -13,8 +13,7 @@ import jax
 
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError
-
-NAME = "error.txt"  # in a run directory
+from selftuning.training import run_directory
 
 # It prints all frames of JAX before the error is raised.
 logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)
@@ -31,7 +30,9 @@ def report_fault(directory: Path | None, error: Exception) -> str:
     if directory is not None:
         details = getattr(error, "details", "") or modules.trace(error)
         when = time.strftime("%Y-%m-%d %H:%M:%S %z")
-        with (directory / NAME).open("a", encoding="utf-8", errors="backslashreplace") as file:
+        with (directory / run_directory.ERRORS).open(
+            "a", encoding="utf-8", errors="backslashreplace"
+        ) as file:
             file.write(f"{when}\n{error}\n\n{details}\n")
     return str(error)
 

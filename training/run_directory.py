@@ -11,7 +11,7 @@ from pathlib import Path
 from selftuning.configs import files
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
-from selftuning.training import faults, locks
+from selftuning.training import locks
 
 DEFAULT_PARENT = Path("runs")
 SUMMARY = "summary.json"
@@ -19,6 +19,7 @@ METRICS = "metrics.jsonl"
 EPISODES = "episodes.csv"
 TENSORBOARD = "tensorboard"  # where versions up to 0.2 wrote events
 PLOTS = "plots"
+ERRORS = "error.txt"
 VIDEOS = "videos"
 PART = ".part"  # of a file that was being written
 
@@ -44,7 +45,7 @@ def check(out: Path | None, beginning: Sequence[str] = ()) -> None:
         if path.exists() and not path.is_dir():
             raise ConfigError(f"out: {path} exists and is no directory")
         if path.is_dir() and any(
-            entry.name not in (*beginning, locks.NAME, faults.NAME) and entry.suffix != PART
+            entry.name not in (*beginning, locks.NAME, ERRORS) and entry.suffix != PART
             for entry in path.iterdir()
         ):
             if (path / METRICS).exists() or (path / SUMMARY).exists():
