@@ -1,5 +1,7 @@
 """A meta-step does not evaluate networks again where an update has just done so."""
 
+from unittest.mock import patch
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from selftuning.agents import self_tuning
 from selftuning.configs.settings import AgentSettings, RunSettings, TuningSettings
 from selftuning.envs import registry
+from selftuning.training import runner as runners
 from selftuning.training.runner import make_runner
 from tests.compiled import products
 
@@ -18,8 +21,11 @@ OF_UPDATE = 9
 BACKWARD, TANGENT, FORWARD = 3, 6, 6  # of both networks; of successors as well
 
 
-def hidden_products(**tuning):
-    """In each cycle of a chunk of four."""
+POLICY = 2  # products of its forward pass
+
+
+def hidden_products(look=lambda cycles: None, **tuning):
+    """In each cycle of a chunk of four; `look` says in which to look how learning goes."""
     settings = RunSettings(
         num_envs=NUM_ENVS,
         agent=AgentSettings(algorithm="actor_critic", hidden=(WIDTH, WIDTH), rollout_length=LENGTH),
@@ -29,7 +35,8 @@ def hidden_products(**tuning):
     agent = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)
     runner = make_runner(task, agent, settings)
     state = runner.init(jax.random.PRNGKey(0))
-    made = products(runner.compile(state, CYCLES))
+    with patch.object(runners, "looked_at", look):
+        made = products(runner.compile(state, CYCLES))
     rows = LENGTH * NUM_ENVS
     return made[f"f32[{rows},{WIDTH}]"] / CYCLES
 
@@ -57,6 +64,13 @@ def test_plain_meta_gradients_add_a_backward_and_a_tangent():
     # The tangent is taken where the update before was made: in another turn of the loop for one
     # of four, which has to evaluate the networks for it.
     assert hidden_products(method="mg", period=1) == once + FORWARD / 4
+
+
+@pytest.mark.slow
+def test_a_look_at_learning_evaluates_the_new_policy_and_nothing_else():
+    tuning = {"method": "mg", "period": 1}
+    looked = hidden_products(runners.looked_at, **tuning)  # in the last of four cycles
+    assert looked == hidden_products(**tuning) + POLICY / 4
 
 
 def test_bootstrapping_adds_a_target_too():
