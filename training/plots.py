@@ -83,15 +83,14 @@ def _draw_threshold(axes: Axes, threshold: float) -> None:
         axes.axhline(threshold, color="C2", ls="--", lw=1, label=f"threshold {threshold:g}")
         return
     above = threshold > high
-    where, side = ((1, "top"), "above") if above else ((0, "bottom"), "below")
     axes.annotate(
-        f"threshold {threshold:g} ({side})",
-        (0.99, where[0]),
+        f"threshold {threshold:g} ({'above' if above else 'below'})",
+        (0.99, 1 if above else 0),
         xytext=(0, -4 if above else 4),
         xycoords="axes fraction",
         textcoords="offset points",
         ha="right",
-        va=where[1],
+        va="top" if above else "bottom",
         color="C2",
         fontsize="small",
     )
@@ -163,7 +162,7 @@ def hyperparameter_paths(
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
     for axes, name in zip(grid, shown, strict=False):
         _draw_path(axes, known[name], env_steps, values[name], settings[name])
-        axes.set_title(moved[name], fontsize="small", color="0.3")
+        axes.set_title(moved.get(name, ""), fontsize="small", color="0.3")
     drawn, spare = grid[: len(shown)], grid[len(shown) :]
     for axes in drawn[-columns:]:  # the lowest of its column
         axes.set_xlabel("environment steps")

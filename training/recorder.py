@@ -217,22 +217,25 @@ class Recorder:
             plots.learning_curve(curve, title, self.episodes.all, threshold, greedy)
         else:
             plots.reward_curve(curve, title, self._steps_per_cycle, self.rewards.cycles)
+        if any(map(self._tuned, settings.in_use)):
+            self._plot_paths(directory / "hyperparameters.png", title)
         if (log := run / run_directory.METRICS).is_file():
             learning_plots.learning(directory / "learning.png", title, log)
-        tuned = {name: self._tuned(name) for name in settings.in_use}
-        if not any(tuned.values()):
-            return
-        ends = {name: path[-1] for name, path in self._paths[-1].items()} if self._paths else {}
-        moved = {n: moved_by(**self._moved(n, ends[n])) if n in ends else "" for n in tuned}
+
+    def _plot_paths(self, path: Path, title: str) -> None:
+        from selftuning.training import plots
+
+        names = self.settings.in_use
+        ends = {name: values[-1] for name, values in self._paths[-1].items()} if self._paths else {}
         plots.hyperparameter_paths(
-            directory / "hyperparameters.png",
+            path,
             title,
             self._cycle_ends(),
-            {name: self._path(name) for name in settings.in_use},
-            settings.in_use,
-            tuned,
-            definitions(settings.extensions),
-            moved,
+            {name: self._path(name) for name in names},
+            names,
+            {name: self._tuned(name) for name in names},
+            definitions(self.settings.extensions),
+            {name: moved_by(**self._moved(name, end)) for name, end in ends.items()},
         )
 
     def _cycle_ends(self) -> np.ndarray:
