@@ -17,7 +17,7 @@ from tensorboardX.proto.event_pb2 import Event
 from selftuning.configs.hyperparameters import BUILT_IN, default_hyperparameters
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.task import TaskSpec
-from selftuning.training import divergence, plots, report
+from selftuning.training import divergence, learning_plots, plots, report
 from selftuning.training.metrics import (
     Episodes,
     EpisodeStatistics,
@@ -325,6 +325,22 @@ def test_a_threshold_far_from_the_data_does_not_squeeze_them(threshold, word):
     assert [text.get_text() for text in axes.texts] == (
         [f"threshold {threshold:g} ({word})"] * bool(word)
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high", "limits"),
+    [
+        ([0.2, 0.8], -1.0, 1.0, (0.2, 0.8)),
+        ([-50.0, 0.8], -1.0, 1.0, (-1.0, 0.8)),
+        ([-50.0, -5.0], -1.0, 1.0, (-1.0, 1.0)),  # none of it is of interest
+        ([-1e-9, 3.0], 0.0, None, (0.0, 3.0)),
+        ([0.0, 0.0], 0.0, None, (0.0, 1.0)),
+        ([-4.0, 2.0], None, None, (-4.0, 2.0)),
+    ],
+)
+def test_panels_show_what_is_of_interest(values, low, high, limits):
+    drawn = min(values), max(values)
+    assert learning_plots._limits(drawn, np.array(values), low, high) == limits
 
 
 def test_parts_of_a_line_are_never_broken():

@@ -48,11 +48,7 @@ def learning(path: Path, title: str, log: Path) -> None:
     for axes, (name, (steps, values)) in zip(grid, known.items(), strict=False):
         label, low, high = _PANELS[name]
         axes.plot(steps, values, color="C0", marker="." if len(steps) < 3 else None)
-        below, above = axes.get_ylim()
-        axes.set_ylim(
-            below if low is None else max(below, low) if min(values) > low else low,
-            above if high is None else min(above, high),
-        )
+        axes.set_ylim(*_limits(axes.get_ylim(), values, low, high))
         axes.set_title(label, fontsize="small")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
@@ -65,6 +61,18 @@ def learning(path: Path, title: str, log: Path) -> None:
     figure.suptitle(title)
     with run_directory.replacing(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png")
+
+
+def _limits(
+    drawn: tuple[float, float], values: np.ndarray, low: float | None, high: float | None
+) -> tuple[float, float]:
+    """Of an axis: those that Matplotlib has chosen, but nothing beyond what is of interest."""
+    bottom, top = drawn
+    if low is not None and (bottom < low or values.min() <= low):
+        bottom = low
+    if high is not None:
+        top = min(top, high)
+    return bottom, top if top > bottom else high if high is not None else bottom + 1.0
 
 
 def _known(
