@@ -30,7 +30,8 @@ _SHARED = ("env", "steps", "seed", "devices", "eval_episodes", "eval_every")
 _SHARED_ENVIRONMENT = ("env_kwargs", "max_episode_steps", "sticky_actions")
 _OF_ALL_TASKS = ("seed", "devices", "eval_every", "extensions")
 _NO_TARGET = "left out with several environments: anchors say what is good on each"
-_OF_PBT = ("fraction", "factor", "resample", "exploit", "explore")
+_OF_POPULATIONS = dict.fromkeys(("fraction", "exploit", "explore"), ("pbt", "pb2"))
+_OF_POPULATIONS |= dict.fromkeys(("factor", "resample"), ("pbt",))
 
 
 def check(study: StudySettings) -> None:
@@ -209,8 +210,9 @@ def refuse_unread_by_all(
     for field in searching:
         value = getattr(study.search, field)
         require(kinds != {"runs"}, field, value, "left out without a method that searches")
-        read = field not in _OF_PBT or "pbt" in kinds
-        require(read, field, value, "left out without the method pbt")
+        readers = _OF_POPULATIONS.get(field, tuple(kinds))
+        allowed = f"left out without the method {' or '.join(readers)}"
+        require(not kinds.isdisjoint(readers), field, value, allowed)
     evaluates = study.evaluations > 0 or "eval_episodes" not in typed
     require(evaluates, "eval_episodes", study.run.eval_episodes, "left out without evaluations")
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 OUTER = "outer"  # the method that keeps the values of the outer objective
 WITHOUT_OUTER = f"-{OUTER}"  # among methods: it does not join them
 
-Kind = Literal["runs", "random_search", "pbt", "optuna"]
+Kind = Literal["runs", "random_search", "pbt", "pb2", "optuna"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ METHODS: Mapping[str, StudyMethod] = {
     "stacx": StudyMethod("STACX", preset="stacx"),
     "random_search": StudyMethod("random search", "random_search", changes=_FIXED),
     "pbt": StudyMethod("population-based training", "pbt", changes=_FIXED),
+    "pb2": StudyMethod("population-based bandits (PB2)", "pb2", changes=_FIXED),
     "optuna": StudyMethod("Optuna (TPE, pruning)", "optuna", changes=_FIXED),
 }
 ABOUT: Mapping[str, str] = {
@@ -77,5 +78,6 @@ ABOUT: Mapping[str, str] = {
     "stacx": "mg with auxiliary heads and leaky V-trace",
     "random_search": "tries random starts; the best goes on",
     "pbt": "population-based training",
+    "pb2": "the same, where a Gaussian process chooses what copies go on with (Ray Tune's PB2)",
     "optuna": "Optuna's TPE with pruning; the best trial goes on",
 }

@@ -163,6 +163,8 @@ def make(unit: Unit) -> Program:
     """
     if unit.kind == "runs":
         return programs.runs_in_graph(unit) if unit.in_graph else programs.run_on_host(unit)
+    if unit.kind == "pb2":
+        return _pb2(unit)
     if unit.kind != "optuna":
         return search_programs.make(unit)
     try:
@@ -172,6 +174,16 @@ def make(unit: Unit) -> Program:
             f"optuna: the package is not installed; pip install optuna ({error})"
         ) from error
     return optuna_search.make(unit)
+
+
+def _pb2(unit: Unit) -> Program:
+    try:
+        from selftuning.studies.searches import bandit_search
+    except ImportError as error:
+        raise ConfigError(
+            f"pb2: a package is not installed; pip install 'selftuning[pb2]' ({error})"
+        ) from error
+    return bandit_search.make(unit)
 
 
 def _restored(
@@ -210,7 +222,8 @@ def _digest(unit: Unit) -> np.ndarray:
 
 def _versions(unit: Unit) -> dict[str, str]:
     """Of the libraries that the results of a unit depend on, by name."""
-    return files.versions() | ({"optuna": version("optuna")} if unit.kind == "optuna" else {})
+    needed = {"optuna": ("optuna",), "pb2": ("ray", "scikit-learn")}.get(unit.kind, ())
+    return files.versions() | {name: version(name) for name in needed}
 
 
 def machine() -> str:

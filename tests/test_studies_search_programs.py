@@ -31,8 +31,12 @@ def updates_of(settings):
 
 
 def unit_of(kind, *more):
+    more = (*more, *(("--fraction", "0.5") if kind == "pb2" else ()))  # or nobody would copy
     (unit,) = plan.units_of(small("--methods", kind, *SMALL, *more).settings)
     return unit
+
+
+SLOW = ("random_search", "pb2", "optuna")
 
 
 class Walk:
@@ -67,7 +71,10 @@ def walks(tmp_path_factory):
 
 
 @pytest.fixture(
-    params=["pbt", *(pytest.param(x, marks=pytest.mark.slow) for x in ("random_search", "optuna"))]
+    params=[
+        "pbt",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("random_search", "pb2", "optuna")),
+    ]
 )
 def walk(request, walks):
     return walks(request.param)

@@ -48,6 +48,10 @@ _SEARCHES = {
     "{interval:,} steps of a member, or ten times in its life if that is more often, the worst "
     "{fraction:.0%} copy one of the best and change what they copied, by a factor of {factor:g} or "
     "by drawing it anew with probability {resample:g}.",
+    "pb2": "Population-based bandits (Parker-Holder et al. 2020) of {members} members: every "
+    "{interval:,} steps of a member, or ten times in its life if that is more often, the worst "
+    "{fraction:.0%} copy one of the best and go on with what a Gaussian process of Ray Tune "
+    "expects to improve it most.",
     "optuna": "Optuna (Akiba et al. 2019): trials of its tree-structured Parzen estimator, pruned "
     "at the median, as many as the steps of {members} members allow.",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from selftuning.configs.settings import RunSettings
 from selftuning.configs.study_methods import Kind
 from selftuning.studies import vmapped
 
+POPULATIONS = ("pbt", "pb2")  # kinds whose members copy each other
 _INTERVALS = 10  # in the life of a member of a study, at least
 
 
@@ -53,7 +55,7 @@ def of_study(
     """A search as a study makes it: what is compared in it how often, and its stages.
 
     Args:
-      kind: "random_search", "pbt" or "optuna".
+      kind: "random_search", "pbt", "pb2" or "optuna".
       settings: of every member; their steps are those of one run.
       search: as it was asked for.
 
@@ -64,12 +66,13 @@ def of_study(
       ConfigError: if there are too few steps for it.
     """
     cycles = vmapped.cycles_for(settings)
-    makers = {"random_search": of_random_search, "pbt": of_population, "optuna": of_trials}
-    lives = {"random_search": life, "pbt": life_in_population, "optuna": life}
+    makers = {"random_search": of_random_search, "optuna": of_trials}
+    makers |= dict.fromkeys(POPULATIONS, of_population)
+    lives = dict.fromkeys(makers, life) | dict.fromkeys(POPULATIONS, life_in_population)
     tenth = lives[kind](settings, search, cycles) // _INTERVALS
     steps = max(1, tenth * settings.steps_per_cycle)
     search = replace(search, interval=min(search.interval, steps))
-    if kind != "pbt":
+    if kind not in POPULATIONS:
         search = replace(search, exploit=False)
     return search, makers[kind](settings, search, cycles)
 
@@ -183,6 +186,25 @@ def parts_of(stages: Sequence[Stage], begin: int, end: int) -> list[Part]:
             parts.append(Part(number, first - before, stop - first, last))
         before = after
     return parts
+
+
+def cut_at_intervals(parts: Sequence[Part], stage: Stage) -> list[Part]:
+    """The same cycles of the only stage, in parts of which none goes beyond an interval."""
+    looks = [n for n in range(stage.cycles + 1) if is_look(stage, n)]
+    result = []
+    for part in parts:
+        stop = part.first + part.cycles
+        cuts = [part.first, *(n for n in looks if part.first < n < stop), stop]
+        result += [part._replace(first=a, cycles=b - a) for a, b in itertools.pairwise(cuts)]
+    return result
+
+
+def is_look(stage: Stage, done: int) -> bool:
+    """Whether members are compared after so many cycles of a stage.
+
+    The first interval is the longer one, so that the last one ends with the last cycle.
+    """
+    return done >= stage.interval and (stage.cycles - done) % stage.interval == 0
 
 
 def stage_at(stages: Sequence[Stage], cycle: int) -> int:

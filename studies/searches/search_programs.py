@@ -6,7 +6,7 @@ came before. Environment steps are those of all members.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from selftuning.agents.self_tuning import SelfTuningAgent
+from selftuning.configs.searches import SearchSettings
 from selftuning.studies import measures, vmapped
 from selftuning.studies.measures import Cycles, Solving, Values
 from selftuning.studies.plan import Run, Unit
@@ -23,7 +24,9 @@ from selftuning.studies.searches import search_plan
 from selftuning.studies.searches import stages as search_stages
 from selftuning.studies.searches import values as search_values
 from selftuning.studies.searches.fitness import fitness_of
-from selftuning.studies.searches.search import SearchState
+from selftuning.studies.searches.ranges import Ranges
+from selftuning.studies.searches.search import Row, SearchState
+from selftuning.studies.searches.search_plan import Part, Stage
 from selftuning.training.divergence import all_finite
 
 
@@ -34,11 +37,31 @@ class State(NamedTuple):
       searches: leaves [R, P, ...].
       solving: of the members [R * P], in the steps of all of them.
       keys: of the searches [R, 2].
+      explored: what an explorer remembers; () without one.
     """
 
     searches: SearchState
     solving: Solving
     keys: np.ndarray
+    explored: Any = ()
+
+
+class Explorer(NamedTuple):
+    """What gives members other hyperparameters between intervals, outside of the program.
+
+    Attributes:
+      begin: (searches, seeds [R]) -> what it remembers, a pytree of arrays.
+      follow: (searches, what it remembers, row of the cycles since, part that they are of) -> both
+        as they go on.
+      shapes: of what it remembers.
+    """
+
+    begin: Callable[[SearchState, Sequence[int]], Any]
+    follow: Callable[[SearchState, Any, Row, Part], tuple[SearchState, Any]]
+    shapes: Any
+
+
+MakeExplorer = Callable[[Ranges, Stage, SearchSettings, int], Explorer]
 
 
 class Best(NamedTuple):
@@ -55,8 +78,13 @@ class Best(NamedTuple):
     hyperparameters: dict[str, Any]
 
 
-def make(unit: Unit) -> Program:
+def make(unit: Unit, explorer_of: MakeExplorer | None = None) -> Program:
     """Builds and compiles R searches side by side.
+
+    Args:
+      unit: which searches.
+      explorer_of: (ranges, the only stage, how members are compared, R) -> what explores in place
+        of the program.
 
     Raises:
       ConfigError: if the environment cannot be stepped in-graph, or what is tuned not be searched.
@@ -69,6 +97,11 @@ def make(unit: Unit) -> Program:
     ends = search_plan.points_of(stages, unit.points)
     begins = [0, *ends[:-1]]
     parts = [search_plan.parts_of(stages, *x) for x in zip(begins, ends, strict=True)]
+    explorer = None
+    if explorer_of is not None:
+        explorer = explorer_of(ranges, stages[0], search, unit.size)
+        search = replace(search, explore=False)
+        parts = [search_plan.cut_at_intervals(point, stages[0]) for point in parts]
     every = [part for point in parts for part in point]
     chunks = [max(p.cycles for p in every if p.stage == n) for n in range(len(stages))]
     engine = search_stages.make(settings, search, ranges, unit.size, stages, chunks)
@@ -79,7 +112,9 @@ def make(unit: Unit) -> Program:
         seeds, keys = seeds_of(runs, unit.size)
         starts = search_stages.start_members(settings, seeds, search.members, ranges, unit.members)
         members = measures.unsolved(unit.size * search.members)
-        return State(engine.begin(seeds, starts), members, keys)
+        searches = engine.begin(seeds, starts)
+        remembered = () if explorer is None else explorer.begin(searches, seeds)
+        return State(searches, members, keys, remembered)
 
     def advance(state: State, point: int) -> tuple[State, Values]:
         rows, cycle = [], begins[point]
@@ -90,6 +125,9 @@ def make(unit: Unit) -> Program:
             ends = side_by_side(row.cycles)
             solving = measures.solve(state.solving, ends, before, threshold, beside)
             state = state._replace(searches=searches, solving=solving)
+            if explorer is not None:
+                moved, remembered = explorer.follow(searches, state.explored, row, part)
+                state = state._replace(searches=moved, explored=remembered)
             if part.last:
                 best = np.asarray(state.searches.best)
                 kept = engine.keep(state.searches)
@@ -111,7 +149,8 @@ def make(unit: Unit) -> Program:
         number = search_plan.stage_at(stages, [*begins, ends[-1]][point])
         members = measures.unsolved(unit.size * stages[number].members)
         keys = jax.ShapeDtypeStruct((unit.size, 2), np.uint32)
-        return State(engine.shapes[number], members, keys)  # type: ignore[arg-type]
+        remembered = () if explorer is None else explorer.shapes
+        return State(engine.shapes[number], members, keys, remembered)  # type: ignore[arg-type]
 
     names = jax.eval_shape(best_of, engine.shapes[0]).hyperparameters
     return Program(len(ends), begin, advance, shapes, search_values.columns(names))
