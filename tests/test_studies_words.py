@@ -166,12 +166,11 @@ def test_nothing_is_said_that_nothing_reads():
 
 
 def test_the_paragraph_has_task_methods_starts_seeds_steps_and_version():
-    one = synthetic_study.study(methods="none,bmg", seeds=3, starts={"gamma": (0.7, 0.99)})
+    one = synthetic_study.study(methods="none,outer,bmg", seeds=3, starts={"gamma": (0.7, 0.99)})
     text = citation.paragraph(one, "1.2.3, commit 0123456789ab")
     for part in (
-        "no tuning and bmg",
-        "on CartPole,",
-        "gamma 0.7 or 0.99",
+        "We compared no tuning and bmg from every start of gamma 0.7 or 0.99, and fixed at the "
+        "outer values, on CartPole-v1, with ",
         "3 seeds",
         "200,000 environment steps",
         "selftuning 1.2.3, commit 0123456789ab",

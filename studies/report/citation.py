@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selftuning.configs import studies
+from selftuning.configs.studies import StudySettings
 from selftuning.studies.contestants import RETURN
 from selftuning.studies.intervals import listed
 from selftuning.studies.outcome import Outcome
@@ -40,25 +40,37 @@ def paragraph(outcome: Outcome, code: str) -> str:
       outcome: of the study.
       code: version of this code, in words.
     """
-    settings = outcome.measured.settings
-    envs = listed(studies.environments(settings))
-    labels = listed([method.label for method in settings.methods.values()])
+    settings, known = outcome.measured.settings, outcome.measured.known
+    envs = listed([one.env for one in known.each])
+    changed = words.of_task(settings.run)
+    seeds = f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''}"
+    score = "mean return" if outcome.measure == RETURN else f"mean {outcome.score}"
+    return (
+        f"We compared {_compared(settings)} on {f'{envs} ({changed})' if changed else envs}, with "
+        f"{seeds} and {settings.run.steps:,} environment steps a run, using selftuning {code}. "
+        f"The agent: {words.of_agent(settings.run)} The score of a run was its {score} over the "
+        "last tenth of its environment steps; aggregates follow Agarwal et al. 2021 and stand with "
+        "95% intervals."
+    )
+
+
+def _compared(settings: StudySettings) -> str:
+    """Methods by their labels, and from where those start that share the starts of the study."""
+    shares = {
+        name: method.kind == "runs" and not method.at_outer and method.starts is None
+        for name, method in settings.methods.items()
+    }
+    labels = {name: method.label for name, method in settings.methods.items()}
     grid = [
         f"{name} {' or '.join(f'{x:g}' for x in values)}"
         for name, values in settings.starts.items()
     ]
-    starts = f" from every start of {listed(grid)}" if grid else ""
-    seeds = f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''}"
-    changed = words.of_task(settings.run)
-    where = f"{envs} ({changed})" if changed else envs
-    score = "mean return" if outcome.measure == RETURN else f"mean {outcome.score}"
-    return (
-        f"We compared {labels} on {where}, each{starts} with {seeds} and "
-        f"{settings.run.steps:,} environment steps, using selftuning {code}. The agent: "
-        f"{words.of_agent(settings.run)} The score of a run was its {score} over the last tenth "
-        "of its environment steps; aggregates follow Agarwal et al. 2021 and stand with 95% "
-        "intervals."
-    )
+    if not grid or not any(shares.values()):
+        return listed(list(labels.values()))
+    first = listed([labels[name] for name, does in shares.items() if does])
+    said = f"{first} from every start of {listed(grid)}"
+    rest = [labels[name] for name, does in shares.items() if not does]
+    return f"{said}, and {listed(rest)}," if rest else said
 
 
 def bibtex(code: str) -> str:
