@@ -176,12 +176,10 @@ def _calibrated(launcher: Launcher, units: Sequence[Unit], console: Console) -> 
                 raise ConfigError(f"{event.unit} cannot be run: {event.error}")
             if isinstance(event, Done):
                 found[programs[event.unit]] = event.result
-    # Each worker compiles a program again, but for the one that has just done so.
-    again = 1 - 1 / launcher.workers
-    compiling = again * statistics.median(one.compile_seconds for one in found.values())
+    compiling = statistics.median(one.compile_seconds for one in found.values())
     seconds = {unit.name: found[unit.program].seconds for unit in units}
     busy = max(max(seconds.values()), sum(seconds.values()) / launcher.workers)
-    say(console, f"about {duration(busy + compiling)} on {launcher.workers} workers")
+    say(console, f"about {duration(busy)} on {launcher.workers} workers")
     return Estimated(seconds, compiling)
 
 
@@ -199,8 +197,10 @@ def _run_units(
     work = {unit.name: estimated.seconds[unit.name] for unit in order}
     runs = {unit.name: len(unit.runs) for unit in units}
     failures = []
+    programs = {unit.name: unit.program for unit in units}
+    known = work, runs, launcher.workers, estimated.compiling, programs
     with (
-        StudyProgress(console, work, runs, launcher.workers, estimated.compiling) as progress,
+        StudyProgress(console, *known) as progress,
         Live(directory, console) as live,
     ):
         for event in launcher.run(execute.run_job, jobs):

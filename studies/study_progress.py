@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from selftuning.training.progress import Due, duration
 
 _SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal
+_NOTHING = 0.1  # of the estimated time to compile: a worker that takes less had the program
 
 
 @dataclass
@@ -39,7 +40,9 @@ class StudyProgress:
       work: of each unit that is to run, in estimated seconds, in the order in which they begin.
       runs: of each unit.
       workers: units that run at a time.
-      compiling: estimated seconds for which a unit compiles before it begins.
+      compiling: estimated seconds for which a unit compiles, on a worker that has not done so.
+      programs: of units by name, each of which some worker has compiled; None where each unit is
+        compiled by itself.
     """
 
     def __init__(
@@ -49,9 +52,10 @@ class StudyProgress:
         runs: Mapping[str, int],
         workers: int,
         compiling: float = 0.0,
+        programs: Mapping[str, str] | None = None,
     ):
         self._console, self._work, self._runs, self._workers = console, work, runs, workers
-        self._estimated = compiling
+        self._estimated, self._programs = compiling, programs
         self._parts = dict.fromkeys(work, 0.0)
         self._running: dict[str, _Running] = {}
         self._created = time.monotonic()
@@ -101,19 +105,24 @@ class StudyProgress:
     def left(self, now: float) -> float:
         """Seconds for all that is left, as workers will take it up one unit after the other.
 
-        A unit compiles for as long as others have, and then takes its estimated seconds times what
-        they have turned out to be.
+        A unit compiles for as long as others have, if its worker has not had its program yet, and
+        then takes its estimated seconds times what they have turned out to be.
         """
         factor = self._factor()
         compiling = self._compiling()
         free = [0.0] * self._workers
-        waiting = []
+        waiting, had = [], dict.fromkeys((self._programs or {}).values(), 1)
         for name, work in self._work.items():
             rest, one = factor * work * (1 - self._parts[name]), self._running.get(name)
+            lacks = self._workers  # those that have not had its program
+            if self._programs:
+                lacks -= had[self._programs[name]]
+                had[self._programs[name]] += lacks > 0
+            compiles = compiling if lacks > 0 else 0.0
             if one is None:
-                waiting.append(compiling + rest)
+                waiting.append(compiles + rest)
             elif self._parts[name] < 1:
-                before = 0.0 if one.first else max(compiling - (now - one.begun), 0.0)
+                before = 0.0 if one.first else max(compiles - (now - one.begun), 0.0)
                 heapq.heapreplace(free, free[0] + before + rest)
         for seconds in waiting:
             heapq.heapreplace(free, free[0] + seconds)
@@ -129,9 +138,7 @@ class StudyProgress:
         return seen / estimated if seen and estimated else 1.0
 
     def _compiling(self) -> float:
-        """Seconds for which a unit compiles before it begins: a mean over those that have.
-
-        The first unit of each worker counts as much as estimated, for it may have compiled before.
-        """
-        found = [one.first[1] - one.begun for one in self._running.values() if one.first]
-        return (sum(found) + self._workers * self._estimated) / (len(found) + self._workers)
+        """Seconds for which a unit compiles, if it does: a mean of the estimate and those seen."""
+        seen = [one.first[1] - one.begun for one in self._running.values() if one.first]
+        found = [seconds for seconds in seen if seconds > _NOTHING * self._estimated]
+        return (sum(found) + self._estimated) / (len(found) + 1)
