@@ -30,8 +30,10 @@ _SHARED = ("env", "steps", "seed", "devices", "eval_episodes", "eval_every")
 _SHARED_ENVIRONMENT = ("env_kwargs", "max_episode_steps", "sticky_actions")
 _OF_ALL_TASKS = ("seed", "devices", "eval_every", "extensions")
 _NO_TARGET = "left out with several environments: anchors say what is good on each"
-_OF_POPULATIONS = dict.fromkeys(("fraction", "exploit", "explore"), ("pbt", "pb2"))
-_OF_POPULATIONS |= dict.fromkeys(("factor", "resample"), ("pbt",))
+_OF_POPULATIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("fraction", "exploit", "explore"), ("pbt", "pb2")),
+    **dict.fromkeys(("factor", "resample"), ("pbt",)),
+}
 
 
 def check(study: StudySettings) -> None:
