@@ -133,6 +133,7 @@ def test_summary_has_the_promised_keys(finished):
         assert hyperparameters[name]["tuned"] == (spec.tuned and name != "lambda")
     assert hyperparameters["gamma"]["start"] == 0.7 != hyperparameters["gamma"]["end"]
     assert hyperparameters["lambda"]["start"] == hyperparameters["lambda"]["end"]
+    assert [name for name in NAMES if hyperparameters[name]["falls"]] == ["learning_rate"]
 
 
 def test_metrics_cover_the_run(finished):

@@ -60,6 +60,12 @@ def test_what_moved_a_hyperparameter_in_words(end, tuned, z, bound, words):
     assert moved_by(0.9, end, tuned, z, bound) == words
 
 
+def test_what_falls_is_not_called_fixed():
+    assert moved_by(0.9, 0.9, False, None, None, falls=True) == "falls to 0"
+    words = moved_by(0.9, 0.8, True, -7.2, None, falls=True)
+    assert words == "signal down -7.2 sd, beside that it falls to 0"
+
+
 @pytest.mark.parametrize(
     ("scale", "low", "high", "end", "bound"),
     [

@@ -9,6 +9,7 @@ import numpy as np
 from selftuning.configs.hyperparameters import Hyperparameter, Scale
 
 SIGNAL = 3.0  # standard deviations (sd), which noise exceeds once in 370 times
+_FALLS = "falls to 0"  # from its start, or from what tuning makes of it
 _AT_BOUND = 0.01  # on its scale, where a hundredth is one per cent
 
 
@@ -61,17 +62,21 @@ def _place(scale: Scale, value: float | list[float]) -> np.ndarray:
     return x if scale == "linear" else np.log(x / (1 - x) if scale == "unit" else x)
 
 
-def moved_by(start: Any, end: Any, tuned: bool, evidence: Any, bound: float | None) -> str:
+def moved_by(
+    start: Any, end: Any, tuned: bool, evidence: Any, bound: float | None, falls: bool = False
+) -> str:
     """What has moved a hyperparameter, in words; the arguments are those of summary.json."""
     if not tuned:
-        return "fixed"
+        return _FALLS if falls else "fixed"
     if evidence is None:
         moved = "not moved" if end == start else "moved"
     elif isinstance(evidence, list):
         moved = f"by head: {', '.join(map(_in_words, evidence))}"
     else:
         moved = _in_words(evidence)
-    return moved if bound is None else f"{moved}, at its bound {bound:.4g}"
+    if bound is not None:
+        moved += f", at its bound {bound:.4g}"
+    return f"{moved}, beside that it {_FALLS}" if falls else moved
 
 
 def _in_words(z: float | None) -> str:

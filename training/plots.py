@@ -170,7 +170,7 @@ def hyperparameter_paths(
     for axes in spare:
         axes.set_axis_off()
     figure.suptitle(title)
-    fixed = [f"{known[n].label} {settings[n].start:g}" for n in values if n not in shown]
+    fixed = [_fixed(known[n], settings[n], moved.get(n)) for n in values if n not in shown]
     handles = _entries(drawn)
     style: dict[str, Any] = {"frameon": False, "title_fontsize": "small"}
     if spare:
@@ -181,6 +181,12 @@ def hyperparameter_paths(
         below: dict[str, Any] = {"loc": "outside lower center", "ncols": 4}
         figure.legend(handles.values(), handles.keys(), title=said, **below, **style)
     _save(figure, path)
+
+
+def _fixed(definition: Definition, spec: Hyperparameter, moved: str | None) -> str:
+    """A hyperparameter that is not tuned; one that falls by itself says so."""
+    said = "" if moved in (None, "fixed") else f" ({moved})"
+    return f"{definition.label} {spec.start:g}{said}"
 
 
 def _draw_path(

@@ -176,13 +176,15 @@ class Recorder:
     def _moved(self, name: str, end: Any) -> dict[str, Any]:
         """See `training.evidence.moved_by`."""
         spec, tuned, last = self.settings.in_use[name], self._tuned(name), shortest(end)
-        scale = definitions(self.settings.extensions)[name].scale
+        scale, agent = definitions(self.settings.extensions)[name].scale, self.settings.agent
+        falls = {"learning_rate": agent.anneal_learning_rate, "entropy": agent.anneal_entropy}
         return {
             "start": spec.start,
             "end": last,
             "tuned": tuned,
             "evidence": self._evidence(name),
             "bound": bound_at(scale, spec, last) if tuned else None,
+            "falls": falls.get(name, False),
         }
 
     @property
