@@ -84,6 +84,11 @@ def preset(name: str) -> dict[str, Any]:
     for path in _presets():
         if path.name == f"{name}.yaml":
             return yaml_text.read(path.read_text(encoding="utf-8"), name)
+    if name in presets.METHODS:
+        raise ConfigError(
+            f"preset: {name!r} is one of single runs, and no study; a study takes it with "
+            f"--config FILE, where FILE has the line `run: {{preset: {name}}}`"
+        )
     raise not_allowed("preset", repr(name), " | ".join(preset_names()))
 
 

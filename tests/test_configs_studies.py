@@ -230,6 +230,7 @@ MISTAKES = {
     "--methods mg,mg": "methods: mg is there twice",
     "--methods ,": "--methods: 0 is not allowed",
     "--preset x": "preset: 'x' is not allowed; it must be backends |",
+    "--preset stacx": "preset: 'stacx' is one of single runs",
     "--start gamma": "--start: 'gamma' is not of the form NAME=VALUE,VALUE,...",
     "--start gamma=a,1": "--start: 'gamma=a,1': not all of its values are numbers",
     "--start gamma=0.5 --start gamma=0.7": "--start gamma: said twice; separate its values",
