@@ -14,6 +14,7 @@ from selftuning.studies import intervals, study_files
 from selftuning.studies.outcome import BASELINE, Outcome
 from selftuning.studies.report import page
 from selftuning.training import json_files, report
+from selftuning.training.progress import in_paragraph
 
 _COLUMNS = (
     "Means of the {score} over starts and seeds: in the last tenth of each run with a 95% "
@@ -62,6 +63,7 @@ def print_summary(
     console.print(_COLUMNS.format(score=outcome.score), style="dim", highlight=False, markup=False)
     alone = [f"{env}: {one['answer'][0]}" for env, one in found.get("tasks", {}).items()]
     for line in [*found["answer"], *alone, *found["notes"]]:
-        console.print(line, highlight=False, markup=False)
+        said = in_paragraph(line, console.width)
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     rows = [("study directory", str(directory)), ("report", str(directory / study_files.REPORT))]
     report.print_rows(console, rows)

@@ -31,6 +31,7 @@ from selftuning.training.progress import (
     TimeLeft,
     describe,
     in_lines,
+    in_paragraph,
     make_progress,
 )
 from selftuning.training.recorder import Recorder
@@ -388,3 +389,15 @@ def test_what_is_solved_says_when_the_policy_was_first_that_good():
     (row, first) = report._solved(solved)
     assert first == rows[0]
     assert row == ("solved", "step 93,000 (mean of 100 episodes, over 49,512 steps)")
+
+
+@pytest.mark.parametrize(
+    "pair", ["gamma 0.7,", "at 481,", "271 [158, 384],", "-3.1 [-55, -0.2],", "0.9 [0.71, 1]."]
+)
+def test_no_line_of_a_paragraph_ends_between_a_number_and_its_name_or_interval(pair):
+    for width in range(40, 80):
+        text = f"{'word ' * 12}{pair} and more"
+        lines = in_paragraph(text, width).splitlines()
+        assert " ".join(lines) == text and max(map(len, lines)) <= width
+        assert any(pair in line for line in lines)
+    assert in_paragraph("one\ntwo", 80) == "one\ntwo"

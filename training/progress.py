@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Self
@@ -13,6 +15,8 @@ from rich.text import Text
 
 LINES = 10  # of a plain log
 _SECONDS_BETWEEN_LINES = 30.0
+_TIE = "\N{NO-BREAK SPACE}"
+_TIED = re.compile(r"(?<=\w) (?=[-+]?\d)|(?<=\d) (?=\[)|(?<=\d,) (?=[-+]?\d[^][ ]*\])")
 
 
 class Snapshot(NamedTuple):
@@ -62,6 +66,16 @@ def in_lines(parts: Sequence[str], width: int, gap: str = "  ") -> list[str]:
         else:
             lines.append(part)
     return lines
+
+
+def in_paragraph(text: str, width: int) -> str:
+    """Text in lines of at most so many characters, each number beside its name and its interval."""
+    tied = _TIED.sub(_TIE, text)
+    lines = (
+        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in tied.splitlines()
+    )
+    return "\n".join(lines).replace(_TIE, " ")
 
 
 @contextmanager
