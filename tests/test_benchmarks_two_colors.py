@@ -179,10 +179,12 @@ def test_its_numbers_are_those_of_its_runs(finished, printed):
     first = summary["rows"]["mg_reward"]["hyperparameter"]["first_tenth"]
     np.testing.assert_allclose(first, path[:, : -(-points // 10)].mean())
     for name, runs in (("fixed", 4), ("mg_reward", 2)):
-        method, about = summary["methods"][name], measured.about[f"{name}-0"]
-        assert (method["runs"], method["programs"]) == (runs, 1)
-        assert method["seconds"] == about["seconds"]
-        expected = runs * points * size / about["seconds"]
+        method = summary["methods"][name]
+        units = [unit for unit in measured.about if unit.startswith(f"{name}-")]
+        seconds = sum(measured.about[unit]["seconds"] for unit in units)
+        assert (method["runs"], method["programs"]) == (runs, len(units)) == (runs, runs // 2)
+        assert method["seconds"] == pytest.approx(seconds)
+        expected = runs * points * size / seconds
         np.testing.assert_allclose(method["steps_per_second"], expected)
         assert method["settings"]["agent"]["hidden"] == [8]
 

@@ -4,6 +4,7 @@ One of each kind is looked up in all of `PLACES_OF_A_SCALE`, `PLACES_OF_A_LABEL`
 `PLACES_OF_AN_OUTER_VALUE` and `PLACES_OF_A_DOMAIN`: a new place belongs there.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -138,7 +139,8 @@ def plot_of_a_run(name):
 def report(name):
     _, _, figure = picture(name)
     starts = [x for x in figure.data if x.mode == "markers"]
-    return [x.y[0] for x in sorted(starts, key=lambda x: float(x.customdata[0]))]
+    values = {id(x): float(re.search(r"<b>(.+)</b>", x.customdata[0])[1]) for x in starts}
+    return [x.y[0] for x in sorted(starts, key=lambda x: values[id(x)])]
 
 
 def convergence(name):

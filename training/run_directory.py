@@ -48,7 +48,7 @@ def check(out: Path | None, beginning: Sequence[str] = ()) -> None:
             entry.name not in (*beginning, locks.NAME, ERRORS) and entry.suffix != PART
             for entry in path.iterdir()
         ):
-            if (path / METRICS).exists() or (path / SUMMARY).exists():
+            if (path / METRICS).exists():
                 raise ConfigError(
                     f"out: {path} has a run without its {files.NAME}; bring that back, or name a "
                     "new directory"
