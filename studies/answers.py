@@ -75,7 +75,8 @@ def _of_bad_starts(outcome: Outcome, found: Verdicts) -> list[str]:
         return [f"Rescues bad starts? There are none: from every start, {within}."]
     starts = _starts(given[0].compared.starts, baseline)
     words = {"better": "Yes", "level": "No", "worse": "No, it harms"}
-    where = f"from {starts}, {baseline.label} ends more than {margin} below {reference}."
+    each = ". From each of them" if len(given[0].compared.starts) > 1 else ""
+    where = f"from {starts}{each}, {baseline.label} ends more than {margin} below {reference}."
     return [_sentence("Rescues bad starts", outcome, given, words, where)]
 
 
@@ -156,10 +157,11 @@ def _chance(one: Verdict) -> str:
 
 
 def _starts(starts: Sequence[Stratum], of: Contestant) -> str:
-    """Starts by name, or their number if they are many."""
+    """Starts by name, or their number if they are many; a verdict is on their mean, not on each."""
     if len(starts) == len(of.starts) > 1:
-        return f"all {len(starts)} starts"
-    return _named(starts) if len(starts) <= _NAMED else f"{len(starts)} of {len(of.starts)} starts"
+        return f"all {len(starts)} starts together"
+    named = _named(starts) if len(starts) <= _NAMED else f"{len(starts)} of {len(of.starts)} starts"
+    return f"{named} together" if len(starts) > 1 else named
 
 
 def _named(starts: Sequence[Stratum]) -> str:
@@ -178,7 +180,9 @@ def _worst(outcome: Outcome) -> list[str]:
         runs = (
             f", its lowest run at {number(alone.last[0].min())}" if len(alone.last[0]) > 1 else ""
         )
-        words.append(f"{one.label} at {said(last(alone))} from {in_words(one.starts[at])}{runs}")
+        alike = len({runs.mean() for runs in one.last}) == 1
+        start = "every start alike" if alike else in_words(one.starts[at])
+        words.append(f"{one.label} at {said(last(alone))} from {start}{runs}")
     return [f"The worst start of each tuned method: {'; '.join(words)}."]
 
 

@@ -38,6 +38,15 @@ def test_tuning_rescues_bad_starts_and_costs_nothing():
     json.dumps(found["verdicts"], allow_nan=False)
 
 
+def test_a_verdict_on_several_starts_is_not_said_of_each():
+    bad, good = BAD5[0], GOOD5[0]
+    said, found = said_of(study({"none": [bad, bad], "bmg": [good, good], "outer": OUTER}))
+    assert said["Rescues bad starts"].startswith(
+        "Yes: from all 2 starts together. From each of them, no tuning ends more than "
+    )
+    assert "from every start alike, its lowest run at" in found["answer"][-1]
+
+
 def test_what_tuning_costs_is_said_beside_what_it_rescues():
     """One mean over all starts would say "better", and the table would refute it."""
     said, found = said_of(study({"none": BAD5, "bmg": HARMED5, "outer": OUTER}, "--seeds", "5"))
@@ -234,7 +243,7 @@ def test_a_verdict_names_its_methods_where_others_have_none():
 
 def test_where_every_start_is_bad_none_costs_anything():
     said, _ = said_of(study({"none": [BAD5[0]] * 2, "bmg": GOOD5, "outer": OUTER}, "--seeds", "5"))
-    assert said["Rescues bad starts"].startswith("Yes: from all 2 starts, ")
+    assert said["Rescues bad starts"].startswith("Yes: from all 2 starts together. ")
     assert said["Costs from good starts"] == "There are none."
 
 
