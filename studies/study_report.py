@@ -42,8 +42,9 @@ def print_summary(
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", overflow="fold")
     baseline = BASELINE if outcome.named(BASELINE) else None
-    columns = ["runs", f"{outcome.score} [95%]", "whole run", "worst start", "solved"]
-    columns += [f"P(> {BASELINE})"] if baseline else []
+    # In two lines, which leaves room for labels on a terminal of 80 columns.
+    columns = ["runs", f"{outcome.score}\n[95%]", "whole\nrun", "worst\nstart", "solved"]
+    columns += [f"P(>\n{BASELINE})"] if baseline else []
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for name, one in found["methods"].items():

@@ -6,11 +6,13 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 from selftuning.studies import answers, contestants, plan, same_runs, summary, verdicts
 from selftuning.studies.contestants import picked
 from selftuning.studies.intervals import Interval
 from selftuning.studies.outcome import outcome_of
+from selftuning.studies.study_report import print_summary
 from tests.known_scores import BAD, BAD5, GOOD, GOOD5, HARMED5, OUTER, measured, study
 from tests.small_studies import small
 
@@ -262,3 +264,10 @@ def test_a_study_that_has_not_got_far_has_nothing_to_compare():
     )
     _, found = said_of(outcome_of(part._replace(table=part.table.filter(seeds), missing=["x"])))
     assert "There is nothing to compare yet" in found["answer"][1]
+
+
+def test_labels_have_room_on_80_columns(tmp_path, capsys):
+    one = study({"none": BAD5, "bmg": GOOD5, "outer": OUTER}, "--seeds", "5")
+    print_summary(Console(width=80), tmp_path, one, summary.summarise(one))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("fixed at the outer ") for line in lines)
