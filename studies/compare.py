@@ -39,19 +39,29 @@ def run(one: Path, two: Path, out: Path | None, console: Console) -> Path:
 def _compared(one: Path, two: Path, out: Path | None, console: Console) -> Path:
     both = [study_files.read(directory) for directory in (one, two)]
     outcome = outcome_of(beside(both))
-    margin = verdicts.margin_of(outcome)
-    judged = verdicts.judged(pairs(outcome, both), margin.value)
+    question = f"Do the agents of B ({two}) end differently from those of A ({one})?"
     found = {
         **summary.summarise(outcome),
-        "question": f"Do the agents of B ({two}) end differently from those of A ({one})?",
-        "answer": answer(outcome, judged, margin.value),
-        "verdicts": [summary.plain(one) for one in judged],
+        **_judged(outcome, both, question),
         "notes": [*_differences(both), *answers.notes(outcome)],
     }
+    for env, task in outcome.tasks.items():
+        found["tasks"][env] |= _judged(task, both, question)
     directory = run_directory.create_named(out, "compare")
     study_report.write(directory, outcome, found)
     study_report.print_summary(console, directory, outcome, found)
     return directory
+
+
+def _judged(outcome: Outcome, both: list[Measured], question: str) -> dict[str, Any]:
+    """What summary.json says of B beside A, over all environments or on one of them."""
+    margin = verdicts.margin_of(outcome).value
+    judged = verdicts.judged(pairs(outcome, both), margin)
+    return {
+        "question": question,
+        "answer": answer(outcome, judged, margin),
+        "verdicts": [summary.plain(one) for one in judged],
+    }
 
 
 def beside(both: list[Measured]) -> Measured:

@@ -22,6 +22,9 @@ from selftuning.studies.outcome import Outcome
 Standing = Literal["better", "worse", "level", "not shown", "one seed"]
 BAD, GOOD, OUTER = "bad starts", "good starts", "outer values"
 _SHARE = 0.05  # of the way from first score to target, which makes no difference to a user
+# Seeds without any difference between them that say "level". A run in four may fail where ten have
+# not (0.75^10 = 0.06), and two in three where three have not.
+_ALIKE = 10
 
 
 class Margin(NamedTuple):
@@ -72,7 +75,7 @@ class Verdict(NamedTuple):
       compared: what.
       standing: of the method. "better" and "worse" are said if neither 0 is in the interval of the
         difference nor 0.5 in that of the probability, "level" if the difference is inside the
-        margin with all of its interval.
+        margin with all of its interval, and seeds differ or are ten.
       gain: mean difference, with an interval that is corrected for the number of comparisons.
       level: of that interval.
     """
@@ -278,7 +281,9 @@ def _verdict(compared: Comparison, gain: means.Mean | None, level: float, margin
         return Verdict(compared, "one seed", Interval(value, None, None), level)
     low, high = (float(x) for x in gain.interval(level))
     found, chance = Interval(float(gain.value), low, high), compared.chance
-    standing: Standing = "level" if -margin < low and high < margin else "not shown"
+    few = min(len(compared.ones), len(compared.others))
+    known = low < high or few >= _ALIKE
+    standing: Standing = "level" if known and -margin < low and high < margin else "not shown"
     if chance is not None and chance.low is not None and chance.high is not None:
         if low > 0 and chance.low > 0.5:
             standing = "better"

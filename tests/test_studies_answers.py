@@ -116,11 +116,22 @@ def test_without_the_outer_values_the_best_start_says_what_is_bad():
 
 
 def test_each_tuned_method_has_a_verdict_of_its_own():
-    one = study({"none": BAD5, "mg": BAD5, "bmg": GOOD5, "outer": OUTER}, "--seeds", "5")
+    as_bad = [[101, 119, 111, 89, 80], BAD5[1]]
+    one = study({"none": BAD5, "mg": as_bad, "bmg": GOOD5, "outer": OUTER}, "--seeds", "5")
     said, found = said_of(one)
     assert said["Rescues bad starts"].startswith("No (mg); Yes (bmg): from (gamma 0.7)")
     assert "mg at 100 [" in found["answer"][3]
     assert len(found["verdicts"]) == 6
+
+
+@pytest.mark.parametrize(("seeds", "standing"), [(3, "Not shown"), (9, "Not shown"), (10, "No")])
+def test_few_runs_without_any_difference_show_no_level(seeds, standing):
+    """All at the highest score: failures that are rare have not been seen yet."""
+    scores = [[100 + 3 * n for n in range(seeds)], [500] * seeds]
+    tuned = [[490 + n for n in range(seeds)], [500] * seeds]
+    one = study({"none": scores, "bmg": tuned, "outer": [[500] * seeds]}, "--seeds", str(seeds))
+    said, _ = said_of(one)
+    assert said["Costs from good starts"].startswith(f"{standing}: ")
 
 
 def test_a_start_that_fails_is_no_outlier():

@@ -6,6 +6,7 @@ import pytest
 
 from selftuning.studies import compare, verdicts
 from selftuning.studies.outcome import outcome_of
+from tests import synthetic_study
 from tests.known_scores import ABOUT, BAD, BAD5, GOOD, GOOD5, POINTS, measured
 
 
@@ -77,3 +78,19 @@ def test_what_cannot_be_compared_says_so():
     acrobot = measured({"none": BAD}, "--env", "Acrobot-v1")
     with pytest.raises(ValueError, match="env CartPole and Acrobot-v1 are not the same"):
         compare.beside([one, acrobot])
+
+
+def test_on_several_environments_each_says_how_b_differs_from_a(tmp_path):
+    """The same on one of them, and worse on the other."""
+    given = {"methods": "none,bmg", "starts": {"gamma": (0.7, 0.99)}, "seeds": 5}
+    old = synthetic_study.study(**given, tasks={"Acrobot": {"steps": 300_000}}).measured
+    worse = pl.when(pl.col("env") == "Acrobot-v1").then(pl.col("return") - 200)
+    new = old._replace(table=old.table.with_columns(worse.otherwise("return").alias("return")))
+    outcome = outcome_of(compare.beside([old, new]))
+    said = {
+        env: compare._judged(task, [old, new], "?")["answer"][0]
+        for env, task in outcome.tasks.items()
+    }
+    assert set(said) == {"CartPole-v1", "Acrobot-v1"}
+    assert "2 of 2 methods end differently" in said["Acrobot-v1"]
+    assert "Nothing shown" in said["CartPole-v1"]
