@@ -85,10 +85,10 @@ def _named(data: Any) -> list[str]:
     """Environments from a list, or from names that commas separate; none if nothing is said."""
     if data is None:
         return []
-    if isinstance(data, str):
-        data = [name.strip() for name in data.split(",")]
-    if not isinstance(data, list | tuple) or not all(isinstance(x, str) and x for x in data):
+    names = [name.strip() for name in data.split(",")] if isinstance(data, str) else data
+    if not isinstance(names, list | tuple) or not all(isinstance(x, str) and x for x in names):
         raise not_allowed(ENV, repr(data), "an environment, or several: A,B,C")
+    data = names
     for number, name in enumerate(data):
         if name in data[:number]:
             raise ConfigError(f"{ENV}: {name} is there twice")

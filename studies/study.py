@@ -162,7 +162,7 @@ def _print_plan(console: Console, units: Sequence[Unit], finished: int) -> None:
         table.add_row(name, str(size.rows), str(size.units), f"{size.env_steps:,}", disk)
     console.print(table, highlight=False)
     if finished:
-        say(console, f"{finished} of {len(units)} programs are done already")
+        say(console, f"{finished} of {_counted(len(units), 'program')} done already")
 
 
 def _calibrated(launcher: Launcher, units: Sequence[Unit], console: Console) -> Estimated:
@@ -170,7 +170,7 @@ def _calibrated(launcher: Launcher, units: Sequence[Unit], console: Console) -> 
     shapes = {unit.program: unit for unit in units}
     found: dict[str, Calibration] = {}
     programs = {unit.name: unit.program for unit in shapes.values()}
-    with waiting(console, f"compiling and timing {len(shapes)} programs"):
+    with waiting(console, f"compiling and timing {_counted(len(shapes), 'program')}"):
         for event in launcher.run(execute.calibrate_job, [Job(unit) for unit in shapes.values()]):
             if isinstance(event, Failed):
                 raise ConfigError(f"{event.unit} cannot be run: {event.error}")
@@ -179,7 +179,7 @@ def _calibrated(launcher: Launcher, units: Sequence[Unit], console: Console) -> 
     compiling = statistics.median(one.compile_seconds for one in found.values())
     seconds = {unit.name: found[unit.program].seconds for unit in units}
     busy = max(max(seconds.values()), sum(seconds.values()) / launcher.workers)
-    say(console, f"about {duration(busy)} on {launcher.workers} workers")
+    say(console, f"about {duration(busy)} on {_counted(launcher.workers, 'worker')}")
     return Estimated(seconds, compiling)
 
 
@@ -216,3 +216,7 @@ def _run_units(
                 study_files.write_error(directory, event.unit, event.traceback)
                 failures.append(event)
     return failures
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -77,7 +77,7 @@ def test_a_study_is_written_complete_and_later_layers_change_all_tasks(tmp_path)
 MISTAKES = {
     "env: [CartPole, CartPole]": "env: CartPole is there twice",
     "env: [3]": "env: [3] is not allowed; it must be an environment, or several",
-    "env: 'CartPole,'": "env: ['CartPole', ''] is not allowed",
+    "env: 'CartPole,'": "env: 'CartPole,' is not allowed",
 }
 OF_STUDIES = {
     "tasks: {Acrobot: {seed: 3}}": "tasks.Acrobot.seed: 3 is not allowed; it must be left out",
