@@ -34,12 +34,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, result: dict[str, Any]) -> None:
+def write(name: str, result: dict[str, Any], indent: int | None = 1) -> None:
     """Writes benchmarks/results/NAME.json, with the machine and the minutes since the start."""
     minutes = round((time.perf_counter() - _BEGUN) / 60, 1)
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    json_files.write(path, result | {"minutes": minutes, "machine": machine()}, indent=1)
+    json_files.write(path, result | {"minutes": minutes, "machine": machine()}, indent=indent)
     print(f"wrote {path}")
 
 

@@ -241,7 +241,7 @@ def main() -> None:
     for name, settings in agents().items():
         measure(directory, name, settings)
     results = kept(directory)
-    write("two-colors-deaths", {"runs": results})
+    write("two-colors-deaths", {"runs": results}, indent=None)
     PAGE.write_text(with_table(PAGE.read_text(), "two-colors-deaths", table(results)))
 
 
