@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from selftuning.agents import networks, self_tuning
 from selftuning.benchmarks.record import DOCS, keep, markdown, with_table, write
-from selftuning.configs import presets
+from selftuning.configs import keywords
 from selftuning.configs.settings import RunSettings
 from selftuning.envs import registry
 from selftuning.envs.task import GraphTask
@@ -64,30 +63,17 @@ class Look(NamedTuple):
 
 def agents() -> dict[str, RunSettings]:
     """By name: what is compared, all but the last with a fixed entropy weight of 0.1."""
-    preset = presets.for_env(ENV)
-    preset = replace(preset, steps=STEPS, agent=replace(preset.agent, inner_optimizer="sgd"))
-
-    def changed(optimizer="sgd", method="none", **values: float) -> RunSettings:
-        starts = {"learning_rate": 0.1, "lambda": 0.9, "entropy": 0.1} | {
-            name.rstrip("_"): value for name, value in values.items()
-        }
-        specs = {
-            name: replace(spec, start=starts.get(name, spec.start))
-            for name, spec in preset.hyperparameters.items()
-        }
-        specs["entropy"] = replace(specs["entropy"], low=1e-6, high=1.0)
-        return replace(
-            preset,
-            agent=replace(preset.agent, inner_optimizer=optimizer),
-            hyperparameters=specs,
-            tuning=replace(preset.tuning, method=method),
-        )
-
+    fixed = {"meta": "none", "start": {"entropy": 0.1}}
+    changes: dict[str, dict[str, Any]] = {
+        "SGD 0.1": fixed,
+        "SGD 0.1, one-step TD": fixed | {"start": {"entropy": 0.1, "lambda": 0.01}},
+        "RMSProp 0.002": fixed
+        | {"inner_optimizer": "rms", "start": {"entropy": 0.1, "learning_rate": 2e-3}},
+        "SGD 0.1, bmg + reward": {"bounds": {"entropy": (1e-6, 1.0)}},
+    }
     return {
-        "SGD 0.1": changed(),
-        "SGD 0.1, one-step TD": changed(lambda_=0.01),
-        "RMSProp 0.002": changed("rms", learning_rate=2e-3),
-        "SGD 0.1, bmg + reward": changed(method="bmg", entropy=0.2),
+        name: keywords.run_settings(None, ENV, (), None, {"steps": STEPS, **asked})
+        for name, asked in changes.items()
     }
 
 

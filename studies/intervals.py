@@ -90,9 +90,8 @@ def _over_tasks(one: Contestant, other: Contestant) -> Interval | None:
     known = [(x.value, x.low, x.high) for x in each if x and x.low is not None]
     if len(known) < len(each):
         return None
-    value, low, high = np.array(known, float).T
-    down, up = (float(np.sqrt(((value - end) ** 2).sum())) / len(each) for end in (low, high))
-    return Interval(float(value.mean()), float(value.mean()) - down, float(value.mean()) + up)
+    found = superiority.mean_of_independent(*np.array(known, float).T)
+    return Interval(*(float(x) for x in found))
 
 
 def better(everybody: Sequence[Contestant]) -> dict[str, dict[str, Any]]:

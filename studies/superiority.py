@@ -42,9 +42,14 @@ def probability_of_improvement(scores: Scores, others: Scores) -> Estimate:
         _limits(round(float(p), 12), len(x), len(y)) for p, (x, y) in zip(each, pairs, strict=True)
     ]
     low, high = np.array(ends).T
-    value = each.mean()
     if shared:
-        return Estimate(value, low.mean(), high.mean())
+        return Estimate(each.mean(), low.mean(), high.mean())
+    return mean_of_independent(each, low, high)
+
+
+def mean_of_independent(each: np.ndarray, low: np.ndarray, high: np.ndarray) -> Estimate:
+    """The mean of independent estimates [S] with their ends, by Zou and Donner's rule."""
+    value = each.mean()
     down, up = (np.sqrt(((each - end) ** 2).sum()) / len(each) for end in (low, high))
     return Estimate(value, value - down, value + up)
 
