@@ -1,19 +1,25 @@
 """Tasks that change over a life: `python -m selftuning.benchmarks.continual DIR [TASK ...]`.
 
+    python -m selftuning.benchmarks.continual DIR ContinualCartPole-v0 --agents untuned default
+    python -m selftuning.benchmarks.continual DIR ContinualCartPole-v0 --change actions
+    python -m selftuning.benchmarks.continual DIR --agents grid --first-seed 1000 --seeds 3
+
 "Continual Gym Control" (TRAC, Muppidi et al. 2024, NeurIPS; C-CHAIN, Tang et al. 2025, ICML): ten
 levels of 160,000 steps, at each of which another vector is added to all observations. Vectors are
-those of the run's seed. Steps are those of all environments together, and all of them count.
+those of the run's seed. Steps are those of all environments together, and all of them count. With
+--change the same protocol has other changes than theirs.
 
 Every run is a file in DIR, and a run that has its file is not made again: stop it when you like.
 What is there is kept in benchmarks/results/continual.json, and the tables of docs/continual.md are
-made of it. With --level-steps lives are shorter, to try things out, and in no table.
+made of it. With --level-steps lives are shorter, to try things out, and in no table. Nor are those
+of --first-seed 1000, by which settings are chosen.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +30,7 @@ from selftuning.benchmarks.record import DOCS, keep, markdown, with_table, write
 from selftuning.configs import keywords
 from selftuning.configs.errors import require
 from selftuning.configs.settings import RunSettings
+from selftuning.envs.changes import CHANGES
 from selftuning.training.metrics import Episodes
 
 PAGE = DOCS / "continual.md"
@@ -38,23 +45,38 @@ TASKS = (
     "ContinualMountainCar-v0",
 )
 
+_INSIDE = tuple(task for task in TASKS if "Lunar" not in task)  # of which all changes are known
+OFFSET = "offset"  # what changes in the published protocol
+CHOICE = 1000  # seeds from here on are those by which settings are chosen
+# Fixed settings that the best is chosen from. "untuned" has a weight of 0.01 and a rate of 0.001.
+WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3)
+RATES = (3e-4, 1e-3, 3e-3)
+
 _UNTUNED: dict[str, Any] = {"meta": "none"}
 _KEEPS_ALL: dict[str, Any] = {"normalization_reset": float("inf")}
-# Changes to the agent that a user gets who says nothing. No learning rate falls: a life has no end
-# that the agent knows of. The outer objective has an entropy weight of 0.01 in all of them.
+
+
+def _fixed(weight: float, rate: float) -> dict[str, Any]:
+    return {**_UNTUNED, "start": {"entropy": weight, "learning_rate": rate}}
+
+
+GRID = {
+    f"untuned, entropy {weight:g}, rate {rate:g}": _fixed(weight, rate)
+    for weight in WEIGHTS
+    for rate in RATES
+    if (weight, rate) != (0.01, 1e-3)
+}
+# Changes to the agent that a user gets who says nothing. No learning rate falls, but in "anneal": a
+# life has no end that the agent knows of. The outer objective has an entropy weight of 0.01 in all.
 AGENTS: dict[str, dict[str, Any]] = {
     "default": {},
     "default, entropy 0.03": {"start": {"entropy": 0.03}},
     "default, entropy 0.1": {"start": {"entropy": 0.1}},
+    "all three tuned": {"tune": ["lambda", "entropy"]},
+    "all four tuned": {"tune": ["lambda", "entropy", "learning_rate"]},
     "untuned": _UNTUNED,
-    "untuned, entropy 0.03": {**_UNTUNED, "start": {"entropy": 0.03}},
-    "untuned, entropy 0.1": {**_UNTUNED, "start": {"entropy": 0.1}},
-    "untuned, entropy 0.3": {**_UNTUNED, "start": {"entropy": 0.3}},
-    "untuned, rate 0.0003": {**_UNTUNED, "start": {"learning_rate": 3e-4}},
-    "untuned, entropy 0.03, rate 0.0003": {
-        **_UNTUNED,
-        "start": {"entropy": 0.03, "learning_rate": 3e-4},
-    },
+    **GRID,
+    "anneal": {**_UNTUNED, "anneal_learning_rate": True, "anneal_entropy": True},
     "untuned, keeps all": {**_UNTUNED, **_KEEPS_ALL},
     "untuned, entropy 0.03, keeps all": {**_UNTUNED, **_KEEPS_ALL, "start": {"entropy": 0.03}},
     "default, entropy 0.03, keeps all": {**_KEEPS_ALL, "start": {"entropy": 0.03}},
@@ -117,24 +139,20 @@ def score(
     return Score(float(by_level.mean()), by_level.tolist())
 
 
-def life(task: str, agent: str, seed: int, level_steps: int) -> RunSettings:
+def life(task: str, agent: str, seed: int, level_steps: int, change: str = OFFSET) -> RunSettings:
     """The settings of a run. Its clock counts the steps of one environment, so levels are divided.
 
     Raises:
       ConfigError: if environments cannot share a level equally.
     """
-    changes = dict(AGENTS[agent])
+    changes = {"anneal_learning_rate": False, **AGENTS[agent]}
     preset = changes.pop("preset", None)
-    changes |= {
-        "seed": seed,
-        "steps": LEVELS * level_steps,
-        "anneal_learning_rate": False,
-    }
+    changes |= {"seed": seed, "steps": LEVELS * level_steps}
     num_envs = keywords.run_settings(None, task, None, preset, changes).num_envs
     each = f"a multiple of {num_envs * BLOCK}, a block of each of {num_envs} environments"
     require(level_steps % (num_envs * BLOCK) == 0, "--level-steps", level_steps, each)
     changes["env_kwargs"] = {
-        "change": "offset",
+        "change": change,
         "levels": LEVELS,
         "switch_every": level_steps // num_envs,
         "block": BLOCK,
@@ -143,17 +161,21 @@ def life(task: str, agent: str, seed: int, level_steps: int) -> RunSettings:
     return keywords.run_settings(None, task, None, preset, changes)
 
 
-def measure(directory: Path, task: str, agent: str, seed: int, level_steps: int) -> None:
+def measure(
+    directory: Path, task: str, agent: str, seed: int, level_steps: int, change: str = OFFSET
+) -> None:
     """Lives once, unless that has been done."""
     name = agent.replace(", ", "-").replace(" ", "_")
+    name = name if change == OFFSET else f"{change}-{name}"
     file = directory / f"{task}-{name}-{level_steps}-{seed}.json"
     if file.exists():
         return
-    settings = life(task, agent, seed, level_steps)
+    settings = life(task, agent, seed, level_steps, change)
     run = st.train(settings=settings)
     found = score(run.episodes, settings.num_envs, level_steps)
     result = {
         "task": task,
+        "change": change,
         "agent": agent,
         "seed": seed,
         "level_steps": level_steps,
@@ -167,33 +189,54 @@ def measure(directory: Path, task: str, agent: str, seed: int, level_steps: int)
 
 def kept(directory: Path) -> list[dict[str, Any]]:
     """All results of whole lives in a directory, in the order of the tables."""
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json")]
-    agents = list(AGENTS)
-    known = [x for x in found if x["agent"] in agents and x["task"] in TASKS]
-    whole = [x for x in known if x["level_steps"] == LEVEL_STEPS]
-    return sorted(
-        whole, key=lambda x: (TASKS.index(x["task"]), agents.index(x["agent"]), x["seed"])
-    )
+    agents, changes = list(AGENTS), list(CHANGES)
+    reported = [x for x in _found(directory, LEVEL_STEPS) if x["seed"] < CHOICE]
+
+    def place(x: dict[str, Any]) -> tuple[int, ...]:
+        change, task, agent = changes.index(x["change"]), TASKS.index(x["task"]), x["agent"]
+        return change, task, agents.index(agent), x["seed"]
+
+    return sorted(reported, key=place)
+
+
+def _found(directory: Path, level_steps: int) -> list[dict[str, Any]]:
+    found = (json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json"))
+    known = (x for x in found if x["agent"] in AGENTS and x["task"] in TASKS)
+    return [x for x in known if x["level_steps"] == level_steps]
 
 
 def table(results: list[dict[str, Any]]) -> str:
     """Agents that were measured, by tasks: mean over seeds, its standard error, number of them."""
-    ours = (
-        (agent, *(_cell([x["score"] for x in _of(results, task, agent)]) for task in TASKS))
-        for agent in AGENTS
-        if any(x["agent"] == agent for x in results)
-    )
     theirs = (
         (f"*{name}, published*", *(f"{mean:.1f} ({error:.3g}), 6" for mean, error in row))
         for name, row in PUBLISHED.items()
     )
-    return markdown(("agent", *map(_short, TASKS)), (*ours, *theirs))
+    offsets = [x for x in results if x["change"] == OFFSET]
+    return markdown(("agent", *map(_short, TASKS)), (*_scores(offsets, TASKS), *theirs))
+
+
+def other_changes(results: list[dict[str, Any]]) -> str:
+    """The same with changes that are not the published ones, and the levels after the first."""
+    return markdown(("change", "agent", *map(_short, _INSIDE)), _other_rows(results))
+
+
+def _other_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for change in CHANGES:
+        found = [x for x in results if x["change"] == change != OFFSET]
+        for row in _scores(found, _INSIDE):
+            yield change, *row
+
+
+def _scores(results: list[dict[str, Any]], tasks: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for agent in AGENTS:
+        if any(x["agent"] == agent for x in results):
+            yield agent, *(_cell([x["score"] for x in _of(results, task, agent)]) for task in tasks)
 
 
 def by_level(results: list[dict[str, Any]]) -> str:
-    """What was measured, level after level: means over seeds."""
+    """Offsets, level after level: means over seeds."""
     head = ("task", "agent", "seeds", *(str(level) for level in range(1, LEVELS + 1)))
-    return markdown(head, _level_rows(results))
+    return markdown(head, _level_rows([x for x in results if x["change"] == OFFSET]))
 
 
 def _level_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -224,7 +267,26 @@ def _cell(scores: list[float]) -> str:
 
 def render(text: str, results: list[dict[str, Any]]) -> str:
     """The text of a page with the tables of some results."""
-    return with_table(with_table(text, "continual", table(results)), "levels", by_level(results))
+    tables = {
+        "continual": table(results),
+        "levels": by_level(results),
+        "other-changes": other_changes(results),
+    }
+    for name, found in tables.items():
+        text = with_table(text, name, found)
+    return text
+
+
+def _chosen(results: list[dict[str, Any]]) -> str:
+    """Of settings tried on the seeds of a choice: mean and number of seeds by task, best first."""
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for x in results:
+        groups.setdefault((x["task"], x["change"], x["agent"]), []).append(x["score"])
+    found = [(*key, np.mean(scores), len(scores)) for key, scores in groups.items()]
+    found.sort(key=lambda x: (x[0], x[1], -x[3]))
+    return "".join(
+        f"{task} {change} {agent}: {mean:.1f}, {n}\n" for task, change, agent, mean, n in found
+    )
 
 
 def main() -> None:
@@ -232,15 +294,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("tasks", nargs="*", default=[], choices=[[], *TASKS])
-    parser.add_argument("--agents", nargs="+", default=["untuned", "default"], choices=AGENTS)
+    parser.add_argument(
+        "--agents", nargs="+", default=["untuned", "default"], choices=[*AGENTS, "grid"]
+    )
+    parser.add_argument("--change", default=OFFSET, choices=CHANGES)
     parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--level-steps", type=int, default=LEVEL_STEPS)
     asked = parser.parse_args()
-    for seed in range(asked.seeds):
-        for task in asked.tasks or TASKS:
-            for agent in asked.agents:
-                measure(asked.directory, task, agent, seed, asked.level_steps)
-    if asked.level_steps == LEVEL_STEPS:
+    agents = [
+        x for name in asked.agents for x in (("untuned", *GRID) if name == "grid" else [name])
+    ]
+    for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
+        for task in asked.tasks or (TASKS if asked.change == OFFSET else _INSIDE):
+            for agent in agents:
+                measure(asked.directory, task, agent, seed, asked.level_steps, asked.change)
+    if asked.first_seed >= CHOICE:
+        tried = [x for x in _found(asked.directory, asked.level_steps) if x["seed"] >= CHOICE]
+        print(_chosen(tried), end="")
+    elif asked.level_steps == LEVEL_STEPS:
         results = kept(asked.directory)
         write("continual", {"runs": results})
         PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")

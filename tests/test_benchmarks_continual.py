@@ -7,6 +7,7 @@ import pytest
 
 from selftuning.benchmarks import continual
 from selftuning.configs.errors import ConfigError
+from selftuning.envs.changes import CHANGES
 from selftuning.training.metrics import Episodes
 
 CARTPOLE, ACROBOT = "ContinualCartPole-v0", "ContinualAcrobot-v0"
@@ -55,12 +56,12 @@ def test_the_score_is_that_of_the_protocol_with_several_environments():
 def test_lives_have_the_steps_of_the_protocol(agent):
     settings = continual.life(CARTPOLE, agent, 3, continual.LEVEL_STEPS)
     assert settings.steps == 1_600_000 and settings.seed == 3
-    assert not settings.agent.anneal_learning_rate
+    assert settings.agent.anneal_learning_rate == (agent == "anneal")  # as practitioners do
     kwargs = settings.environment.env_kwargs
     assert kwargs["switch_every"] * settings.num_envs == 160_000
     assert (kwargs["change"], kwargs["levels"]) == ("offset", 10)
     assert (kwargs["block"], kwargs["change_seed"]) == (800, 3)
-    assert (settings.tuning.method == "none") == agent.startswith("untuned")
+    assert (settings.tuning.method == "none") == agent.startswith(("untuned", "anneal"))
     assert (settings.agent.algorithm == "actor_critic") == agent.endswith("actor_critic")
 
 
@@ -69,8 +70,23 @@ def test_levels_that_cannot_be_shared():
         continual.life(CARTPOLE, "default", 0, 1000)
 
 
-def result(task, agent, seed, score, level_steps=continual.LEVEL_STEPS):
-    found = {"task": task, "agent": agent, "seed": seed, "level_steps": level_steps}
+@pytest.mark.parametrize("change", CHANGES)
+def test_lives_have_the_change_that_is_asked_for(change):
+    settings = continual.life(ACROBOT, "untuned", 0, continual.LEVEL_STEPS, change)
+    assert settings.environment.env_kwargs["change"] == change
+
+
+def test_the_best_fixed_setting_is_chosen_from_five_weights_and_three_rates():
+    lives = (continual.life(ACROBOT, x, 0, 6400) for x in ("untuned", *continual.GRID))
+    settings = [life.hyperparameters for life in lives]
+    tried = {(x["entropy"].start, x["learning_rate"].start) for x in settings}
+    assert tried == {(w, r) for w in continual.WEIGHTS for r in continual.RATES}
+    assert len(settings) == len(tried) == 15
+
+
+def result(task, agent, seed, score, level_steps=continual.LEVEL_STEPS, change="offset"):
+    found = {"task": task, "change": change, "agent": agent, "seed": seed}
+    found["level_steps"] = level_steps
     return found | {"score": score, "levels": [score + i for i in range(10)]}
 
 
@@ -78,6 +94,8 @@ RESULTS = [
     result(ACROBOT, "untuned", 0, -100.0),
     result(CARTPOLE, "untuned", 0, 100.0),
     result(CARTPOLE, "untuned", 1, 140.0),
+    result(CARTPOLE, "untuned", 0, 30.0, change="actions"),
+    result(CARTPOLE, "anneal", 0, 20.0, change="actions"),
 ]
 
 
@@ -96,6 +114,10 @@ def test_tables_have_means_and_standard_errors():
     levels = continual.by_level(RESULTS)
     assert cells(levels, "CartPole", "untuned", "2") == [str(120 + i) for i in range(10)]
     assert "MountainCar" not in levels
+    others = continual.other_changes(RESULTS)
+    assert cells(others, "actions", "untuned") == [empty, "30.0, 1", empty]
+    assert cells(others, "actions", "anneal") == [empty, "20.0, 1", empty]
+    assert "offset" not in others
 
 
 def test_the_page_has_what_is_kept():
@@ -122,5 +144,10 @@ def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     (kept,) = continual.kept(tmp_path)
     assert (kept["score"], kept["steps"]) == (55, 65_536)
     assert kept["levels"] == [10.0 * i for i in range(1, 11)]
+    continual.measure(tmp_path, CARTPOLE, "untuned", 3, 6400)
+    continual.measure(tmp_path, CARTPOLE, "untuned", 3, 6400, "actions")
+    assert [x["change"] for x in continual.kept(tmp_path)] == ["offset", "offset", "actions"]
+    continual.measure(tmp_path, CARTPOLE, "untuned", continual.CHOICE, 6400)
+    assert len(continual.kept(tmp_path)) == 3  # by such a seed a setting is chosen
     monkeypatch.setattr(continual, "LEVEL_STEPS", 12_800)
     assert continual.kept(tmp_path) == []  # a short life is in no table
