@@ -225,7 +225,7 @@ def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTra
     The online learners see meta-gradients divided by their root mean square, as Adam's are:
     those of different hyperparameters and tasks differ by orders of magnitude.
     """
-    adam = optax.adam(tuning.learning_rate)
+    adam = optax.adam(tuning.learning_rate, eps=tuning.epsilon)
     if tuning.optimizer == "adam" or (tuning.optimizer == "ftrl" and tuning.context != "none"):
         return adam
     region = constraints.Constraint(lambda raw: hp.project(space, raw), separable=True)
@@ -244,4 +244,4 @@ def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTra
     learner = ONLINE_LEARNERS[tuning.optimizer](tuning.learning_rate, constraint=region)
     if tuning.optimizer == "ao_ftrl":
         learner = hints.with_hint(learner, hints.exponential_average())
-    return optax.chain(optax.scale_by_adam(b1=0.0), learner)
+    return optax.chain(optax.scale_by_adam(b1=0.0, eps=tuning.epsilon), learner)

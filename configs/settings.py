@@ -178,6 +178,8 @@ class TuningSettings:
         and a learning rate behind a trust region, it leaves to "adam". The others are online
         learners of `metagrad.online` on meta-gradients scaled as Adam scales them.
       learning_rate: step size of the meta-optimiser, in unconstrained units.
+      epsilon: what the meta-optimiser adds to the root mean square that it divides meta-gradients
+        by. Those that are far smaller, as noise may be, hardly move a hyperparameter.
       trust_region: KL(new || old) by which one update may move the policy while the learning
         rate is tuned. A longer update is shortened, and the learning rate lowered.
       trust_region_cut: how far the learning rate is lowered: by the factor of the shortening to
@@ -206,6 +208,7 @@ class TuningSettings:
     period: int = 1
     optimizer: MetaOptimizer = "ftrl"
     learning_rate: float = 4e-2
+    epsilon: float = 1e-8
     trust_region: float = 0.05
     trust_region_cut: float = 0.25
     trust_region_repay: float = 0.0

@@ -28,6 +28,7 @@ _RENAMED: dict[tuple[type, str], str] = {
     (TuningSettings, "method"): "meta",
     (TuningSettings, "optimizer"): "meta_optimizer",
     (TuningSettings, "learning_rate"): "meta_learning_rate",
+    (TuningSettings, "epsilon"): "meta_epsilon",
 }
 
 

@@ -26,6 +26,7 @@ _ELSEWHERE: Mapping[str, str] = {
         "lambda": "gae_lambda gae_lam lam trace_decay",
         "learning_rate": "lr step_size alpha actor_lr critic_lr",
         "meta_learning_rate": "meta_lr",
+        "meta_epsilon": "meta_eps",
         "minibatches": "num_minibatches n_minibatches batch_size minibatch_size mini_batch_size",
         "normalize_advantage": "norm_adv",
         "normalize_observations": "norm_obs normalize_obs",

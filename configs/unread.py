@@ -121,7 +121,7 @@ def _rest_of_tuning(settings: RunSettings) -> dict[str, str]:
         (
             tuning.optimizer == "ftrl" and tuning.context == "none" and not tunes_rate,
             "with the meta-optimizer ftrl, which has no step size (--meta-optimizer adam has)",
-            ("learning_rate",),
+            ("learning_rate", "epsilon"),
         ),
         (tuning.context == "none", "where context is none", ("context_hidden",)),
     )

@@ -61,8 +61,8 @@ def test_the_settings_know_which_rule_reads_what(name):
     assert set(settings.in_use) == set(settings.agent.in_loss) | values.read
 
 
-def play(name, gradients, rate=0.04):
-    optimizer = parts.meta_optimizer(TuningSettings(optimizer=name, learning_rate=rate), SPACE)
+def play(settings, gradients):
+    optimizer = parts.meta_optimizer(settings, SPACE)
     raw = hp.init(SPACE, {"gamma": 0.9, "entropy": 0.1}).raw
     state = optimizer.init(raw)
     for gradient in gradients:
@@ -80,9 +80,18 @@ def some_gradients(scale=1.0):
     ]
 
 
+@pytest.mark.parametrize("name", sorted({*get_args(MetaOptimizer)} - {"ftrl"}))
+def test_meta_gradients_far_below_epsilon_move_nothing(name):
+    """With epsilon the size of meta-gradients tells: the smaller ones, of noise, stand still."""
+    settings = TuningSettings(optimizer=name, learning_rate=0.04, epsilon=1.0)
+    values = play(settings, some_gradients())
+    assert abs(values["entropy"] - 0.1) < 0.01 < values["gamma"] - 0.9
+
+
 @pytest.mark.parametrize("name", get_args(MetaOptimizer))
 def test_meta_optimizers_descend_whatever_the_size_of_gradients(name):
-    values, same = play(name, some_gradients()), play(name, some_gradients(1e3))
+    settings = TuningSettings(optimizer=name)
+    values, same = play(settings, some_gradients()), play(settings, some_gradients(1e3))
     assert values["gamma"] > 0.93
     assert values["entropy"] < 0.07
     for key in values:
@@ -93,7 +102,7 @@ def test_meta_optimizers_descend_whatever_the_size_of_gradients(name):
 def test_online_learners_stay_within_bounds_by_themselves(name):
     """The engine projects what Adam returns; these learners know their set."""
     for rate in (0.5, 50.0):
-        values = play(name, some_gradients(), rate)
+        values = play(TuningSettings(optimizer=name, learning_rate=rate), some_gradients())
         assert 0.1 - 1e-6 <= values["gamma"] <= 0.999 + 1e-6
         assert 1e-3 * (1 - 1e-5) <= values["entropy"] <= 1.0
 

@@ -30,13 +30,14 @@ def test_every_setting_has_a_flag(capsys):
     names |= {f.name for f in dataclasses.fields(TuningSettings)}
     names |= {f.name for f in dataclasses.fields(EnvSettings)}
     names -= {"hyperparameters", "environment", "agent", "tuning"}
-    names -= {"method", "optimizer", "learning_rate", "extensions", "wrappers"}
+    names -= {"method", "optimizer", "learning_rate", "epsilon", "extensions", "wrappers"}
     names |= {
         "wrapper",
         "extension",
         "meta",
         "meta-optimizer",
         "meta-learning-rate",
+        "meta-epsilon",
         "out",
         "config",
         "start",

@@ -108,6 +108,7 @@ REFUSED = {
     "--differentiation implicit --inner-steps 2 --horizon-mixing 0.5": "horizon-mixing: 0.5 .* imp",
     "--horizon-mixing 0.5": "horizon-mixing: 0.5 .* fewer than 2 inner_steps",
     "--trust-region 0.1": "trust-region: 0.1 .* unless learning_rate is tuned",
+    "--meta-epsilon 0.1": "meta-epsilon: 0.1 .* ftrl, which has no step size",
     "--context-hidden 8": r"context-hidden: \(8,\) .* where context is none",
     "--preset q_lambda --value-weight 5": "value-weight: 5.0 .* q_lambda",
 }

@@ -9,6 +9,7 @@ from selftuning.configs.unread import unread
 from selftuning.studies.report import again, citation, words
 from tests import synthetic_study
 
+STEPS = "learning_rate", "epsilon"  # of meta-optimisers that take steps
 TUNING = {
     "method": "mg",
     "inner_steps": 3,
@@ -25,6 +26,7 @@ TUNING = {
     "period": 7,
     "optimizer": "omega",
     "learning_rate": 0.0125,
+    "epsilon": 0.00034,
 }
 AGENT = {
     "algorithm": "actor_critic",
@@ -67,7 +69,7 @@ def told(value):
 
 @pytest.mark.parametrize("field", TUNING)
 def test_another_way_of_tuning_reads_differently(field):
-    plain = {"optimizer": "adam"} | ({"context": "none"} if field == "learning_rate" else {})
+    plain = {"optimizer": "adam"} | ({"context": "none"} if field in STEPS else {})
     before, after = (
         words.of_method(study({"tuning": plain | extra}), "own")
         for extra in ({}, {field: TUNING[field]})

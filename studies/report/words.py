@@ -260,12 +260,13 @@ def _meta_optimiser(settings: RunSettings) -> str:
     tuning = settings.tuning
     takes_steps = tuning.optimizer != "ftrl"
     said = f"The meta-optimiser is {_META.get(tuning.optimizer, tuning.optimizer)}"
+    steps = f"step size {tuning.learning_rate:g} and epsilon {tuning.epsilon:g}"
     if takes_steps:
-        return f"{said}, with step size {tuning.learning_rate:g}."
+        return f"{said}, with {steps}."
     rest = ["a network"] if tuning.context != "none" else []
     rest += ["the learning rate"] if settings.hyperparameters["learning_rate"].tuned else []
     if rest:
-        return f"{said}; Adam with step size {tuning.learning_rate:g} moves {listed(rest)}."
+        return f"{said}; Adam with {steps} moves {listed(rest)}."
     return f"{said}."
 
 
