@@ -51,12 +51,17 @@ def table(result: dict[str, Any]) -> str:
 
 
 def numbers(result: dict[str, Any]) -> str:
-    """Rows of numbers in Markdown, two digits each; several in a cell are set apart by `;`."""
+    """Rows of numbers in Markdown, two digits each; several in a cell are set apart by `;`.
+
+    A mean with its interval is a mapping with "value", "low" and "high".
+    """
     rows = result["rows"].items()
     return markdown(("", *result["head"]), ((label, *map(_cell, row)) for label, row in rows))
 
 
-def _cell(value: float | Sequence[float]) -> str:
+def _cell(value: float | Sequence[float] | dict[str, float]) -> str:
+    if isinstance(value, dict):
+        return "{value:.2f} [{low:.2f}, {high:.2f}]".format_map(value)
     if isinstance(value, Sequence):
         return "; ".join(map(_cell, value))
     return f"{value:.1e}" if 0 < value < 0.01 else f"{value:.2g}"

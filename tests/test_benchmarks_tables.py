@@ -5,8 +5,9 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
-from selftuning.benchmarks import record, signals, tables
+from selftuning.benchmarks import record, signals, signals_batches, tables
 from selftuning.studies import summary
 from tests import synthetic_study
 
@@ -72,6 +73,25 @@ def test_signals_leave_the_first_tenth_out():
     assert found["signal_to_noise"] == pytest.approx(-late.mean() / late.std())
     assert found["raises"] == (late < 0).mean()
     assert found["largest_over_median"] == 3 / np.median(np.abs(late))
+
+
+def test_the_signal_at_a_batch_is_a_mean_over_seeds():
+    """Of each seed mean over deviation, the first tenth left out; + is what raises."""
+    rng = np.random.default_rng(0)
+    gradients = rng.normal([[-1.0], [0.0], [3.0]], 1.0, (3, 40))
+    gradients[:, :4] = 1e6
+    frame = pl.DataFrame(
+        {
+            "seed": np.repeat([0, 1, 2], 40),
+            "point": np.tile(np.arange(40), 3),
+            "diagnostics/meta_gradient/gamma": gradients.ravel(),
+        }
+    )
+    found = signals_batches.signals(frame, "gamma")
+    expected = -gradients[:, 4:].mean(axis=1) / gradients[:, 4:].std(axis=1)
+    assert found.value == pytest.approx(expected.mean())
+    low, high = stats.t.interval(0.95, 2, expected.mean(), stats.sem(expected))
+    assert found.interval() == pytest.approx((low, high))
 
 
 def test_drift_is_the_median_at_the_end():
