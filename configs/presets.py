@@ -39,7 +39,14 @@ def _only(names: dict[str, Hyperparameter], *tuned: str) -> dict[str, Hyperparam
     return {name: replace(spec, tuned=name in tuned) for name, spec in names.items()}
 
 
+def _two_colors() -> dict[str, Hyperparameter]:
+    names = _only(_centred(learning_rate=0.1, entropy=0.2, **{"lambda": 0.9}), "entropy")
+    return names | {"lambda": replace(names["lambda"], start=0.5)}
+
+
 # The agent of Flennerhag et al. (2022): separate networks, plain gradient descent, one environment.
+# Their trace decay is not known. With 0.9, as in the outer objective, updates after a change of signs
+# are so large that policies die of them (docs/two-colors.md).
 _TWO_COLORS: dict[str, object] = {
     "steps": 1_000_000,
     "num_envs": 1,
@@ -55,10 +62,7 @@ _TWO_COLORS: dict[str, object] = {
         normalize_observations=False,
         normalize_rewards=False,
     ),
-    "hyperparameters": _only(_centred(learning_rate=0.1, **{"lambda": 0.9}), "entropy")
-    # Below 0.08 a policy can get so sure of itself that it never meets the other colour again,
-    # and no meta-gradient of a few updates sees that coming (docs/two-colors.md).
-    | {"entropy": Hyperparameter(0.2, 0.08, 0.4, True, 0.2)},
+    "hyperparameters": _two_colors(),
     "tuning": TuningSettings(
         inner_steps=1,
         target_steps=4,
@@ -68,7 +72,7 @@ _TWO_COLORS: dict[str, object] = {
         value_weight=0.0,
         context="reward",
         optimizer="adam",
-        learning_rate=3e-3,
+        learning_rate=1e-3,
     ),
 }
 
