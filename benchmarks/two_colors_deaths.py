@@ -62,14 +62,24 @@ class Look(NamedTuple):
 
 
 def agents() -> dict[str, RunSettings]:
-    """By name: what is compared, all but the last with a fixed entropy weight of 0.1."""
-    fixed = {"meta": "none", "start": {"entropy": 0.1}}
+    """By name: what is compared. Where nothing else is said, lambda is 0.9, and agents without
+    tuning have an entropy weight of 0.1.
+    """
+
+    def fixed(**start: float) -> dict[str, Any]:
+        return {"meta": "none", "start": {"entropy": 0.1, "lambda": 0.9, **start}}
+
     changes: dict[str, dict[str, Any]] = {
-        "SGD 0.1": fixed,
-        "SGD 0.1, one-step TD": fixed | {"start": {"entropy": 0.1, "lambda": 0.01}},
-        "RMSProp 0.002": fixed
-        | {"inner_optimizer": "rms", "start": {"entropy": 0.1, "learning_rate": 2e-3}},
-        "SGD 0.1, bmg + reward": {"bounds": {"entropy": (1e-6, 1.0)}},
+        "SGD 0.1": fixed(),
+        "SGD 0.1, lambda 0.5": fixed(**{"lambda": 0.5}),
+        "SGD 0.1, one-step TD": fixed(**{"lambda": 0.01}),
+        "RMSProp 0.002": fixed(learning_rate=2e-3) | {"inner_optimizer": "rms"},
+        "SGD 0.1, bmg + reward": {
+            "start": {"lambda": 0.9},
+            "bounds": {"entropy": (1e-6, 1.0)},
+            "meta_learning_rate": 3e-3,
+        },
+        "SGD 0.1, lambda 0.5, bmg + reward": {},
     }
     return {
         name: keywords.run_settings(None, ENV, (), None, {"steps": STEPS, **asked})

@@ -45,8 +45,8 @@ def _two_colors() -> dict[str, Hyperparameter]:
 
 
 # The agent of Flennerhag et al. (2022): separate networks, plain gradient descent, one environment.
-# Their trace decay is not known. With 0.9, as in the outer objective, updates after a change of signs
-# are so large that policies die of them (docs/two-colors.md).
+# Their trace decay is not known. With 0.9, as in our outer objective, updates after a change of
+# signs are so large that policies die of them (docs/two-colors.md).
 _TWO_COLORS: dict[str, object] = {
     "steps": 1_000_000,
     "num_envs": 1,

@@ -46,9 +46,16 @@ def test_a_look_sees_a_policy_that_does_not_learn_yet(tmp_path):
     assert first["weight"] == [0.1] * 2
 
 
-def test_all_but_the_last_are_fixed():
-    *fixed, tuned = (settings.tuning.method for settings in deaths.agents().values())
-    assert set(fixed) == {"none"} and tuned == "bmg"
+def test_agents_are_what_their_names_say():
+    for name, settings in deaths.agents().items():
+        values = {key: spec.start for key, spec in settings.in_use.items()}
+        tuned = "bmg" in name
+        assert settings.tuning.method == ("bmg" if tuned else "none")
+        assert values["entropy"] == (0.2 if tuned else 0.1)
+        steps = {"lambda 0.5": 0.5, "one-step": 0.01}
+        trace = next((value for word, value in steps.items() if word in name), 0.9)
+        assert values["lambda"] == trace
+        assert (settings.agent.inner_optimizer == "rms") == name.startswith("RMSProp")
 
 
 def test_the_page_has_the_table_of_what_was_measured():

@@ -34,7 +34,7 @@ MADE_OF = {
 ALL_WEIGHTS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.8]
 PRESETS = {
     "two-colors-quick": (1_000_000, 5, MAIN, [0.05, 0.1, 0.2]),
-    "two-colors": (10_000_000, 3, MAIN, [0.05, 0.1, 0.2]),
+    "two-colors": (10_000_000, 5, MAIN, [0.1, 0.2, 0.3]),
     "two-colors-full": (10_000_000, 10, list(MADE_OF), ALL_WEIGHTS),
 }
 
@@ -72,18 +72,20 @@ def test_methods_are_what_their_names_say(name):
     t, agent = made.tuning, made.agent
     found = (t.method, t.context, t.inner_steps, t.target_steps, t.period, t.value_weight)
     assert found == MADE_OF[name]
-    assert (t.learning_rate, t.context_hidden) == (3e-3, (32,))
+    of_q = name.startswith("q_")
+    assert (t.learning_rate, t.context_hidden) == (3e-3 if of_q else 1e-3, (32,))
+    assert made.in_use["lambda"].start == (0.9 if of_q else 0.5)
     assert (agent.hidden, agent.rollout_length, agent.heads) == ((256, 256), 16, 1)
     learner = (agent.algorithm, agent.inner_optimizer, made.in_use["learning_rate"].start)
-    if name.startswith("q_"):
+    if of_q:
         assert learner == ("q_lambda", "rms", 1e-3)
         assert (t.matching, t.parameter_weight) == ("kl", 0.0)
     else:
         assert learner == ("actor_critic", "sgd", 0.1)
         assert (t.matching, t.parameter_weight) == ("none", 1.0)
         entropy = made.in_use["entropy"]
-        assert (entropy.start, entropy.low, entropy.high, entropy.outer) == (0.2, 0.08, 0.4, 0.2)
-    moved = "epsilon" if name.startswith("q_") else "entropy"
+        assert (entropy.start, entropy.low, entropy.high, entropy.outer) == (0.2, 1e-5, 1.0, 0.2)
+    moved = "epsilon" if of_q else "entropy"
     assert [n for n, spec in made.in_use.items() if spec.tuned] == [moved]
 
 
