@@ -73,7 +73,10 @@ def test_methods_are_what_their_names_say(name):
     found = (t.method, t.context, t.inner_steps, t.target_steps, t.period, t.value_weight)
     assert found == MADE_OF[name]
     of_q = name.startswith("q_")
-    assert (t.learning_rate, t.context_hidden) == (3e-3 if of_q else 1e-3, (32,))
+    assert (t.learning_rate, t.context_hidden) == (
+        3e-3 if name.startswith("q_bmg") else 1e-3,
+        (32,),
+    )
     assert made.in_use["lambda"].start == (0.9 if of_q else 0.5)
     assert (agent.hidden, agent.rollout_length, agent.heads) == ((256, 256), 16, 1)
     learner = (agent.algorithm, agent.inner_optimizer, made.in_use["learning_rate"].start)
