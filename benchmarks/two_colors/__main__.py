@@ -12,10 +12,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from selftuning.benchmarks.two_colors import pictures, rows, summary
+from selftuning.benchmarks.two_colors import pages, pictures, rows, summary
 from selftuning.configs.errors import ConfigError
 from selftuning.studies import study_files
 from selftuning.training import json_files
@@ -32,16 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("directory", metavar="DIR", type=Path, help="directory of the study")
+    parser.add_argument("--keep", metavar="NAME", help="of a table in docs/, made anew from it")
+    asked = parser.parse_args(arguments)
     try:
-        read(parser.parse_args(arguments).directory, Console())
+        numbers = read(asked.directory, Console())
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if asked.keep:
+        pages.keep(asked.keep, numbers)
     return 0
 
 
-def read(directory: Path, console: Console) -> None:
-    """Writes DIR/two-colors/, anew if it is there, and prints what was found.
+def read(directory: Path, console: Console) -> dict[str, Any]:
+    """Writes DIR/two-colors/, anew if it is there, prints what was found, and returns its numbers.
 
     Raises:
       ConfigError: if this is no study of Two Colors, nothing of it has run, or it is damaged.
@@ -54,10 +59,12 @@ def read(directory: Path, console: Console) -> None:
             (folder / name).unlink(missing_ok=True)
         else:
             study_files.replace(folder / name, partial(figure.savefig, dpi=DPI))
-    json_files.write(folder / study_files.SUMMARY, summary.summarise(study))
+    numbers = summary.summarise(study)
+    json_files.write(folder / study_files.SUMMARY, numbers)
     console.print(summary.table(study), highlight=False)
     for line in [*summary.lines(study), f"pictures and numbers: {folder}"]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return numbers
 
 
 if __name__ == "__main__":

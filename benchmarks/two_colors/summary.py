@@ -21,6 +21,7 @@ from selftuning.studies.answers import FEW
 from selftuning.training.metrics import last_tenth
 
 RECOVERED = 0.5  # of the ceiling
+DEAD = 500_000  # steps at the end of a run that is dead if they bring less than nothing
 
 
 def summarise(study: Study) -> dict[str, Any]:
@@ -65,12 +66,21 @@ def describe(row: Row, study: Study) -> dict[str, Any]:
         "sd": float(means.std(ddof=1)) if len(means) > 1 else None,
         "mean_total_reward": mean.value * row.env_steps,
         "last_tenth": mean_interval(last_tenth(row.reward).mean(-1))._asdict(),
+        "dead": _dead(row),
         "share_of_ceiling": mean.value / study.ceiling,
         "ratio_to_baseline": None if ratio is None else ratio._asdict(),
         "recovery": _recovery(row, study),
         "hyperparameter": hyperparameter(row),
         "diverged": int(row.diverged.sum()),
     }
+
+
+def _dead(row: Row) -> int | None:
+    """How many runs are dead at the end; None where that end would be more than a quarter."""
+    if row.env_steps < 4 * DEAD:
+        return None
+    end = row.reward[:, -math.ceil(DEAD / row.length) :]
+    return int((end.mean(-1) < 0).sum())
 
 
 def to_baseline(row: Row, study: Study):

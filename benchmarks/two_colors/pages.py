@@ -1,0 +1,98 @@
+"""Tables of docs/ that are made from what is kept of Two Colors studies.
+
+`python -m selftuning.benchmarks.two_colors DIR --keep NAME` keeps the summary of a study in
+benchmarks/results/NAME.json, and what stands between `<!-- NAME -->` and `<!-- end -->` in docs/ is
+made anew from it. A test compares them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from selftuning.benchmarks.record import DOCS, RESULTS, markdown, with_table
+from selftuning.training import json_files
+
+_HEAD = (
+    "",
+    "reward a step",
+    "to the best fixed weight",
+    "last tenth",
+    "dead at the end",
+    "of the ceiling",
+    "steps to recover",
+    "total, millions (sd)",
+    "published total at 10M (sd)",
+)
+
+
+def keep(name: str, summary: dict[str, Any]) -> None:
+    """Keeps the summary of a study under a name, and makes all tables of docs/ anew.
+
+    Left out is what is of one machine alone: its name, and where the study was written.
+    """
+    command = re.sub(r" --out[ =]\S+", "", summary["command"])
+    methods = {
+        method: {key: value for key, value in about.items() if key != "machines"}
+        for method, about in summary["methods"].items()
+    }
+    summary = summary | {"command": command, "methods": methods}
+    json_files.write(RESULTS / f"{name}.json", summary, indent=1)
+    for page in sorted(DOCS.glob("*.md")):
+        page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def render(text: str) -> str:
+    """The text of a page with the tables of all studies that are kept."""
+    for file in sorted(RESULTS.glob("two-colors-*.json")):
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        if summary.get("study") == "two-colors":
+            text = with_table(text, file.stem, table(summary))
+    return text
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The rows of a study in Markdown, fixed ones first, beside the published numbers."""
+    rows = summary["rows"].items()
+    fixed = [row for row in rows if row[1]["hyperparameter"]["fixed_at"] is not None]
+    ordered = [*fixed, *(row for row in rows if row not in fixed)]
+    lines = [[*_line(name, row, summary)] for name, row in ordered]
+    said = [column for column in range(len(_HEAD)) if any(line[column] for line in lines)]
+    head, *lines = ([line[column] for column in said] for line in (_HEAD, *lines))
+    return markdown(head, lines)
+
+
+def _line(name: str, row: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
+    ratio, recovery, dead = row["ratio_to_baseline"], row["recovery"], row.get("dead")
+    runs = len(row["reward_per_step"])
+    yield row["label"]
+    yield _interval(row["mean"], 3)
+    yield _interval(ratio, 2) if ratio else "1" if name == summary["baseline"] else ""
+    yield f"{row['last_tenth']['value']:.3f}"
+    yield "" if dead is None else f"{dead} of {runs}"
+    yield f"{row['share_of_ceiling']:.0%}"
+    yield "" if recovery is None else f"{recovery['steps']['value'] / 1e3:.0f}k"
+    yield _total(
+        row["mean_total_reward"] / 1e6, row["sd"] and row["sd"] * row["env_steps"] / 1e6, 3
+    )
+    yield _published(row, summary)
+
+
+def _published(row: dict[str, Any], summary: dict[str, Any]) -> str:
+    """Theirs is the best of their fixed weights, so it stands beside the best of ours."""
+    theirs = summary["published"]["rows"].get(row["method"])
+    is_other = row["hyperparameter"]["fixed_at"] is not None and (
+        row is not summary["rows"].get(summary["baseline"])
+    )
+    return "" if theirs is None or is_other else _total(theirs["mean"], theirs["sd"], 2)
+
+
+def _interval(found: dict[str, float], digits: int) -> str:
+    low, high = found["low"], found["high"]
+    return f"{found['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _total(mean: float, sd: float | None, digits: int) -> str:
+    return f"{mean:.{digits}f}" + ("" if sd is None else f" ({sd:.{digits}f})")
