@@ -277,14 +277,32 @@ def starts(study: StudySettings, name: str) -> list[Start]:
     if method.kind != "runs":
         return [{}]
     if method.at_outer:
-        return [at_outer(run_settings(study, name))]
+        return [at_outer(study, name)]
     grid = study.starts if method.starts is None else method.starts
     return _combinations(grid)
 
 
-def at_outer(settings: RunSettings) -> Start:
-    """The values of the outer objective, as a start."""
-    return {key: x for key, x in settings.outer.items() if key in settings.in_use}
+def at_outer(study: StudySettings, name: str) -> Start:
+    """The values of the outer objective, as the start of a method that keeps them.
+
+    What no method tunes or starts elsewhere stays as it is in all of them, whatever the outer
+    objective has: what is compared differs in tuned hyperparameters alone.
+    """
+    settings, moved = run_settings(study, name), _moved(study)
+    return {
+        key: x
+        for key, x in settings.outer.items()
+        if key in settings.in_use and (key in moved or settings.hyperparameters[key].start == x)
+    }
+
+
+def _moved(study: StudySettings) -> set[str]:
+    """Hyperparameters that some method may tune or draw, or starts elsewhere than the others."""
+    moved = set(study.starts)
+    for name, method in study.methods.items():
+        specs = run_settings(study, name).hyperparameters.items()
+        moved |= {key for key, spec in specs if spec.tuned} | set(method.starts or {})
+    return moved
 
 
 def member_starts(study: StudySettings, name: str) -> list[Start]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from selftuning.configs import studies
+from selftuning.configs.studies import StudySettings
 from selftuning.studies import study_files
 from selftuning.studies.contestants import Contestant, Stratum, in_words, picked
 from selftuning.studies.intervals import last, listed, number, said
@@ -99,7 +100,7 @@ def _of_outer(outcome: Outcome, found: Verdicts) -> list[str]:
             "a user could do instead of tuning."
         ]
     words = {"better": "Better", "level": "Level", "worse": "Worse"}
-    values = in_words(studies.at_outer(outcome.measured.settings.run))
+    values = in_words(_outer_values(outcome.measured.settings))
     which = "those of each environment" if outcome.tasks else values
     start = "from all starts together" if max(len(v.compared.starts) for v in given) > 1 else "here"
     where = (
@@ -107,6 +108,12 @@ def _of_outer(outcome: Outcome, found: Verdicts) -> list[str]:
         "with them."
     )
     return [_sentence("Against the outer values", outcome, given, words, where)]
+
+
+def _outer_values(settings: StudySettings) -> studies.Start:
+    """What tuning has to beat; where nothing was asked to keep it, what that would be."""
+    kept = (name for name, method in settings.methods.items() if method.at_outer)
+    return studies.at_outer(settings, next(kept, next(iter(settings.methods))))
 
 
 def _sentence(

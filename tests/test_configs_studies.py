@@ -183,6 +183,19 @@ def test_the_outer_values_are_a_start_of_their_own(algorithm, more):
     assert studies.run_settings(settings, "outer").tuning.method == "none"
 
 
+def test_what_no_method_moves_is_the_same_at_the_outer_values(tmp_path):
+    """Two Colors has a lambda of 0.5, and 0.9 in the outer objective; nothing tunes it."""
+
+    def kept(*flags):
+        settings = study("--env", "TwoColors", "--out", str(tmp_path / "a"), *flags).settings
+        return studies.starts(settings, "outer")[0]
+
+    assert kept() == {"gamma": 0.99, "policy": 1.0, "entropy": 0.2, "critic": 0.5}
+    assert kept("--tune", "lambda")["lambda"] == 0.9
+    assert kept("--start", "lambda=0.5,0.7")["lambda"] == 0.9
+    assert kept("--start", "entropy=0.1")["entropy"] == 0.2  # which is tuned
+
+
 def searching(tmp_path, kind="pbt", **changes):
     """A study with a search that begins with four starts."""
     method = {"of": kind, "starts": {"gamma": [0.5, 0.9], "lambda": [0.7, 0.8]}, **changes}

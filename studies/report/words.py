@@ -141,7 +141,8 @@ def of_method(study: StudySettings, name: str) -> str:
     if settings.tuning.method == "none":
         stay = "what they are at each start"
         if method.at_outer:
-            stay = f"at the outer values, {_outer(settings)}"
+            values = studies.at_outer(study, name)
+            stay = f"at the outer values, {listed([f'{k} {x:g}' for k, x in values.items()])}"
         return f"No tuning: hyperparameters stay {stay}{_falling(settings.agent)}."
     return " ".join(_tuning(settings))
 
