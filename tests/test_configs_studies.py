@@ -65,12 +65,14 @@ def test_help_names_methods_presets_and_flags(capsys):
     shown = capsys.readouterr().out
     left = {"hyperparameters", "environment", "agent", "tuning", "devices", "extensions"}
     parts = [(RunSettings, left), (EnvSettings, {"wrappers"})]
-    parts += [(AgentSettings, set()), (TuningSettings, {"method", "optimizer", "learning_rate"})]
+    renamed = {"method", "optimizer", "learning_rate", "epsilon"}
+    parts += [(AgentSettings, set()), (TuningSettings, renamed)]
     parts += [(SearchSettings, {"fitness", "interval"})]
     parts += [(studies.StudySettings, {"run", "methods", "starts", "search", "tasks", "anchors"})]
     names = {f.name for part, left in parts for f in dataclasses.fields(part) if f.name not in left}
     for name in names | {
         "meta_optimizer",
+        "meta_epsilon",
         "extension",
         "launcher",
         "workers",
