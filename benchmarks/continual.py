@@ -316,6 +316,8 @@ def main() -> None:
         results = kept(asked.directory)
         write("continual", {"runs": results})
         PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+        if asked.change != OFFSET:
+            print(other_changes(results), end="")
 
 
 if __name__ == "__main__":
