@@ -285,14 +285,16 @@ def starts(study: StudySettings, name: str) -> list[Start]:
 def at_outer(study: StudySettings, name: str) -> Start:
     """The values of the outer objective, as the start of a method that keeps them.
 
-    What no method tunes or starts elsewhere stays as it is in all of them, whatever the outer
+    What no other method tunes or starts elsewhere stays as it is in all of them, whatever the outer
     objective has: what is compared differs in tuned hyperparameters alone.
     """
     settings, moved = run_settings(study, name), _moved(study)
+    alone = all(method.at_outer for method in study.methods.values())
     return {
         key: x
         for key, x in settings.outer.items()
-        if key in settings.in_use and (key in moved or settings.hyperparameters[key].start == x)
+        if key in settings.in_use
+        and (alone or key in moved or settings.hyperparameters[key].start == x)
     }
 
 
