@@ -70,8 +70,7 @@ def main() -> None:
         found |= rows(directory)
     ordered = sorted(found.items(), key=lambda row: row[0].partition(", ")[2])
     record.write("signals-batches", {"head": TUNED, "rows": dict(ordered)})
-    page = record.DOCS / "tuning.md"
-    page.write_text(tables.render(page.read_text(encoding="utf-8")), encoding="utf-8")
+    tables.write_pages()
 
 
 if __name__ == "__main__":

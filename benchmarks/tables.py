@@ -2,8 +2,9 @@
 
 DIR is what `run.py study --preset NAME` wrote. What its table says is kept in
 benchmarks/results/NAME.json, and the tables between `<!-- NAME -->` and `<!-- end -->` are made
-anew in all pages: those of studies, and of numbers that have a head of columns. Without arguments
-all of them are made from what is kept; a test compares them.
+anew in all pages: those of studies, of numbers that have a head of columns, and of Two Colors
+(`benchmarks.two_colors DIR --keep NAME`). Without arguments all of them are made from what is kept;
+a test compares them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from selftuning.benchmarks.record import DOCS, RESULTS, markdown
+from selftuning.benchmarks.two_colors import markdown as two_colors
 from selftuning.studies.study_files import SUMMARY
 from selftuning.training import json_files
 
@@ -89,12 +91,18 @@ def render(text: str) -> str:
     def rendered(match: re.Match[str]) -> str:
         path = RESULTS / f"{match[2]}.json"
         result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        for part, make in (("table", table), ("head", numbers)):
+        for part, make in (("table", table), ("head", numbers), ("ceiling", two_colors.table)):
             if part in result:
                 return f"{match[1]}\n{make(result)}\n{match[3]}"
         return match[0]  # written by what measured it
 
     return _TABLE.sub(rendered, text)
+
+
+def write_pages() -> None:
+    """Makes the tables of all pages anew from what is kept."""
+    for page in sorted(DOCS.glob("*.md")):
+        page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def main() -> None:
@@ -106,8 +114,7 @@ def main() -> None:
     if arguments.directory:
         summary = json.loads((arguments.directory / SUMMARY).read_text(encoding="utf-8"))
         json_files.write(RESULTS / f"{arguments.name}.json", kept(summary), indent=1)
-    for page in sorted(DOCS.glob("*.md")):
-        page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
+    write_pages()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from typing import Any
 
 from rich.console import Console
 
-from selftuning.benchmarks.two_colors import pages, pictures, rows, summary
+from selftuning.benchmarks import tables
+from selftuning.benchmarks.record import RESULTS
+from selftuning.benchmarks.two_colors import markdown, pictures, rows, summary
 from selftuning.configs.errors import ConfigError
 from selftuning.studies import study_files
 from selftuning.training import json_files
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if asked.keep:
-        pages.keep(asked.keep, numbers)
+        json_files.write(RESULTS / f"{asked.keep}.json", markdown.kept(numbers), indent=1)
+        tables.write_pages()
     return 0
 
 

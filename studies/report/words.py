@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from selftuning.configs import extensions, studies
 from selftuning.configs.searches import SearchSettings
@@ -141,8 +141,7 @@ def of_method(study: StudySettings, name: str) -> str:
     if settings.tuning.method == "none":
         stay = "what they are at each start"
         if method.at_outer:
-            values = studies.at_outer(study, name)
-            stay = f"at the outer values, {listed([f'{k} {x:g}' for k, x in values.items()])}"
+            stay = f"at the outer values, {_said(studies.at_outer(study, name))}"
         return f"No tuning: hyperparameters stay {stay}{_falling(settings.agent)}."
     return " ".join(_tuning(settings))
 
@@ -242,7 +241,11 @@ def _objective(settings: RunSettings) -> str:
 
 
 def _outer(settings: RunSettings) -> str:
-    return listed([f"{k} {x:g}" for k, x in settings.outer.items() if k in settings.in_use])
+    return _said({k: x for k, x in settings.outer.items() if k in settings.in_use})
+
+
+def _said(values: Mapping[str, float]) -> str:
+    return listed([f"{name} {x:g}" for name, x in values.items()])
 
 
 def _tuned(settings: RunSettings, how: bool) -> str:

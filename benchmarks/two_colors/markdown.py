@@ -1,19 +1,12 @@
-"""Tables of docs/ that are made from what is kept of Two Colors studies.
-
-`python -m selftuning.benchmarks.two_colors DIR --keep NAME` keeps the summary of a study in
-benchmarks/results/NAME.json, and what stands between `<!-- NAME -->` and `<!-- end -->` in docs/ is
-made anew from it. A test compares them.
-"""
+"""A Two Colors study as a table of docs/, made from what is kept of it (`benchmarks.tables`)."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from selftuning.benchmarks.record import DOCS, RESULTS, markdown, with_table
-from selftuning.training import json_files
+from selftuning.benchmarks import record
 
 _HEAD = (
     "",
@@ -28,29 +21,17 @@ _HEAD = (
 )
 
 
-def keep(name: str, summary: dict[str, Any]) -> None:
-    """Keeps the summary of a study under a name, and makes all tables of docs/ anew.
+def kept(summary: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a study's summary.json: all but what is of one machine alone.
 
-    Left out is what is of one machine alone: its name, and where the study was written.
+    That is its name, and where the study was written.
     """
     command = re.sub(r" --out[ =]\S+", "", summary["command"])
     methods = {
         method: {key: value for key, value in about.items() if key != "machines"}
         for method, about in summary["methods"].items()
     }
-    summary = summary | {"command": command, "methods": methods}
-    json_files.write(RESULTS / f"{name}.json", summary, indent=1)
-    for page in sorted(DOCS.glob("*.md")):
-        page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def render(text: str) -> str:
-    """The text of a page with the tables of all studies that are kept."""
-    for file in sorted(RESULTS.glob("two-colors-*.json")):
-        summary = json.loads(file.read_text(encoding="utf-8"))
-        if summary.get("study") == "two-colors":
-            text = with_table(text, file.stem, table(summary))
-    return text
+    return summary | {"command": command, "methods": methods}
 
 
 def table(summary: dict[str, Any]) -> str:
@@ -61,7 +42,7 @@ def table(summary: dict[str, Any]) -> str:
     lines = [[*_line(name, row, summary)] for name, row in ordered]
     said = [column for column in range(len(_HEAD)) if any(line[column] for line in lines)]
     head, *lines = ([line[column] for column in said] for line in (_HEAD, *lines))
-    return markdown(head, lines)
+    return record.markdown(head, lines)
 
 
 def _line(name: str, row: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
