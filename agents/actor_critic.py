@@ -6,7 +6,7 @@ import gymnasium as gym
 import jax
 import jax.numpy as jnp
 
-from selftuning.agents import head, networks, terms
+from selftuning.agents import head, networks, policies, terms
 from selftuning.agents.algorithm import Algorithm, packing_of
 from selftuning.configs import extensions
 from selftuning.configs.errors import not_allowed
@@ -26,7 +26,13 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     policy and the values of the first head.
 
     A user's own outer objective takes the place of the outer loss, in full.
+
+    Raises:
+      ConfigError: if there is to be a barrier for continuous actions.
     """
+    if settings.agent.barrier and not policies.has_barrier(action_space):
+        allowed = f"none | l2_init for continuous actions, {action_space}"
+        raise not_allowed("agent.regularize", settings.agent.regularize, allowed)
     tuning, added = settings.tuning, extensions.load(settings.extensions)
     outer = settings.outer
     own = extensions.parts(settings.extensions)
@@ -145,7 +151,7 @@ def policy_alone(settings: RunSettings) -> dict[str, float]:
     """Values with which the outer loss is the policy gradient alone."""
     added = extensions.load(settings.extensions).items()
     others = (name for name, own in added if own.kind == "loss")
-    return settings.outer | dict.fromkeys(("critic", "entropy", *others), 0.0)
+    return settings.outer | dict.fromkeys(("critic", "entropy", "barrier", *others), 0.0)
 
 
 def scalar(objective: Part, seen: terms.Seen) -> jax.Array:

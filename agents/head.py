@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import distrax
 import jax
 import jax.numpy as jnp
 import rlax
 
-from selftuning.agents import losses, terms
+from selftuning.agents import losses, policies, terms
 from selftuning.agents.algorithm import Hyperparams, Params
 from selftuning.agents.networks import Networks
 from selftuning.agents.trajectory import Experience, scaled
@@ -47,6 +48,7 @@ class Judged(NamedTuple):
 
     log_prob: jax.Array
     entropy: jax.Array
+    barrier: jax.Array | None  # only where it is part of the loss
     v_tm1: jax.Array
     rho_tm1: jax.Array | None  # only where experience is weighted
     frozen_v_tm1: jax.Array
@@ -59,7 +61,7 @@ def constant(
     v_tm1: jax.Array, v_t: jax.Array, rho_tm1: jax.Array | None, said: Said | None = None
 ) -> Judged:
     """What value targets are made of, [T, B]."""
-    return Judged(v_tm1, v_tm1, v_tm1, rho_tm1, v_tm1, v_t, None, said)
+    return Judged(v_tm1, v_tm1, None, v_tm1, rho_tm1, v_tm1, v_t, None, said)
 
 
 class Parts(NamedTuple):
@@ -71,20 +73,23 @@ class Parts(NamedTuple):
       critic: half the mean square of value errors.
       explained: share of the variance of value targets that values explained before they learned
         from them; 1 is all, and 0 no better than their mean.
+      barrier: KL(uniform || policy), mean over steps; None where it is no part of the loss.
     """
 
     policy: jax.Array
     entropy: jax.Array
     critic: jax.Array
     explained: jax.Array
+    barrier: jax.Array | None = None
 
     def weighed(self, hyperparams: Hyperparams) -> jax.Array:
         """The loss."""
-        return (
+        total = (
             hyperparams["policy"] * self.policy
             - hyperparams["entropy"] * self.entropy
             + hyperparams["critic"] * self.critic
         )
+        return total if self.barrier is None else total + hyperparams["barrier"] * self.barrier
 
     def named(self) -> dict[str, jax.Array]:
         """By the names under which they are logged."""
@@ -110,6 +115,7 @@ class Head(NamedTuple):
         the policy gradient has them, [T, B].
       critic_loss: (judged of one head, hyperparams, batch) -> scalar, the critic's part of
         the loss without its weight.
+      barrier: policy -> KL(uniform || policy) of each step; None where the loss has none.
       value_distance: (values, targets) -> scalar, half the mean square of their difference.
       put: (what networks say, batch, hyperparams, target, advantage, frozen) -> it as users'
         functions are given it.
@@ -121,6 +127,7 @@ class Head(NamedTuple):
     seen: Callable[[Judged, Hyperparams, Experience], terms.Seen]
     taught: Callable[[Judged, Hyperparams, Experience], tuple[jax.Array, jax.Array]]
     critic_loss: Callable[[Judged, Hyperparams, Experience], jax.Array]
+    barrier: Callable[[distrax.Distribution], jax.Array | None]
     value_distance: Callable[[jax.Array, jax.Array], jax.Array]
     put: Callable[..., terms.Seen]
 
@@ -162,7 +169,11 @@ def make(
             live = Said(outputs_tm1, outputs(params, following), v_tm1, value(params, following))
             constant = Said(frozen_outputs_tm1, outputs(frozen, constant_t), *frozen_v)
         log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
-        return Judged(log_prob, entropy, v_tm1, rho_tm1, *frozen_v, live, constant)
+        barred = barrier(policy)
+        return Judged(log_prob, entropy, barred, v_tm1, rho_tm1, *frozen_v, live, constant)
+
+    def barrier(policy):
+        return policies.barrier(policy) if settings.barrier else None
 
     def targets(judged, hyperparams, batch):
         """Value targets and advantages [T, B] at values of frozen parameters."""
@@ -192,6 +203,7 @@ def make(
             jnp.mean(judged.entropy),
             value_distance(judged.v_tm1, target_tm1),
             losses.explained_variance(judged.frozen_v_tm1, target_tm1),
+            None if judged.barrier is None else jnp.mean(judged.barrier),
         )
 
     def taught(judged, hyperparams, batch):
@@ -216,4 +228,4 @@ def make(
     def value_distance(value, target):
         return jnp.mean(rlax.l2_loss(value - target))
 
-    return Head(judged, loss, parts, seen, taught, critic_loss, value_distance, put)
+    return Head(judged, loss, parts, seen, taught, critic_loss, barrier, value_distance, put)

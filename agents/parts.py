@@ -17,7 +17,7 @@ from selftuning.agents.memory import memory_of
 from selftuning.agents.trajectory import Experience, empty_trajectory
 from selftuning.configs import extensions
 from selftuning.configs.errors import not_allowed
-from selftuning.configs.settings import InnerOptimizer, RunSettings, TuningSettings
+from selftuning.configs.settings import InnerOptimizer, Regularizer, RunSettings, TuningSettings
 from selftuning.metagrad import (
     constraints,
     core,
@@ -42,9 +42,10 @@ INNER_OPTIMIZERS: dict[InnerOptimizer, Callable[[], update_rules.UpdateRule]] = 
     "trac": lambda: trac.trac(update_rules.adam()),
 }
 # Around the inner optimiser and all that is done to gradients before it.
-REGULARIZERS: dict[str, Callable[[update_rules.UpdateRule], update_rules.UpdateRule]] = {
+REGULARIZERS: dict[Regularizer, Callable[[update_rules.UpdateRule], update_rules.UpdateRule]] = {
     "none": lambda rule: rule,
     "l2_init": update_rules.l2_init,
+    "barrier": lambda rule: rule,  # a term of the loss
 }
 # How far a standard deviation of evidence moves a raw hyperparameter, how many move nothing, and so
 # many meta-gradients of noise are taken to have come before: of a few alone all may agree.

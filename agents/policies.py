@@ -91,6 +91,36 @@ def masked(outputs: jax.Array, observation: jax.Array, space: gym.Space) -> jax.
     return jnp.where(allowed, outputs, NEVER)
 
 
+def barrier(policy: distrax.Distribution) -> jax.Array:
+    """KL(uniform || policy) [...], over the actions that may be chosen; a sum over choices.
+
+    It is 0 where all of them have the same probability, and infinite where one has none. Its
+    derivative in a logit is the probability less 1/n, whatever that is. That of the entropy goes to
+    0 with the probabilities, so that an entropy bonus cannot bring a policy back that is certain
+    (Agarwal, Kakade, Lee and Mahajan 2021, section 5).
+
+    Raises:
+      TypeError: for continuous actions, of which there is no uniform one.
+    """
+    if isinstance(policy, distrax.Independent):
+        return jnp.sum(barrier(policy.distribution), range(-len(policy.event_shape), 0))
+    if isinstance(policy, distrax.Bernoulli):
+        logits = policy.logits
+        return jax.nn.softplus(logits) / 2 + jax.nn.softplus(-logits) / 2 - math.log(2)
+    if not isinstance(policy, distrax.Categorical):
+        raise TypeError(f"no barrier is for {type(policy).__name__}")
+    logits = policy.logits
+    allowed = logits > NEVER / 2
+    n = jnp.sum(allowed, -1)
+    log_prob = jnp.where(allowed, jax.nn.log_softmax(logits), 0.0)
+    return -jnp.sum(log_prob, -1) / n - jnp.log(n)
+
+
+def has_barrier(space: gym.Space) -> bool:
+    """Whether actions of a space are choices."""
+    return not isinstance(space, gym.spaces.Box)
+
+
 def _same(action: Any) -> Any:
     return action
 

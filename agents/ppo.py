@@ -85,11 +85,13 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         made = rows.trajectory
         ratio = jnp.exp(policy.log_prob(made.action) - made.log_prob)
         v_tm1 = batch.trajectory.start.frozen_v_tm1.reshape(-1)[batch.trajectory.row]
+        barred = one.barrier(policy)
         return head.Parts(
             losses.clipped_surrogate_loss(ratio, advantage, hyperparams["clip"]),
             jnp.mean(policy.entropy()),
             one.value_distance(nets.value(params, seen_by_both), target),
             losses.explained_variance(v_tm1, target),
+            None if barred is None else jnp.mean(barred),
         )
 
     def loss(params, hyperparams, batch):

@@ -196,6 +196,14 @@ _BUILT_IN = (
         read_by=("l2_init",),
         about="weight of half the squared distance of parameters from their initial ones",
     ),
+    Definition(
+        "barrier",
+        "barrier weight",
+        "log",
+        Hyperparameter(start=3e-3, low=1e-5, high=1.0, tuned=False, outer=3e-3),
+        read_by=("barrier",),
+        about="weight of KL(uniform || policy), which keeps every action possible",
+    ),
 )
 BUILT_IN: dict[str, Definition] = {one.name: one for one in _BUILT_IN}
 

@@ -6,7 +6,8 @@ import dataclasses
 import math
 import numbers
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from selftuning.configs import presets, suggestions
@@ -70,16 +71,23 @@ def run_settings(
     texts = {name: _texts(name, keywords[name]) for name in _EDITS if name in keywords}
     inner = {p: dataclasses.replace(getattr(base, p), **changes[p]) for p, _ in _PARTS if p}
     settings = dataclasses.replace(base, **changes[None], **inner)
-    try:
+    with as_typed():
         edits = HyperparameterFlags(**texts)
         edited = edit(settings.hyperparameters, edits)
         settings = dataclasses.replace(settings, hyperparameters=edited)
         validate(settings)
         typed = fields_of(changes[None], {p: changes[p] for p, _ in _PARTS if p})
         refuse_unread(settings, typed, edits)
+    return settings
+
+
+@contextmanager
+def as_typed() -> Iterator[None]:
+    """Complaints about fields of the settings name the keywords that set them."""
+    try:
+        yield
     except ConfigError as error:
         raise ConfigError(_as_typed(str(error))) from error
-    return settings
 
 
 def _fields() -> dict[str, tuple[str | None, str, Any]]:

@@ -23,7 +23,7 @@ Method = Literal["none", "mg", "bmg"]
 OnDivergence = Literal["stop", "halve", "ignore"]
 Torso = Literal["auto", "mlp", "conv", "nature"]
 InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerated", "trac"]
-Regularizer = Literal["none", "l2_init"]
+Regularizer = Literal["none", "l2_init", "barrier"]
 MetaOptimizer = Literal["ftrl", "adam", "ogd", "ao_ftrl", "omega"]
 WandbMode = Literal["off", "offline", "online"]  # of no influence on a run, and in no settings
 CHECKPOINT_EVERY = 60.0  # seconds; likewise
@@ -59,7 +59,8 @@ class AgentSettings:
         and a hint on RMS-scaled gradients, "trac" is Adam whose way from the initial parameters is
         scaled by a parameter-free learner (Muppidi et al. 2024).
       regularize: "l2_init" adds half the squared distance from the initial parameters to the
-        inner loss, with the hyperparameter of that name as its weight (Kumar et al. 2023).
+        inner loss (Kumar et al. 2023); "barrier" adds KL(uniform || policy) for discrete actions
+        (Agarwal et al. 2021). The hyperparameter of that name is the weight.
       anneal_learning_rate: whether the learning rate falls linearly, to nothing at the end of the
         run. What is shown, tuned and started is the rate before that.
       anneal_entropy: whether the entropy weight falls in the same way, from rollout to rollout. The
@@ -116,7 +117,13 @@ class AgentSettings:
     @property
     def in_loss(self) -> tuple[str, ...]:
         """The hyperparameters that the loss or the behaviour reads."""
-        return _read_by(self.algorithm, "vtrace" if self.off_policy else "none")
+        correction = "vtrace" if self.off_policy else "none"
+        return _read_by(self.algorithm, correction, self.regularize if self.barrier else "none")
+
+    @property
+    def barrier(self) -> bool:
+        """Whether what regularises is a term of the loss, and not of the inner optimiser."""
+        return self.regularize == "barrier"
 
     @property
     def off_policy(self) -> bool:
@@ -126,7 +133,8 @@ class AgentSettings:
     @property
     def in_optimizer(self) -> tuple[str, ...]:
         """The hyperparameters that the inner optimiser reads, and what regularises it."""
-        return _read_by(self.inner_optimizer, self.regularize, ANY_OPTIMIZER)
+        regularizer = "none" if self.barrier else self.regularize
+        return _read_by(self.inner_optimizer, regularizer, ANY_OPTIMIZER)
 
 
 def _read_by(*parts: str) -> tuple[str, ...]:

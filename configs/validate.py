@@ -142,6 +142,8 @@ def _check_agent(settings: RunSettings) -> None:
         for name in ("core", "correction", "overlap", "share_convolutions"):
             value, only = getattr(agent, name), getattr(AgentSettings, name)
             require(value == only, f"agent.{name}", value, f"{only} for q_lambda")
+        allowed = "none | l2_init for q_lambda, which has no policy"
+        require(not agent.barrier, "agent.regularize", agent.regularize, allowed)
     if agent.heads > 1:
         require(
             agent.off_policy,

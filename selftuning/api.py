@@ -108,17 +108,18 @@ def train(
         warnings.warn(line, stacklevel=2)
     host_devices.enable_for(settings.devices, settings.agent.overlap)
     devices.start()
-    return runs.train(
-        settings,
-        _console(progress),
-        out=directory,
-        keep=out is not None,
-        task=task,
-        callback=callback,
-        wandb=wandb,
-        checkpoint_every=checkpoint_every,
-        save_environments=save_environments,
-    )
+    with keywords.as_typed():
+        return runs.train(
+            settings,
+            _console(progress),
+            out=directory,
+            keep=out is not None,
+            task=task,
+            callback=callback,
+            wandb=wandb,
+            checkpoint_every=checkpoint_every,
+            save_environments=save_environments,
+        )
 
 
 @devices.in_float32()
@@ -165,9 +166,10 @@ def train_many(
     settings, task = _asked(env, settings, preset, extensions, changes, _TRAIN_MANY)
     _check_callable("callback", callback)
     grid = _grid(starts or {}, changes.get("start", {}))
-    return many.train(
-        settings, _seeds(seeds), grid, _console(progress), task=task, callback=callback
-    )
+    with keywords.as_typed():
+        return many.train(
+            settings, _seeds(seeds), grid, _console(progress), task=task, callback=callback
+        )
 
 
 @devices.in_float32()

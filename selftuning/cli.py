@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from selftuning import streams
 from selftuning.configs import cli, expectations, studies
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError, LostOutputError
+from selftuning.configs.spelling import as_flags
 
 
 @streams.lasting()
@@ -102,15 +103,18 @@ def _run(command: cli.Command) -> int:
         where = Console(quiet=not shown)
         # Of several processes that train one agent, the one that shows it logs it.
         wandb = command.wandb if shown else "off"
-        result = runs.train(
-            settings,
-            where,
-            out=out,
-            wandb=wandb,
-            checkpoint_every=command.checkpoint_every,
-            save_environments=command.save_environments,
-            compiling=signals.ending_at_once(),
-        )
+        try:
+            result = runs.train(
+                settings,
+                where,
+                out=out,
+                wandb=wandb,
+                checkpoint_every=command.checkpoint_every,
+                save_environments=command.save_environments,
+                compiling=signals.ending_at_once(),
+            )
+        except ConfigError as error:  # what a task does not allow is seen when it is made
+            raise as_flags(error) from error
         report.print_run(where, result.directory, result.summary, result.evaluation)
         if result.summary["diverged"]:
             return 1

@@ -37,6 +37,7 @@ class Task(NamedTuple):
       normalize: whether advantages are.
       clip: global norm of gradients.
       rule: name of the update rule.
+      barrier: whether KL(uniform || policy) is in the loss.
       outer: hyperparameters of the outer objective.
     """
 
@@ -48,6 +49,7 @@ class Task(NamedTuple):
     normalize: bool
     clip: float
     rule: str
+    barrier: bool
     outer: dict[str, float]
 
 
@@ -63,6 +65,7 @@ def task_of(settings, actions):
         agent.normalize_advantage,
         agent.max_grad_norm,
         agent.inner_optimizer,
+        agent.regularize == "barrier",
         settings.outer,
     )
 
@@ -115,6 +118,14 @@ def entropy(task, dist):
             u = dist[0] + math.sqrt(2) * node * jnp.exp(dist[1])
             total += weight / math.sqrt(math.pi) * log_slopes(u)
     return total
+
+
+def barrier(task, dist, weight):
+    """The weighted mean of KL(uniform || policy), of n actions."""
+    if not task.barrier:
+        return 0.0
+    n = dist.shape[-1]
+    return weight * jnp.mean(jnp.sum((1 / n) * (jnp.log(1 / n) - dist), -1))
 
 
 def kl(task, p, q):
@@ -172,6 +183,7 @@ def head_loss(task, params, frozen, hyper, trajectory, head, critic="value"):
         -hyper["policy"] * jnp.mean(log_prob(task, dist, trajectory.action) * advantage)
         - hyper["entropy"] * jnp.mean(entropy(task, dist))
         + hyper["critic"] * critic_term
+        + barrier(task, dist, hyper.get("barrier"))
     )
     return total, critic_term
 

@@ -18,11 +18,20 @@ from tests.test_agents_self_tuning import ACTIONS, OBSERVATIONS, make_settings, 
 STEP = 2e-5  # of a raw value, to either side
 AGENTS = {
     "one head": {"correction": "vtrace", "inner_optimizer": "accelerated"},
-    "on policy": {"inner_optimizer": "rms", "max_grad_norm": 0.05},  # always clipped
+    "on policy": {  # always clipped
+        "inner_optimizer": "rms",
+        "max_grad_norm": 0.05,
+        "regularize": "barrier",
+    },
     "gaussian": {"correction": "vtrace", "inner_optimizer": "rms", "action_bounds": "clip"},
     "squash": {"correction": "vtrace", "inner_optimizer": "rms", "action_bounds": "squash"},
     "outer critic": {"correction": "vtrace", "inner_optimizer": "rms", "outer_critic": True},
-    "three heads": {"correction": "vtrace", "inner_optimizer": "accelerated", "heads": 3},
+    "three heads": {
+        "correction": "vtrace",
+        "inner_optimizer": "accelerated",
+        "heads": 3,
+        "regularize": "barrier",
+    },
     "sgd": {
         "correction": "vtrace",
         "inner_optimizer": "sgd",
@@ -163,7 +172,7 @@ def objective_by_hand(hand, students, begin, student, validation, tuning):
         if by_outer:
             at = outer
             if last and tuning.target_last == "policy":
-                at = outer | {"critic": 0.0, "entropy": 0.0}
+                at = outer | {"critic": 0.0, "entropy": 0.0, "barrier": 0.0}
             target = hand.update(target, at, hand.start, batch)
         else:
             one = jax.tree.map(lambda x: jnp.asarray(x)[None], target)

@@ -274,3 +274,45 @@ def test_in_graph_actions_of_several_axes():
     assert space.contains(to_env(space)(np.array([0, 0])))
     bits = gym.spaces.MultiBinary([1, 2])
     assert bits.contains(np.asarray(graph_action(bits, jnp.array([1, 0]))))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [gym.spaces.Discrete(4), gym.spaces.MultiDiscrete([2, 5, 1, 3]), gym.spaces.MultiBinary(4)],
+    ids=["discrete", "multi_discrete", "multi_binary"],
+)
+def test_the_barrier_is_the_divergence_of_the_uniform_policy(space):
+    policy = policies.make(space, "clip")
+    outputs = jnp.asarray(2 * np.random.default_rng(1).normal(size=(3, policy.num_outputs)))
+    one, uniform = policy.distribution(outputs), policy.distribution(jnp.zeros_like(outputs))
+    found = policies.barrier(one)
+    assert found.shape == (3,) and np.all(np.asarray(found) > 0)
+    np.testing.assert_allclose(found, uniform.kl_divergence(one), rtol=1e-4)
+    np.testing.assert_allclose(policies.barrier(uniform), 0.0, atol=1e-6)
+
+
+def test_the_barrier_sees_only_what_a_mask_allows():
+    policy = policies.make(gym.spaces.Discrete(4), "clip")
+    logits = jnp.array([1.0, policies.NEVER, -2.0, policies.NEVER])
+    found, slope = jax.value_and_grad(lambda x: policies.barrier(policy.distribution(x)))(logits)
+    alone = policies.make(gym.spaces.Discrete(2), "clip").distribution(logits[::2])
+    assert float(found) == pytest.approx(float(policies.barrier(alone)), rel=1e-5)
+    np.testing.assert_array_equal(slope[1::2], 0.0)
+
+
+def test_the_barrier_brings_back_a_policy_that_is_certain_and_the_entropy_does_not():
+    """Of a probability of e^-20 the entropy's derivative is 20 e^-20, the barrier's a half."""
+    policy = policies.make(gym.spaces.Discrete(2), "clip")
+    certain = jnp.array([20.0, 0.0])
+    by_entropy = jax.grad(lambda x: -policy.distribution(x).entropy())(certain)
+    by_barrier = jax.grad(lambda x: policies.barrier(policy.distribution(x)))(certain)
+    assert np.all(np.abs(by_entropy) < 1e-6)
+    np.testing.assert_allclose(by_barrier, [0.5, -0.5], rtol=1e-5)
+
+
+def test_continuous_actions_have_no_barrier():
+    with pytest.raises(TypeError, match="SquashedNormal"):
+        policies.barrier(squashed(0.0, 1.0))
+    message = r"^regularize: barrier is not allowed; it must be none \| l2_init"
+    with pytest.raises(st.ConfigError, match=message):
+        st.train("Pendulum", steps=1000, regularize="barrier", progress=False)

@@ -84,6 +84,7 @@ def loss_by_hand(task, params, hyper, made, values, rows):
         -hyper["policy"] * jnp.mean(rounded(ratio, advantage[t, b], hyper["clip"]))
         - hyper["entropy"] * jnp.mean(by_hand.entropy(task, dist))
         + hyper["critic"] * jnp.mean(error**2) / 2
+        + by_hand.barrier(task, dist, hyper.get("barrier"))
     )
 
 
@@ -101,11 +102,12 @@ def update_by_hand(task, inner, by_loss, by_rule, *data):
             "bmg": ("continuous", 6, {"target_steps": 2}, {}),
             "squash": ("continuous", 6, {"method": "mg"}, {"action_bounds": "squash"}),
             "off policy": ("discrete", 4, {"target_steps": 2}, {"correction": "vtrace"}),
+            "barrier": ("discrete", 6, {"target_steps": 2}, {"regularize": "barrier"}),
             "last three": (
                 "discrete",
                 3,
                 {"target_steps": 2, "target_by": "mixed", "target_last": "policy"},
-                {},
+                {"regularize": "barrier"},
             ),
         },
         {"last three", "off policy"},
@@ -127,8 +129,9 @@ def check_finite_differences(actions, K, tuning, agent, step=2e-5):
     first, second = (nearly_on_policy(s, task, unpack(flat), actions) for s in (0, 1))
 
     start = {n: jnp.asarray(h.start, float) for n, h in settings.in_use.items()}
-    alphas = {"alpha_rho", "alpha_c"} if task.vtrace else set()
-    assert set(start) == alphas | {
+    others = {"alpha_rho", "alpha_c"} if task.vtrace else set()
+    others |= {"barrier"} if task.barrier else set()
+    assert set(start) == others | {
         *("gamma", "lambda", "entropy", "critic", "policy", "clip", "learning_rate")
     }
     updates = reuse.updates(engine, made.reuse, K)
@@ -170,7 +173,7 @@ def check_finite_differences(actions, K, tuning, agent, step=2e-5):
         last = number == tuning.target_steps - 1
         at = outer if last or tuning.target_by == "outer" else start
         if last and tuning.target_last == "policy":
-            at = outer | {"critic": 0.0, "entropy": 0.0}
+            at = outer | {"critic": 0.0, "entropy": 0.0, "barrier": 0.0}
         target = quick_jit(partial(update_by_hand, task))(target, at, start, *validation)
 
     @quick_jit

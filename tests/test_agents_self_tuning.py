@@ -35,6 +35,7 @@ HYPERPARAMETERS = {
     "momentum": Hyperparameter(0.7, 0.0, 0.999, True),
     "hint_weight": Hyperparameter(0.5, 0.0, 10.0, True),
     "l2_init": Hyperparameter(1e-2, 0.0, 1.0, True),
+    "barrier": Hyperparameter(0.05, 1e-5, 1.0, True, 0.04),
 }
 
 

@@ -131,6 +131,8 @@ def _scaled(agent: AgentSettings) -> Iterator[str]:
         yield "A second value network learns at the outer values."
     if agent.regularize == "l2_init":
         yield "The distance from the initial parameters is regularised (Kumar et al. 2023)."
+    if agent.barrier:
+        yield "A barrier, KL(uniform || policy), keeps every action possible (Agarwal et al. 2021)."
 
 
 def of_method(study: StudySettings, name: str) -> str:
