@@ -1,8 +1,9 @@
 """One configuration on many tasks: `python -m selftuning.benchmarks.tasks DIR [TASK ...]`.
 
-Every run of a task is a file in DIR, and a run that has its file is not made again: stop it when
-you like. What is there is kept in benchmarks/results/tasks.json, and the table of docs/tasks.md is
-made of it. A score is the mean return of 20 greedy episodes after the last step of training. With
+Every run of a task is a file in DIR, and a run that has its file is not made again. What one of
+ours had learned when it was stopped is in DIR/runs, and it goes on from there: stop it when you
+like. What is there is kept in benchmarks/results/tasks.json, and the table of docs/tasks.md is made
+of it. A score is the mean return of 20 greedy episodes after the last step of training. With
 --steps runs are shorter than the table says, and have a table of their own.
 """
 
@@ -80,13 +81,18 @@ def measure(directory: Path, task: str, agent: str, seed: int, steps: int) -> No
     file = directory / f"{task}-{agent}-{steps}-{seed}.json"
     if file.exists():
         return
-    run = _theirs(task, seed, steps) if agent == OTHER else _ours(task, seed, steps, OURS[agent])
+    if agent == OTHER:
+        run = _theirs(task, seed, steps)
+    else:
+        run = _ours(task, seed, steps, OURS[agent], directory / "runs" / file.stem)
     result = {"task": task, "agent": agent, "seed": seed, **run}
     keep(file, result)
 
 
-def _ours(task: str, seed: int, steps: int, changes: dict[str, Any]) -> dict[str, Any]:
-    run = st.train(task, seed=seed, steps=steps, **changes)
+def _ours(task: str, seed: int, steps: int, changes: dict[str, Any], out: Path) -> dict[str, Any]:
+    run = st.train(task, seed=seed, steps=steps, out=out, **changes)
+    if run.interrupted:
+        raise KeyboardInterrupt
     return {
         "steps": run.summary["env_steps"],
         "score": run.evaluate(EPISODES).mean,

@@ -10,6 +10,7 @@ _MUCH_WORK = 20  # times that of training alone
 _MANY_HEADS = 32
 _MANY_PARAMETERS = 50_000_000  # of one network
 _LONG_ROLLOUT = 20_000_000  # steps that are held in memory
+_OTHER_HORIZON = 5  # times the one that rewards are scaled for, or a part of it
 
 
 def warnings(settings: RunSettings) -> list[str]:
@@ -18,7 +19,7 @@ def warnings(settings: RunSettings) -> list[str]:
     Args:
       settings: of a run, allowed ones.
     """
-    return [*_of_tuning(settings), *_of_agent(settings)]
+    return [*_of_tuning(settings), *_of_agent(settings), *_of_scales(settings)]
 
 
 def _of_tuning(settings: RunSettings) -> list[str]:
@@ -67,3 +68,18 @@ def _of_agent(settings: RunSettings) -> list[str]:
             f"rollouts of {rollout:,} steps, and the run has {updates:,} of them"
         )
     return said
+
+
+def _of_scales(settings: RunSettings) -> list[str]:
+    gamma = settings.hyperparameters["gamma"]
+    stays = settings.tuning.method == "none" and settings.agent.normalize_rewards
+    if not stays or gamma.outer is None or max(gamma.start, gamma.outer) >= 1:
+        return []
+    ratio = (1 - gamma.outer) / (1 - gamma.start)
+    if 1 / _OTHER_HORIZON <= ratio <= _OTHER_HORIZON:
+        return []
+    return [
+        f"start of gamma {gamma.start:g}: rewards are divided by the size of returns at its outer "
+        f"value, {gamma.outer:g}, so that values are about {ratio:.3g} times as large as usual; "
+        f"--outer gamma={gamma.start:g} scales them for it"
+    ]

@@ -144,7 +144,9 @@ def unread_edit(settings: RunSettings, kind: str, name: str) -> str:
     if kind == "start":
         return ""
     if settings.tuning.method == "none":
-        return _TUNES_NOTHING
+        # Returns by whose size rewards are divided have the outer discount.
+        scales = (kind, name) == ("outer", "gamma") and settings.agent.normalize_rewards
+        return "" if scales else _TUNES_NOTHING
     tuned = settings.hyperparameters[name].tuned
     return "" if tuned or kind != "bounds" else f"unless it is tuned (--tune {name})"
 

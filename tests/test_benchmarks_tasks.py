@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from scipy import stats
 
 from selftuning.benchmarks import tasks
@@ -60,7 +61,7 @@ def test_the_page_has_both_tables():
 def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     made = []
 
-    def train(task, seed, steps, changes):
+    def train(task, seed, steps, changes, out):
         made.append((task, seed, steps, changes))
         return {"steps": steps, "score": 1.0}
 
@@ -70,3 +71,24 @@ def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     assert made == [(HOPPER, 3, 500, {"meta": "none"})]
     (kept,) = tasks.kept(tmp_path)
     assert kept == result(HOPPER, "untuned", 3, 1.0, 500)
+
+
+def test_a_run_that_was_stopped_goes_on_and_has_no_result_before_its_end(tmp_path, monkeypatch):
+    train, asked = tasks.st.train, ("CartPole-v1", "untuned", 0, 4096)
+    monkeypatch.setattr(tasks, "EPISODES", 2)
+    small = {"eval_episodes": 2, "hidden": [8], "progress": False}
+
+    def measure(name, **stops):
+        monkeypatch.setattr(tasks.st, "train", lambda *a, **k: train(*a, **k, **small, **stops))
+        tasks.measure(tmp_path / name, *asked)
+
+    with pytest.raises(KeyboardInterrupt):
+        measure("stopped", callback=lambda snapshot: True)
+    assert not tasks.kept(tmp_path / "stopped")
+    for name in ("stopped", "whole"):
+        measure(name)
+    (stopped,), (whole,) = (tasks.kept(tmp_path / name) for name in ("stopped", "whole"))
+    assert stopped["steps"] >= 4096
+    for result in (stopped, whole):
+        del result["wall_seconds"]
+    assert stopped == whole

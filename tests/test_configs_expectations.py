@@ -22,6 +22,10 @@ SAID = {
     "--hidden 65536 65536": ("hidden 65536 65536: 4,294,967,296 parameters .* 17.2 GB",),
     "--rollout-length 100000 --num-envs 1000": ("rollouts of 100,000,000 steps, .* has 1 of",),
     "--inner-steps 40": (),
+    "--meta none --start gamma=0.9999": (r"values are about 100 times .* --outer gamma=0.9999 ",),
+    "--meta none --start gamma=0.9999 --outer gamma=0.9999": (),
+    "--meta none --start gamma=0.9999 --no-normalize-rewards": (),
+    "--start gamma=0.7": (),
 }
 
 

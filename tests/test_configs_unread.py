@@ -111,6 +111,8 @@ REFUSED = {
     "--meta-epsilon 0.1": "meta-epsilon: 0.1 .* ftrl, which has no step size",
     "--context-hidden 8": r"context-hidden: \(8,\) .* where context is none",
     "--preset q_lambda --value-weight 5": "value-weight: 5.0 .* q_lambda",
+    "--meta none --outer lambda=0.9": "outer lambda: 0.9 .* with meta none",
+    "--meta none --no-normalize-rewards --outer gamma=0.9": "outer gamma: 0.9 .* with meta none",
 }
 
 
