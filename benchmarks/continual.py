@@ -54,6 +54,7 @@ RATES = (3e-4, 1e-3, 3e-3)
 
 _UNTUNED: dict[str, Any] = {"meta": "none"}
 _KEEPS_ALL: dict[str, Any] = {"normalization_reset": float("inf")}
+_BARRIER: dict[str, Any] = {"regularize": "barrier"}
 
 
 def _fixed(weight: float, rate: float) -> dict[str, Any]:
@@ -74,7 +75,10 @@ AGENTS: dict[str, dict[str, Any]] = {
     "default, entropy 0.1": {"start": {"entropy": 0.1}},
     "all three tuned": {"tune": ["lambda", "entropy"]},
     "all four tuned": {"tune": ["lambda", "entropy", "learning_rate"]},
+    "default, barrier": _BARRIER,
+    "default, barrier tuned": {**_BARRIER, "tune": ["barrier"]},
     "untuned": _UNTUNED,
+    "untuned, barrier": {**_UNTUNED, **_BARRIER},
     **GRID,
     "anneal": {**_UNTUNED, "anneal_learning_rate": True, "anneal_entropy": True},
     "untuned, keeps all": {**_UNTUNED, **_KEEPS_ALL},
