@@ -28,6 +28,15 @@ def nothing(of_shape: tuple[int, ...]) -> Moments:
     return Moments(jnp.zeros(()), jnp.zeros(of_shape), jnp.ones(of_shape))
 
 
+def of_some(samples: jax.Array, where: jax.Array) -> Moments:
+    """Moments of those samples [N, *shape] for which it holds, [N], of at least one."""
+    number = jnp.sum(where, dtype=samples.dtype)
+    chosen = where.reshape(-1, *(1,) * (samples.ndim - 1))
+    mean = jnp.sum(jnp.where(chosen, samples, 0.0), 0) / number
+    square = jnp.where(chosen, jnp.square(samples - mean), 0.0)
+    return Moments(number, mean, jnp.sum(square, 0) / number)
+
+
 def with_samples(moments: Moments, samples: jax.Array, memory: float = math.inf) -> Moments:
     """Moments with samples [N, *shape] (Chan et al. 1979).
 

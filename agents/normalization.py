@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import gymnasium as gym
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from selftuning.agents import torsos
-from selftuning.agents.moments import Moments, beyond, nothing, varied, with_samples
+from selftuning.agents.moments import Moments, beyond, nothing, of_some, varied, with_samples
 from selftuning.agents.trajectory import Scales, Trajectory
 from selftuning.configs.settings import AgentSettings
 from selftuning.envs.spaces import shape
@@ -35,6 +36,7 @@ _LONGEST_MEMORY = 1e8
 _FEWEST = 512  # steps of a rollout that can be told from another
 _RECENT = 4  # rollouts with which the next one is compared
 _MOST = 4.0  # nats
+_SHARE = 4  # a part of a rollout, from which statistics can begin anew
 
 
 class Statistics(NamedTuple):
@@ -100,13 +102,21 @@ def make(
             rows = trajectory.observation.astype(float)
             rows = rows.reshape(-1, *rows.shape[2:])
             if resets:
+                limit, length = settings.normalization_reset, len(rows) // num_envs
                 far = [_distance(rows, known, elements) for known in (observation, recent)]
-                another = jnp.minimum(*far) > settings.normalization_reset
-                observation, recent = (
-                    _forgotten(known, another) for known in (observation, recent)
-                )
+                first = _change(rows, recent, elements, limit, num_envs)
+                # Steps before the change are of the old task: a few of them would make deviations
+                # many times too large for as long as they are remembered. If too few came after it,
+                # the next rollout will tell.
+                another = (jnp.minimum(*far) > limit) & (first <= length - length // _SHARE)
+                begun = of_some(rows, jnp.repeat(jnp.arange(length) >= first, num_envs))
                 recent = with_samples(recent, rows, _RECENT * len(rows))
             observation = with_samples(observation, rows, memory)
+            if resets:
+                observation, recent = (
+                    jax.tree.map(partial(jnp.where, another), begun, known)
+                    for known in (observation, recent)
+                )
         if settings.normalize_rewards:
             returns, discounted = _discounted(trajectory, discounted, gamma)
             reward = with_samples(reward, returns.reshape(-1), memory)
@@ -129,10 +139,19 @@ def make(
     return Normalization(init, update, scales)
 
 
-def _forgotten(known: Moments, where: jax.Array) -> Moments:
-    """Nothing where that holds, else what is known."""
-    none = nothing(known.mean.shape)
-    return jax.tree.map(lambda new, old: jnp.where(where, new, old), none, known)
+def _change(
+    rows: jax.Array, known: Moments, elements: np.ndarray, limit: float, num_envs: int
+) -> jax.Array:
+    """At which step of a rollout [T B, *obs] the task has changed, if it has.
+
+    It is where the sum of evidence over all steps from there on is largest (CUSUM, Page 1954): how
+    far a step lies outside of what is known, in nats an element, less the limit and the half that
+    steps of the known task come to.
+    """
+    square = jnp.square(rows - known.mean) / known.variance
+    nats = jnp.where(elements & varied(known), jnp.minimum(square / 2, _MOST), 0.0)
+    each = jnp.sum(nats.reshape(-1, num_envs * elements.size), 1) / (num_envs * elements.sum())
+    return jnp.argmax(jnp.cumsum((each - limit - 0.5)[::-1])[::-1])
 
 
 def _distance(rows: jax.Array, known: Moments, elements: np.ndarray) -> jax.Array:

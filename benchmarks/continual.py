@@ -11,8 +11,8 @@ those of the run's seed. Steps are those of all environments together, and all o
 
 Every run is a file in DIR, and a run that has its file is not made again: stop it when you like.
 What is there is kept in benchmarks/results/continual.json, and the tables of docs/continual.md are
-made of it. With --level-steps lives are shorter, to try things out, and in no table. Nor are those
-of --first-seed 1000, by which settings are chosen.
+made of it. Lives of --first-seed 1000, by which settings are chosen, are in continual_choice.json
+and have a table of their own. With --level-steps lives are shorter, to try things out, and in none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import selftuning as st
-from selftuning.benchmarks.record import DOCS, keep, markdown, with_table, write
+from selftuning.benchmarks.record import DOCS, RESULTS, keep, markdown, with_table, write
 from selftuning.configs import keywords
 from selftuning.configs.errors import require
 from selftuning.configs.settings import RunSettings
@@ -193,21 +193,26 @@ def measure(
 
 def kept(directory: Path) -> list[dict[str, Any]]:
     """All results of whole lives in a directory, in the order of the tables."""
+    return [x for x in _found(directory, LEVEL_STEPS) if x["seed"] < CHOICE]
+
+
+def tried(directory: Path, level_steps: int = LEVEL_STEPS) -> list[dict[str, Any]]:
+    """The same of seeds by which settings are chosen."""
+    return [x for x in _found(directory, level_steps) if x["seed"] >= CHOICE]
+
+
+def _found(directory: Path, level_steps: int) -> list[dict[str, Any]]:
     agents, changes = list(AGENTS), list(CHANGES)
-    reported = [x for x in _found(directory, LEVEL_STEPS) if x["seed"] < CHOICE]
+    found = (json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json"))
+    known = (x for x in found if x["agent"] in AGENTS and x["task"] in TASKS)
+    # Files of version 0.2 do not name the change, of which there was one.
+    lives = [{"change": OFFSET, **x} for x in known if x["level_steps"] == level_steps]
 
     def place(x: dict[str, Any]) -> tuple[int, ...]:
         change, task, agent = changes.index(x["change"]), TASKS.index(x["task"]), x["agent"]
         return change, task, agents.index(agent), x["seed"]
 
-    return sorted(reported, key=place)
-
-
-def _found(directory: Path, level_steps: int) -> list[dict[str, Any]]:
-    found = (json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json"))
-    known = (x for x in found if x["agent"] in AGENTS and x["task"] in TASKS)
-    # Files of version 0.2 do not name the change, of which there was one.
-    return [{"change": OFFSET, **x} for x in known if x["level_steps"] == level_steps]
+    return sorted(lives, key=place)
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -253,6 +258,38 @@ def _level_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
                 yield _short(task), agent, str(len(found)), *means
 
 
+def choice(results: list[dict[str, Any]]) -> str:
+    """Settings by tasks: mean over seeds and their number, the best of all fixed ones in bold."""
+    return markdown(("change", "agent", *map(_short, _INSIDE)), _choice_rows(results))
+
+
+def _choice_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for change in CHANGES:
+        found = [x for x in results if x["change"] == change]
+        means = {
+            (task, agent): (float(np.mean(scores)), len(scores))
+            for task in _INSIDE
+            for agent in AGENTS
+            if (scores := [x["score"] for x in _of(found, task, agent)])
+        }
+        best = {
+            max(fixed, key=lambda key: means[key][0])
+            for task in _INSIDE
+            if (fixed := [(task, x) for x in ("untuned", *GRID) if (task, x) in means])
+        }
+        for agent in AGENTS:
+            keys = [(task, agent) for task in _INSIDE]
+            if any(key in means for key in keys):
+                yield change, agent, *(_tried(means.get(key), key in best) for key in keys)
+
+
+def _tried(mean: tuple[float, int] | None, is_best: bool) -> str:
+    if mean is None:
+        return "not measured"
+    said = f"{mean[0]:.1f}, {mean[1]}"
+    return f"**{said}**" if is_best else said
+
+
 def _of(results: list[dict[str, Any]], task: str, agent: str) -> list[dict[str, Any]]:
     return [x for x in results if (x["task"], x["agent"]) == (task, agent)]
 
@@ -270,9 +307,10 @@ def _cell(scores: list[float]) -> str:
     return f"{np.mean(scores):.1f} ({error:.3g}), {len(scores)}"
 
 
-def render(text: str, results: list[dict[str, Any]]) -> str:
-    """The text of a page with the tables of some results."""
+def render(text: str, results: list[dict[str, Any]], tried: list[dict[str, Any]]) -> str:
+    """The text of a page with the tables of lives that are reported, and of those for a choice."""
     tables = {
+        "choice": choice(tried),
         "continual": table(results),
         "levels": by_level(results),
         "other-changes": other_changes(results),
@@ -280,18 +318,6 @@ def render(text: str, results: list[dict[str, Any]]) -> str:
     for name, found in tables.items():
         text = with_table(text, name, found)
     return text
-
-
-def _chosen(results: list[dict[str, Any]]) -> str:
-    """Of settings tried on the seeds of a choice: mean and number of seeds by task, best first."""
-    groups: dict[tuple[str, str, str], list[float]] = {}
-    for x in results:
-        groups.setdefault((x["task"], x["change"], x["agent"]), []).append(x["score"])
-    found = [(*key, np.mean(scores), len(scores)) for key, scores in groups.items()]
-    found.sort(key=lambda x: (x[0], x[1], -x[3]))
-    return "".join(
-        f"{task} {change} {agent}: {mean:.1f}, {n}\n" for task, change, agent, mean, n in found
-    )
 
 
 def main() -> None:
@@ -314,15 +340,18 @@ def main() -> None:
         for task in asked.tasks or (TASKS if asked.change == OFFSET else _INSIDE):
             for agent in agents:
                 measure(asked.directory, task, agent, seed, asked.level_steps, asked.change)
-    if asked.first_seed >= CHOICE:
-        tried = [x for x in _found(asked.directory, asked.level_steps) if x["seed"] >= CHOICE]
-        print(_chosen(tried), end="")
-    elif asked.level_steps == LEVEL_STEPS:
-        results = kept(asked.directory)
-        write("continual", {"runs": results})
-        PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
-        if asked.change != OFFSET:
-            print(other_changes(results), end="")
+    lives = {"continual": kept(asked.directory), "continual_choice": tried(asked.directory)}
+    chooses = asked.first_seed >= CHOICE
+    if asked.level_steps == LEVEL_STEPS:
+        name = "continual_choice" if chooses else "continual"
+        write(name, {"runs": lives[name]})
+        recorded = [json.loads((RESULTS / f"{name}.json").read_text())["runs"] for name in lives]
+        text = render(PAGE.read_text(encoding="utf-8"), *recorded)
+        PAGE.write_text(text, encoding="utf-8")
+    if chooses:
+        print(choice(tried(asked.directory, asked.level_steps)), end="")
+    elif asked.change != OFFSET:
+        print(other_changes(kept(asked.directory)), end="")
 
 
 if __name__ == "__main__":

@@ -99,6 +99,16 @@ RESULTS = [
 ]
 
 
+_OTHER = "untuned, entropy 0.03, rate 0.003"
+CHOICE = [
+    result(ACROBOT, "default", 1000, -80.0),
+    result(ACROBOT, "untuned", 1000, -100.0),
+    result(ACROBOT, "untuned", 1001, -90.0),
+    result(ACROBOT, _OTHER, 1000, -99.0),
+    result(CARTPOLE, _OTHER, 1000, 7.0, change="actions"),
+]
+
+
 def cells(table, *first):
     (line,) = (x for x in table.splitlines() if x.startswith("| " + " | ".join(first) + " |"))
     return [x.strip() for x in line.strip("|").split("|")][len(first) :]
@@ -120,14 +130,26 @@ def test_tables_have_means_and_standard_errors():
     assert "offset" not in others
 
 
+def test_the_best_of_the_fixed_settings_is_marked_and_no_other_agent():
+    made, empty = continual.choice(CHOICE), "not measured"
+    assert cells(made, "offset", "default") == ["-80.0, 1", empty, empty]
+    assert cells(made, "offset", "untuned") == ["**-95.0, 2**", empty, empty]
+    assert cells(made, "offset", _OTHER) == ["-99.0, 1", empty, empty]
+    assert cells(made, "actions", _OTHER) == [empty, "**7.0, 1**", empty]
+    assert "all" not in made
+
+
 def test_the_page_has_what_is_kept():
     text = continual.PAGE.read_text(encoding="utf-8")
-    written = continual.render(text, RESULTS)
+    written = continual.render(text, RESULTS, CHOICE)
     assert continual.table(RESULTS) in written and continual.by_level(RESULTS) in written
-    assert continual.render(written, RESULTS) == written
-    file = continual.DOCS.parent / "benchmarks/results/continual.json"
-    recorded = json.loads(file.read_text())["runs"] if file.exists() else []
-    assert continual.render(text, recorded) == text  # nobody has changed a number by hand
+    assert continual.choice(CHOICE) in written
+    assert continual.render(written, RESULTS, CHOICE) == written
+    recorded = [
+        json.loads((continual.RESULTS / f"{name}.json").read_text())["runs"]
+        for name in ("continual", "continual_choice")
+    ]
+    assert continual.render(text, *recorded) == text  # nobody has changed a number by hand
 
 
 def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
@@ -149,6 +171,7 @@ def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     assert [x["change"] for x in continual.kept(tmp_path)] == ["offset", "offset", "actions"]
     continual.measure(tmp_path, CARTPOLE, "untuned", continual.CHOICE, 6400)
     assert len(continual.kept(tmp_path)) == 3  # by such a seed a setting is chosen
+    assert [x["seed"] for x in continual.tried(tmp_path)] == [continual.CHOICE]
     for file in tmp_path.glob(f"{CARTPOLE}-untuned-*.json"):  # as earlier versions wrote them
         old = json.loads(file.read_text())
         del old["change"]
