@@ -196,7 +196,7 @@ def kept(directory: Path) -> list[dict[str, Any]]:
     return [x for x in _found(directory, LEVEL_STEPS) if x["seed"] < CHOICE]
 
 
-def tried(directory: Path, level_steps: int = LEVEL_STEPS) -> list[dict[str, Any]]:
+def tried(directory: Path, level_steps: int) -> list[dict[str, Any]]:
     """The same of seeds by which settings are chosen."""
     return [x for x in _found(directory, level_steps) if x["seed"] >= CHOICE]
 
@@ -340,7 +340,8 @@ def main() -> None:
         for task in asked.tasks or (TASKS if asked.change == OFFSET else _INSIDE):
             for agent in agents:
                 measure(asked.directory, task, agent, seed, asked.level_steps, asked.change)
-    lives = {"continual": kept(asked.directory), "continual_choice": tried(asked.directory)}
+    lives = {"continual": kept(asked.directory)}
+    lives["continual_choice"] = tried(asked.directory, asked.level_steps)
     chooses = asked.first_seed >= CHOICE
     if asked.level_steps == LEVEL_STEPS:
         name = "continual_choice" if chooses else "continual"
@@ -349,9 +350,9 @@ def main() -> None:
         text = render(PAGE.read_text(encoding="utf-8"), *recorded)
         PAGE.write_text(text, encoding="utf-8")
     if chooses:
-        print(choice(tried(asked.directory, asked.level_steps)), end="")
+        print(choice(lives["continual_choice"]), end="")
     elif asked.change != OFFSET:
-        print(other_changes(kept(asked.directory)), end="")
+        print(other_changes(lives["continual"]), end="")
 
 
 if __name__ == "__main__":

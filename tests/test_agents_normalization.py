@@ -233,6 +233,27 @@ def test_statistics_begin_anew_where_observations_are_of_another_task():
     assert seen_after(*before, *after, reset=np.inf).number == 10 * 64 * 8
 
 
+@pytest.mark.parametrize(("step", "size"), [(0, 1), (1, 1), (17, 1), (17, 100), (48, 100)])
+def test_steps_before_the_change_are_of_the_old_task(step, size):
+    """A few of them would make deviations as large as the change is, for a long time."""
+    there = size * np.array([3.0, -3.0, 4.0])
+    mixed = np.where(np.arange(64)[:, None, None] < step, 0.0, there)
+    known = seen_after(*[0.0] * 9, mixed)
+    assert known.number == (64 - step) * 8
+    np.testing.assert_allclose(known.mean, there, atol=0.2)
+    np.testing.assert_allclose(known.variance, 1.0, atol=0.3)
+    assert seen_after(*[0.0] * 9, mixed, there).number == (64 - step + 64) * 8
+
+
+def test_after_a_change_at_the_end_of_a_rollout_the_next_one_tells():
+    there = np.array([3.0, -3.0, 4.0])
+    mixed = np.where(np.arange(64)[:, None, None] < 55, 0.0, there)
+    assert seen_after(*[0.0] * 9, mixed).number == 10 * 64 * 8
+    known = seen_after(*[0.0] * 9, mixed, there)
+    assert known.number == 64 * 8
+    np.testing.assert_allclose(known.variance, 1.0, atol=0.3)
+
+
 def test_what_moves_little_by_little_or_alone_is_the_same_task():
     gradual = np.linspace(0.0, 12.0, 40)
     assert seen_after(*gradual).number == 40 * 64 * 8

@@ -171,7 +171,7 @@ def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     assert [x["change"] for x in continual.kept(tmp_path)] == ["offset", "offset", "actions"]
     continual.measure(tmp_path, CARTPOLE, "untuned", continual.CHOICE, 6400)
     assert len(continual.kept(tmp_path)) == 3  # by such a seed a setting is chosen
-    assert [x["seed"] for x in continual.tried(tmp_path)] == [continual.CHOICE]
+    assert [x["seed"] for x in continual.tried(tmp_path, 6400)] == [continual.CHOICE]
     for file in tmp_path.glob(f"{CARTPOLE}-untuned-*.json"):  # as earlier versions wrote them
         old = json.loads(file.read_text())
         del old["change"]
