@@ -21,9 +21,9 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
 
     The inner loss is the sum over heads, each with its own hyperparameters (scalars, or [H]), and
     of an outer critic's. It reads gamma, lambda, policy, critic, entropy, off policy alpha_rho and
-    alpha_c, and what extensions add. The outer loss is that of the first head at outer values;
-    its critic is the outer critic if there is one. A student is matched with its target in the
-    policy and the values of the first head.
+    alpha_c, the barrier where there is one, and what extensions add. The outer loss is that of the
+    first head at outer values; its critic is the outer critic if there is one. A student is matched
+    with its target in the policy and the values of the first head.
 
     A user's own outer objective takes the place of the outer loss, in full.
 

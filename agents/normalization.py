@@ -104,7 +104,7 @@ def make(
             if resets:
                 limit, length = settings.normalization_reset, len(rows) // num_envs
                 far = [_distance(rows, known, elements) for known in (observation, recent)]
-                first = _change(rows, recent, elements, limit, num_envs)
+                first = _change(rows, recent, elements, num_envs)
                 # Steps before the change are of the old task: a few of them would make deviations
                 # many times too large for as long as they are remembered. If too few came after it,
                 # the next rollout will tell.
@@ -139,19 +139,19 @@ def make(
     return Normalization(init, update, scales)
 
 
-def _change(
-    rows: jax.Array, known: Moments, elements: np.ndarray, limit: float, num_envs: int
-) -> jax.Array:
+def _change(rows: jax.Array, known: Moments, elements: np.ndarray, num_envs: int) -> jax.Array:
     """At which step of a rollout [T B, *obs] the task has changed, if it has.
 
     It is where the sum of evidence over all steps from there on is largest (CUSUM, Page 1954): how
-    far a step lies outside of what is known, in nats an element, less the limit and the half that
-    steps of the known task come to.
+    far a step lies outside of what is known, in nats an element, less the middle between steps of
+    the known task, half a nat, and those at the end of the rollout.
     """
-    square = jnp.square(rows - known.mean) / known.variance
-    nats = jnp.where(elements & varied(known), jnp.minimum(square / 2, _MOST), 0.0)
-    each = jnp.sum(nats.reshape(-1, num_envs * elements.size), 1) / (num_envs * elements.sum())
-    return jnp.argmax(jnp.cumsum((each - limit - 0.5)[::-1])[::-1])
+    tells = elements & varied(known)
+    square = jnp.square(rows - known.mean) / jnp.where(tells, known.variance, 1.0)
+    nats = jnp.where(tells, jnp.minimum(square / 2, _MOST) - 0.5, 0.0)
+    each = jnp.mean(nats.reshape(len(rows) // num_envs, -1), 1)
+    late = jnp.mean(each[-(len(each) // _SHARE) :])
+    return jnp.argmax(jnp.cumsum((each - late / 2)[::-1])[::-1])
 
 
 def _distance(rows: jax.Array, known: Moments, elements: np.ndarray) -> jax.Array:

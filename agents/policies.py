@@ -105,8 +105,10 @@ def barrier(policy: distrax.Distribution) -> jax.Array:
     if isinstance(policy, distrax.Independent):
         return jnp.sum(barrier(policy.distribution), range(-len(policy.event_shape), 0))
     if isinstance(policy, distrax.Bernoulli):
-        logits = policy.logits
-        return jax.nn.softplus(logits) / 2 + jax.nn.softplus(-logits) / 2 - math.log(2)
+        allowed = policy.logits > NEVER / 2
+        logits = jnp.where(allowed, policy.logits, 0.0)
+        bits = jax.nn.softplus(logits) / 2 + jax.nn.softplus(-logits) / 2 - math.log(2)
+        return jnp.where(allowed, bits, 0.0)
     if not isinstance(policy, distrax.Categorical):
         raise TypeError(f"no barrier is for {type(policy).__name__}")
     logits = policy.logits

@@ -43,7 +43,8 @@ class Minibatch(NamedTuple):
 def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSettings) -> Algorithm:
     """Builds PPO for the spaces of a task: networks, behaviour and match of the actor-critic.
 
-    The inner loss reads gamma, lambda, policy, critic, entropy and clip, and what extensions add.
+    The inner loss reads gamma, lambda, policy, critic, entropy and clip, the barrier where there is
+    one, and what extensions add.
     The outer loss is the same at outer values, on the whole of the rollout that follows the
     student: at the student its gradient is that of the actor-critic, and further steps of a target
     are clipped. A user's own outer objective takes its place, in full.

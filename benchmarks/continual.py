@@ -260,7 +260,7 @@ def _level_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
 
 def choice(results: list[dict[str, Any]]) -> str:
     """Settings by tasks: mean over seeds and their number, the best of all fixed ones in bold."""
-    return markdown(("change", "agent", *map(_short, _INSIDE)), _choice_rows(results))
+    return markdown(("change", "agent", *map(_short, TASKS)), _choice_rows(results))
 
 
 def _choice_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -268,17 +268,18 @@ def _choice_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
         found = [x for x in results if x["change"] == change]
         means = {
             (task, agent): (float(np.mean(scores)), len(scores))
-            for task in _INSIDE
+            for task in TASKS
             for agent in AGENTS
             if (scores := [x["score"] for x in _of(found, task, agent)])
         }
         best = {
-            max(fixed, key=lambda key: means[key][0])
-            for task in _INSIDE
+            # Of those with most seeds: a single one may be lucky.
+            max(fixed, key=lambda key: (means[key][1], means[key][0]))
+            for task in TASKS
             if (fixed := [(task, x) for x in ("untuned", *GRID) if (task, x) in means])
         }
         for agent in AGENTS:
-            keys = [(task, agent) for task in _INSIDE]
+            keys = [(task, agent) for task in TASKS]
             if any(key in means for key in keys):
                 yield change, agent, *(_tried(means.get(key), key in best) for key in keys)
 
@@ -346,8 +347,9 @@ def main() -> None:
     if asked.level_steps == LEVEL_STEPS:
         name = "continual_choice" if chooses else "continual"
         write(name, {"runs": lives[name]})
-        recorded = [json.loads((RESULTS / f"{name}.json").read_text())["runs"] for name in lives]
-        text = render(PAGE.read_text(encoding="utf-8"), *recorded)
+        recorded = (RESULTS / f"{name}.json" for name in lives)
+        runs = [json.loads(x.read_text())["runs"] if x.exists() else [] for x in recorded]
+        text = render(PAGE.read_text(encoding="utf-8"), *runs)
         PAGE.write_text(text, encoding="utf-8")
     if chooses:
         print(choice(lives["continual_choice"]), end="")

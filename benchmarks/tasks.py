@@ -1,10 +1,11 @@
 """One configuration on many tasks: `python -m selftuning.benchmarks.tasks DIR [TASK ...]`.
 
 Every run of a task is a file in DIR, and a run that has its file is not made again. What one of
-ours had learned when it was stopped is in DIR/runs, and it goes on from there: stop it when you
-like. What is there is kept in benchmarks/results/tasks.json, and the table of docs/tasks.md is made
-of it. A score is the mean return of 20 greedy episodes after the last step of training. With
---steps runs are shorter than the table says, and have a table of their own.
+ours had learned when it was stopped is in DIR/runs, and it goes on from there, on the host with new
+episodes: stop it when you like. What is there is kept in benchmarks/results/tasks.json, and the
+table of docs/tasks.md is made of it. A score is the mean return of 20 greedy episodes after the
+last step of training. With --steps runs are shorter than the table says, and have a table of their
+own.
 """
 
 from __future__ import annotations
@@ -90,15 +91,19 @@ def measure(directory: Path, task: str, agent: str, seed: int, steps: int) -> No
 
 
 def _ours(task: str, seed: int, steps: int, changes: dict[str, Any], out: Path) -> dict[str, Any]:
-    run = st.train(task, seed=seed, steps=steps, out=out, **changes)
-    if run.interrupted:
-        raise KeyboardInterrupt
+    file = out / "summary.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not known.get("finished"):
+        run = st.train(task, seed=seed, steps=steps, out=out, **changes)
+        if run.interrupted:
+            raise KeyboardInterrupt
+        known = run.summary
     return {
-        "steps": run.summary["env_steps"],
-        "score": run.evaluate(EPISODES).mean,
-        "last_100": run.summary["last_100_return"],
-        "solved_at": run.summary["solved_at_env_steps"],
-        "wall_seconds": run.summary["wall_seconds"],
+        "steps": known["env_steps"],
+        "score": st.load(out).evaluate(EPISODES).mean,
+        "last_100": known["last_100_return"],
+        "solved_at": known["solved_at_env_steps"],
+        "wall_seconds": known["wall_seconds"],
     }
 
 

@@ -72,14 +72,15 @@ def _of_agent(settings: RunSettings) -> list[str]:
 
 def _of_scales(settings: RunSettings) -> list[str]:
     gamma = settings.hyperparameters["gamma"]
-    stays = settings.tuning.method == "none" and settings.agent.normalize_rewards
-    if not stays or gamma.outer is None or max(gamma.start, gamma.outer) >= 1:
+    stays = settings.tuning.method == "none" or not gamma.tuned
+    if not stays or not settings.agent.normalize_rewards or gamma.outer is None:
         return []
-    ratio = (1 - gamma.outer) / (1 - gamma.start)
-    if 1 / _OTHER_HORIZON <= ratio <= _OTHER_HORIZON:
+    own, scaled_for = (1 - gamma.start), (1 - gamma.outer)  # one over their horizons
+    if own <= scaled_for * _OTHER_HORIZON and scaled_for <= own * _OTHER_HORIZON:
         return []
+    times = f"about {scaled_for / own:.3g} times as large as usual" if own else "of any size"
     return [
-        f"start of gamma {gamma.start:g}: rewards are divided by the size of returns at its outer "
-        f"value, {gamma.outer:g}, so that values are about {ratio:.3g} times as large as usual; "
-        f"--outer gamma={gamma.start:g} scales them for it"
+        f"gamma stays at {gamma.start:g}, and rewards are divided by the size of returns at its "
+        f"outer value, {gamma.outer:g}, so that values are {times}; with "
+        f"--outer gamma={gamma.start:g} they are scaled for it"
     ]

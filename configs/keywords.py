@@ -71,23 +71,29 @@ def run_settings(
     texts = {name: _texts(name, keywords[name]) for name in _EDITS if name in keywords}
     inner = {p: dataclasses.replace(getattr(base, p), **changes[p]) for p, _ in _PARTS if p}
     settings = dataclasses.replace(base, **changes[None], **inner)
-    with as_typed():
+    try:
         edits = HyperparameterFlags(**texts)
         edited = edit(settings.hyperparameters, edits)
         settings = dataclasses.replace(settings, hyperparameters=edited)
         validate(settings)
         typed = fields_of(changes[None], {p: changes[p] for p, _ in _PARTS if p})
         refuse_unread(settings, typed, edits)
+    except ConfigError as error:
+        raise ConfigError(_as_typed(str(error))) from error
     return settings
 
 
 @contextmanager
-def as_typed() -> Iterator[None]:
-    """Complaints about fields of the settings name the keywords that set them."""
+def naming_keywords() -> Iterator[None]:
+    """Complaints about a field of the settings begin with the keyword that sets it."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(_as_typed(str(error))) from error
+        field, colon, rest = str(error).partition(": ")
+        names = names_of_fields()
+        if "." not in field or field not in names:
+            raise
+        raise ConfigError(f"{names[field]}{colon}{rest}") from error
 
 
 def _fields() -> dict[str, tuple[str | None, str, Any]]:

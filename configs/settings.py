@@ -60,7 +60,8 @@ class AgentSettings:
         scaled by a parameter-free learner (Muppidi et al. 2024).
       regularize: "l2_init" adds half the squared distance from the initial parameters to the
         inner loss (Kumar et al. 2023); "barrier" adds KL(uniform || policy) for discrete actions
-        (Agarwal et al. 2021). The hyperparameter of that name is the weight.
+        (Agarwal et al. 2021), to the losses of the algorithms that come with the project. The
+        hyperparameter of that name is the weight.
       anneal_learning_rate: whether the learning rate falls linearly, to nothing at the end of the
         run. What is shown, tuned and started is the rate before that.
       anneal_entropy: whether the entropy weight falls in the same way, from rollout to rollout. The
@@ -74,7 +75,9 @@ class AgentSettings:
         of a run.
       normalization_reset: nats an element by which the observations of a rollout lie outside of
         all before, and of the latest ones, if they are of another task. Their statistics then begin
-        anew. Rollouts of fewer than 512 steps are too short to tell. inf for never.
+        anew with the step of the change, or, if less than a quarter of the rollout is left, with
+        the next one. Rollouts of fewer than 512 steps are too short to tell. An element counts for
+        4 nats at most, so that 4 is for never, and so is inf.
       normalize_advantage: whether to divide advantages by their standard deviation over a
         rollout. Where rewards are normalised it counts as 0.03 or more: less than that are errors
         of the critic.

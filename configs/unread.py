@@ -171,6 +171,7 @@ def readers(agent: AgentSettings, name: str) -> tuple[str, list[str]]:
     wanted = BUILT_IN[name].read_by
     field = next(field for field, known in parts.items() if not set(known).isdisjoint(wanted))
     those = [reader for reader in wanted if reader in parts[field]]
-    if field == "correction" and agent.algorithm == "q_lambda":  # which has none to choose from
+    if field != "inner_optimizer" and "l2_init" not in those and agent.algorithm == "q_lambda":
+        # which has no correction and no policy
         field, those = "algorithm", ["actor_critic", "ppo"]
     return field, those

@@ -108,7 +108,7 @@ def train(
         warnings.warn(line, stacklevel=2)
     host_devices.enable_for(settings.devices, settings.agent.overlap)
     devices.start()
-    with keywords.as_typed():
+    with keywords.naming_keywords():
         return runs.train(
             settings,
             _console(progress),
@@ -166,7 +166,7 @@ def train_many(
     settings, task = _asked(env, settings, preset, extensions, changes, _TRAIN_MANY)
     _check_callable("callback", callback)
     grid = _grid(starts or {}, changes.get("start", {}))
-    with keywords.as_typed():
+    with keywords.naming_keywords():
         return many.train(
             settings, _seeds(seeds), grid, _console(progress), task=task, callback=callback
         )

@@ -245,6 +245,46 @@ def test_steps_before_the_change_are_of_the_old_task(step, size):
     assert seen_after(*[0.0] * 9, mixed, there).number == (64 - step + 64) * 8
 
 
+def normal(rng, size):
+    return rng.normal(size=size)
+
+
+def but_three(rng, size):
+    return rng.normal(size=size) * (np.arange(size[-1]) > 2)
+
+
+def bits(rng, size):
+    return (rng.random(size) < 0.02).astype(float)
+
+
+UNUSUAL = {  # rollouts [T, B, n] of a task, of another one, and n
+    "two of five": (normal, lambda x: x + 100 * (np.arange(5) < 2), 5),
+    "half, a little": (normal, lambda x: x + 3.4 * (np.arange(4) < 2), 4),
+    "constants": (but_three, lambda x: x + 100 * (np.arange(9) > 2) * (np.arange(9) < 7), 9),
+    "wider": (normal, lambda x: x * 2.7, 4),
+    "heavy tails": (normal, lambda x: 2 * np.random.default_rng(1).standard_t(3, x.shape), 4),
+    "rare bits": (bits, lambda x: np.random.default_rng(1).random(x.shape) < 0.2, 4),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_whatever_lies_outside_by_the_limit_begins_anew_with_all_of_its_steps(name):
+    draw, other, size = UNUSUAL[name]
+    rng, space = np.random.default_rng(0), gym.spaces.Box(-np.inf, np.inf, (size,))
+    settings = AgentSettings(rollout_length=128, normalization_reset=1.5)
+    scaling = normalization.make(space, settings, 8, 0.9)
+    update, state = jax.jit(scaling.update), scaling.init()
+    batch = jax.tree.map(
+        lambda x: jnp.zeros((128, 8, *x.shape[2:]), x.dtype), trajectory(0, ACTIONS)
+    )
+    for number in range(12):
+        rows = draw(rng, (128, 8, size))
+        rows = rows if number < 11 else other(rows)
+        state = update(state, batch._replace(observation=jnp.asarray(rows, jnp.float32)))
+    assert state.observation.number >= 128 * 8 * 0.9
+    assert state.observation.number <= 128 * 8
+
+
 def test_after_a_change_at_the_end_of_a_rollout_the_next_one_tells():
     there = np.array([3.0, -3.0, 4.0])
     mixed = np.where(np.arange(64)[:, None, None] < 55, 0.0, there)

@@ -300,6 +300,15 @@ def test_the_barrier_sees_only_what_a_mask_allows():
     np.testing.assert_array_equal(slope[1::2], 0.0)
 
 
+def test_the_barrier_leaves_out_bits_that_a_mask_does_not_allow():
+    policy = policies.make(gym.spaces.MultiBinary(3), "clip")
+    logits = jnp.array([0.3, policies.NEVER, 1.0])
+    found, slope = jax.value_and_grad(lambda x: policies.barrier(policy.distribution(x)))(logits)
+    alone = policies.make(gym.spaces.MultiBinary(2), "clip").distribution(logits[::2])
+    assert float(found) == pytest.approx(float(policies.barrier(alone)), rel=1e-5)
+    assert slope[1] == 0
+
+
 def test_the_barrier_brings_back_a_policy_that_is_certain_and_the_entropy_does_not():
     """Of a probability of e^-20 the entropy's derivative is 20 e^-20, the barrier's a half."""
     policy = policies.make(gym.spaces.Discrete(2), "clip")

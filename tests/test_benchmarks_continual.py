@@ -104,7 +104,7 @@ CHOICE = [
     result(ACROBOT, "default", 1000, -80.0),
     result(ACROBOT, "untuned", 1000, -100.0),
     result(ACROBOT, "untuned", 1001, -90.0),
-    result(ACROBOT, _OTHER, 1000, -99.0),
+    result(ACROBOT, _OTHER, 1000, -90.0),
     result(CARTPOLE, _OTHER, 1000, 7.0, change="actions"),
 ]
 
@@ -132,10 +132,10 @@ def test_tables_have_means_and_standard_errors():
 
 def test_the_best_of_the_fixed_settings_is_marked_and_no_other_agent():
     made, empty = continual.choice(CHOICE), "not measured"
-    assert cells(made, "offset", "default") == ["-80.0, 1", empty, empty]
-    assert cells(made, "offset", "untuned") == ["**-95.0, 2**", empty, empty]
-    assert cells(made, "offset", _OTHER) == ["-99.0, 1", empty, empty]
-    assert cells(made, "actions", _OTHER) == [empty, "**7.0, 1**", empty]
+    assert cells(made, "offset", "default") == ["-80.0, 1", empty, empty, empty]
+    assert cells(made, "offset", "untuned") == ["**-95.0, 2**", empty, empty, empty]
+    assert cells(made, "offset", _OTHER) == ["-90.0, 1", empty, empty, empty]
+    assert cells(made, "actions", _OTHER) == [empty, "**7.0, 1**", empty, empty]
     assert "all" not in made
 
 

@@ -207,6 +207,7 @@ BAD = {
     "--env Pendulum --torso conv": "--torso: conv .* for observations Box",
     "--env Pendulum --regularize barrier": "--regularize: barrier .* for continuous actions, Box",
     "--preset q_lambda --regularize barrier": "--regularize: barrier .* has no policy",
+    "--preset q_lambda --tune barrier": "--algorithm: q_lambda .* to tune barrier",
     "--start barrier=0.1": "--start barrier: 0.1 .* with regularize none .barrier would",
     "--env Blackjack-v1 --backend nowhere": "nowhere",
 }

@@ -25,6 +25,9 @@ SAID = {
     "--meta none --start gamma=0.9999": (r"values are about 100 times .* --outer gamma=0.9999 ",),
     "--meta none --start gamma=0.9999 --outer gamma=0.9999": (),
     "--meta none --start gamma=0.9999 --no-normalize-rewards": (),
+    "--meta none --start gamma=1": ("gamma stays at 1, .* values are of any size",),
+    "--meta none --outer gamma=0.9999": (r"at 0.99, .* values are about 0\.01 times",),
+    "--fix gamma --tune lambda --start gamma=0.9999": ("values are about 100 times",),
     "--start gamma=0.7": (),
 }
 

@@ -348,3 +348,11 @@ def test_composite_observations_are_taken_as_the_environment_has_them():
     batch = {"where": np.stack([one["where"]] * 3), "what": np.array([one["what"]] * 3)}
     actions, _ = run.agent.act(batch)
     np.testing.assert_allclose(actions, np.stack([action] * 3), rtol=1e-5)
+
+
+def test_a_path_stays_what_it_is_in_a_message(tmp_path):
+    directory = tmp_path / "a--b"
+    directory.mkdir()
+    (directory / "mine").write_text("")
+    with pytest.raises(st.ConfigError, match=r"^out: .*a--b"):
+        st.train("CartPole", steps=1000, out=directory, progress=False)
