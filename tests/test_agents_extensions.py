@@ -123,7 +123,8 @@ def seen_by(kind, made, params, frozen):
     settings = settings_of("on policy").agent
     nets = networks.make(OBSERVATIONS, actions_of("on policy"), settings)
     one = head.make(nets, settings, {"probe": spec})
-    hyper = {"gamma": 0.9, "lambda": 0.8, "policy": 1.0, "critic": 1.0, "entropy": 0.0}
+    hyper = {"gamma": 0.9, "lambda": 0.8, "policy": 1.0, "critic": 1.0}
+    hyper |= {"entropy": 0.0, "barrier": 0.0}
     hyper = {n: jnp.asarray(x) for n, x in (hyper | {"probe": 0.5}).items()}
     judged = one.judged(lambda *x: nets.outputs(*x)[0], nets.value, params, frozen, packed(made))
     one.loss(judged, hyper, packed(made))
