@@ -113,8 +113,11 @@ def _run(command: cli.Command) -> int:
                 save_environments=command.save_environments,
                 compiling=signals.ending_at_once(),
             )
-        except ConfigError as error:  # what a task does not allow is seen when it is made
-            raise as_flags(error) from error
+        except ConfigError as error:
+            # What a task does not allow of an agent is seen when both are made.
+            if str(error).startswith("agent."):
+                raise as_flags(error) from error
+            raise
         report.print_run(where, result.directory, result.summary, result.evaluation)
         if result.summary["diverged"]:
             return 1

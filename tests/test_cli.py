@@ -202,7 +202,7 @@ BAD = {
     "eval no/such/run --video": "no/such/run",
     "--env NoSuchEnvironment --steps 10": "NoSuchEnvironment",
     "--env CartPol --steps 10": "CartPole",
-    "--env Pendulum --backend jax --steps 10": "--backend: 'jax'",
+    "--env Pendulum --backend jax --steps 10": "backend: 'jax'",
     "--env Pendulum --preset q_lambda": "--algorithm: q_lambda .* for actions Box",
     "--env Pendulum --torso conv": "--torso: conv .* for observations Box",
     "--env Pendulum --regularize barrier": "--regularize: barrier .* for continuous actions, Box",
