@@ -93,12 +93,13 @@ class Parts(NamedTuple):
 
     def named(self) -> dict[str, jax.Array]:
         """By the names under which they are logged."""
-        return {
+        named = {
             "policy_loss": self.policy,
             "value_loss": self.critic,
             "entropy": self.entropy,
             "explained_variance": self.explained,
         }
+        return named if self.barrier is None else named | {"barrier": self.barrier}
 
 
 class Head(NamedTuple):

@@ -31,8 +31,8 @@ def make(
     They are NaN unless `asked`, a bool that may be traced. "gradient_norm" is that of the last
     update on the rollout, before it is clipped, and "learning_rate" what this update used. The
     others are those of the algorithm: "entropy" and "kl" of the policy, KL(new || old) of all
-    updates on the rollout, "policy_loss", "value_loss" and "explained_variance". With minibatches
-    they are of the last one.
+    updates on the rollout, "policy_loss", "value_loss", "explained_variance", and "barrier" where
+    there is one. With minibatches they are of the last one.
     """
 
     def of(start: LearnerState, record: Step | Record, after: LearnerState, done) -> Metrics:

@@ -55,6 +55,14 @@ RATES = (3e-4, 1e-3, 3e-3)
 _UNTUNED: dict[str, Any] = {"meta": "none"}
 _KEEPS_ALL: dict[str, Any] = {"normalization_reset": float("inf")}
 _BARRIER: dict[str, Any] = {"regularize": "barrier"}
+# A learning rate is cut where an update leaves its trust region, and has to come back.
+_RATE: dict[str, Any] = {
+    "meta": "mg",
+    "tune": ["learning_rate"],
+    "fix": ["gamma"],
+    "trust_region_repay": 0.01,
+}
+_HARDLY: dict[str, Any] = {"meta_optimizer": "adam", "meta_learning_rate": 1e-8}
 
 
 def _fixed(weight: float, rate: float) -> dict[str, Any]:
@@ -77,6 +85,10 @@ AGENTS: dict[str, dict[str, Any]] = {
     "all four tuned": {"tune": ["lambda", "entropy", "learning_rate"]},
     "default, barrier": _BARRIER,
     "default, barrier tuned": {**_BARRIER, "tune": ["barrier"]},
+    "rate tuned": _RATE,
+    "rate tuned, barrier": {**_RATE, **_BARRIER},
+    # The same trust region, and meta-gradients that move nothing: what does the region alone?
+    "rate kept, barrier": {**_RATE, **_BARRIER, **_HARDLY},
     "untuned": _UNTUNED,
     "untuned, barrier": {**_UNTUNED, **_BARRIER},
     **GRID,

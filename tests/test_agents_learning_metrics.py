@@ -20,6 +20,8 @@ AGENTS = {
     "ppo": PPO,
     "gru": PPO | {"core": "gru"},
     "whole": PPO | WHOLE,
+    "barrier": {"regularize": "barrier"},
+    "ppo with barrier": PPO | {"regularize": "barrier"},
     "q_lambda": {"algorithm": "q_lambda"},
 }
 
@@ -41,6 +43,7 @@ def learned(name, actions="discrete", asked=True, **tuning):
 def test_who_is_not_asked_says_nothing_and_learns_the_same(name):
     _, agent, before, made, (after, _, metrics) = learned(name)
     names = ALWAYS if name == "q_lambda" else ALWAYS | POLICY
+    names = names | {"barrier"} if "barrier" in name else names
     assert set(metrics) == names and all(np.isfinite(x) for x in metrics.values())
     unasked, _, unknown = quick_jit(agent.learn)(before, made, KEY, False)
     alone, _ = quick_jit(agent.inner_step)(before, made, KEY)
@@ -77,6 +80,17 @@ def test_metrics_of_an_update_are_those_by_hand(actions):
     norm = np.sqrt(sum((np.asarray(x) ** 2).sum() for x in jax.tree.leaves(step.gradient)))
     np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-5)
     assert metrics["learning_rate"] == np.float32(start["learning_rate"])
+
+
+def test_the_barrier_is_the_divergence_of_the_policy_from_the_uniform_one_by_hand():
+    settings, agent, _, made, (first, *_) = learned("barrier")
+    *_, metrics = quick_jit(agent.learn)(first, made, KEY, True)
+    nets = networks.make(OBSERVATIONS, ACTIONS["discrete"], settings.agent)
+    params = agent.algorithm.packing.unpack(first.learner.inner.params)
+    p = np.asarray(nets.policy(params, made.observation).probs, float)
+    divergence = -np.log(p.shape[-1] * p).mean(-1)
+    assert divergence.mean() > 0.01
+    np.testing.assert_allclose(metrics["barrier"], divergence.mean(), rtol=1e-3)
 
 
 def returns(made, following, gamma, lambda_):

@@ -18,6 +18,7 @@ _COLUMNS = 3
 # What is drawn, where it was logged, with the lowest and the highest value that are of interest.
 _PANELS: dict[str, tuple[str, float | None, float | None]] = {
     "learning/entropy": ("entropy of the policy (nats)", None, None),
+    "learning/barrier": ("KL(uniform || policy) (nats)", 0.0, None),
     "learning/kl": ("KL(new || old) of a rollout (nats)", 0.0, None),
     "learning/policy_loss": ("policy loss", None, None),
     "learning/value_loss": ("value loss", 0.0, None),
