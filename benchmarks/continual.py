@@ -10,23 +10,24 @@ those of the run's seed. Steps are those of all environments together, and all o
 --change the same protocol has other changes than theirs.
 
 Every run is a file in DIR, and a run that has its file is not made again: stop it when you like.
-What is there is kept in benchmarks/results/continual.json, and the tables of docs/continual.md are
-made of it. Lives of --first-seed 1000, by which settings are chosen, are in continual_choice.json
-and have a table of their own. With --level-steps lives are shorter, to try things out, and in none.
+What is there joins what benchmarks/results/continual.json has, or takes its place, and the tables
+of docs/continual.md are made of it. Lives of --first-seed 1000, by which settings are chosen, are
+in continual_choice.json and have a table of their own. With --level-steps lives are shorter, to try
+things out, and in none.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import selftuning as st
-from selftuning.benchmarks.record import DOCS, RESULTS, keep, markdown, with_table, write
+from selftuning.benchmarks.record import DOCS, keep, markdown, with_recorded, with_table, write
 from selftuning.configs import keywords
 from selftuning.configs.errors import require
 from selftuning.configs.settings import RunSettings
@@ -47,6 +48,7 @@ TASKS = (
 
 _INSIDE = tuple(task for task in TASKS if "Lunar" not in task)  # of which all changes are known
 OFFSET = "offset"  # what changes in the published protocol
+SAME = ("change", "task", "agent", "seed", "level_steps")  # of which a life is lived once
 CHOICE = 1000  # seeds from here on are those by which settings are chosen
 # Fixed settings that the best is chosen from. "untuned" has a weight of 0.01 and a rate of 0.001.
 WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -214,11 +216,15 @@ def tried(directory: Path, level_steps: int) -> list[dict[str, Any]]:
 
 
 def _found(directory: Path, level_steps: int) -> list[dict[str, Any]]:
-    agents, changes = list(AGENTS), list(CHANGES)
     found = (json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json"))
     known = (x for x in found if x["agent"] in AGENTS and x["task"] in TASKS)
     # Files of version 0.2 do not name the change, of which there was one.
-    lives = [{"change": OFFSET, **x} for x in known if x["level_steps"] == level_steps]
+    return in_order({"change": OFFSET, **x} for x in known if x["level_steps"] == level_steps)
+
+
+def in_order(lives: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lives as the tables have them."""
+    agents, changes = list(AGENTS), list(CHANGES)
 
     def place(x: dict[str, Any]) -> tuple[int, ...]:
         change, task, agent = changes.index(x["change"]), TASKS.index(x["task"]), x["agent"]
@@ -339,7 +345,13 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("tasks", nargs="*", default=[], choices=[[], *TASKS])
     parser.add_argument(
-        "--agents", nargs="+", default=["untuned", "default"], choices=[*AGENTS, "grid"]
+        "--agents",
+        nargs="+",
+        default=["untuned", "default"],
+        choices=[*AGENTS, "grid"],
+        metavar="AGENT",
+        help=f"any of {' | '.join(name for name in AGENTS if name not in GRID)}, and grid, which "
+        "is untuned with each of the fixed settings [default: untuned default]",
     )
     parser.add_argument("--change", default=OFFSET, choices=CHANGES)
     parser.add_argument("--seeds", type=int, default=6)
@@ -353,20 +365,23 @@ def main() -> None:
         for task in asked.tasks or (TASKS if asked.change == OFFSET else _INSIDE):
             for agent in agents:
                 measure(asked.directory, task, agent, seed, asked.level_steps, asked.change)
-    lives = {"continual": kept(asked.directory)}
-    lives["continual_choice"] = tried(asked.directory, asked.level_steps)
     chooses = asked.first_seed >= CHOICE
-    if asked.level_steps == LEVEL_STEPS:
-        name = "continual_choice" if chooses else "continual"
-        write(name, {"runs": lives[name]})
-        recorded = (RESULTS / f"{name}.json" for name in lives)
-        runs = [json.loads(x.read_text())["runs"] if x.exists() else [] for x in recorded]
-        text = render(PAGE.read_text(encoding="utf-8"), *runs)
-        PAGE.write_text(text, encoding="utf-8")
+    if asked.level_steps != LEVEL_STEPS:
+        if chooses:
+            print(choice(tried(asked.directory, asked.level_steps)), end="")
+        return
+    lives = {
+        "continual": kept(asked.directory),
+        "continual_choice": tried(asked.directory, LEVEL_STEPS),
+    }
+    lives = {name: in_order(with_recorded(name, found, SAME)) for name, found in lives.items()}
+    name = "continual_choice" if chooses else "continual"
+    write(name, {"runs": lives[name]})
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), *lives.values()), encoding="utf-8")
     if chooses:
-        print(choice(lives["continual_choice"]), end="")
+        print(choice(lives[name]), end="")
     elif asked.change != OFFSET:
-        print(other_changes(lives["continual"]), end="")
+        print(other_changes(lives[name]), end="")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import time
@@ -60,6 +61,22 @@ def keep(file: Path, result: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     json_files.write(file, result, indent=None)
     print(json_files.text(result, indent=None), end="", flush=True)
+
+
+def with_recorded(
+    name: str, found: Iterable[dict[str, Any]], same: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The runs of benchmarks/results/NAME.json with those that were found.
+
+    Args:
+      name: of the file, which may not be there yet.
+      found: runs; one that is recorded too takes the place of it.
+      same: what two runs share if they are one and the same.
+    """
+    path = RESULTS / f"{name}.json"
+    recorded = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    runs = {tuple(run.get(key) for key in same): run for run in (*recorded, *found)}
+    return list(runs.values())
 
 
 def _version(name: str) -> str | None:

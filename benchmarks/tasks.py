@@ -2,10 +2,10 @@
 
 Every run of a task is a file in DIR, and a run that has its file is not made again. What one of
 ours had learned when it was stopped is in DIR/runs, and it goes on from there, on the host with new
-episodes: stop it when you like. What is there is kept in benchmarks/results/tasks.json, and the
-table of docs/tasks.md is made of it. A score is the mean return of 20 greedy episodes after the
-last step of training. With --steps runs are shorter than the table says, and have a table of their
-own.
+episodes: stop it when you like. What is there joins what benchmarks/results/tasks.json has, or
+takes its place, and the table of docs/tasks.md is made of it. A score is the mean return of 20
+greedy episodes after the last step of training. With --steps runs are shorter than the table says,
+and have a table of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 import selftuning as st
-from selftuning.benchmarks.record import DOCS, keep, markdown, with_table, write
+from selftuning.benchmarks.record import DOCS, keep, markdown, with_recorded, with_table, write
 from selftuning.training.evaluation import summarise
 
 EPISODES = 20  # of an evaluation
@@ -74,6 +74,7 @@ OURS: dict[str, dict[str, Any]] = {
 }
 OTHER = "stable_baselines3"  # its PPO with its own defaults, one environment of them
 AGENTS = (*OURS, OTHER)
+SAME = ("task", "agent", "seed", "steps")  # of which a run is made once
 COMPARED = ("default", "untuned", "all_three")  # where runs are short
 
 
@@ -131,10 +132,14 @@ def _theirs(task: str, seed: int, steps: int) -> dict[str, Any]:
 def kept(directory: Path) -> list[dict[str, Any]]:
     """All results in a directory, in the order of the table."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json")]
-    tasks, agents = list(ROWS), list(AGENTS)
-    found = [x for x in found if x["agent"] in agents and x["task"] in tasks]
+    return in_order(x for x in found if x["agent"] in AGENTS and x["task"] in ROWS)
+
+
+def in_order(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results as the table has them."""
+    tasks = list(ROWS)
     return sorted(
-        found, key=lambda x: (tasks.index(x["task"]), agents.index(x["agent"]), x["seed"])
+        results, key=lambda x: (tasks.index(x["task"]), AGENTS.index(x["agent"]), x["seed"])
     )
 
 
@@ -210,7 +215,7 @@ def main() -> None:
             for seed in range(asked.seeds):
                 steps = min(asked.steps or ROWS[task].steps, ROWS[task].steps)
                 measure(asked.directory, task, agent, seed, steps)
-    results = kept(asked.directory)
+    results = in_order(with_recorded("tasks", kept(asked.directory), SAME))
     write("tasks", {"runs": results})
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
 

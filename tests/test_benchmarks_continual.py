@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from selftuning.benchmarks import continual
+from selftuning.benchmarks import continual, record
 from selftuning.configs.errors import ConfigError
 from selftuning.envs.changes import CHANGES
 from selftuning.training.metrics import Episodes
@@ -146,7 +146,7 @@ def test_the_page_has_what_is_kept():
     assert continual.choice(CHOICE) in written
     assert continual.render(written, RESULTS, CHOICE) == written
     recorded = [
-        json.loads((continual.RESULTS / f"{name}.json").read_text())["runs"]
+        json.loads((record.RESULTS / f"{name}.json").read_text())["runs"]
         for name in ("continual", "continual_choice")
     ]
     assert continual.render(text, *recorded) == text  # nobody has changed a number by hand

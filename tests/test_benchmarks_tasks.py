@@ -5,7 +5,7 @@ import json
 import pytest
 from scipy import stats
 
-from selftuning.benchmarks import tasks
+from selftuning.benchmarks import record, tasks
 
 HOPPER, BREAKOUT = "Hopper-v5", "gymnax:Breakout-MinAtar"
 
@@ -71,6 +71,16 @@ def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     assert made == [(HOPPER, 3, 500, {"meta": "none"})]
     (kept,) = tasks.kept(tmp_path)
     assert kept == result(HOPPER, "untuned", 3, 1.0, 500)
+
+
+def test_runs_join_those_that_are_recorded_or_take_their_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    first, other = result(HOPPER, "untuned", 3, 1.0, 500), result(HOPPER, "untuned", 4, 2.0, 500)
+    assert record.with_recorded("tasks", [first], tasks.SAME) == [first]  # no file yet
+    record.write("tasks", {"runs": [first, other]})
+    again, shorter = first | {"score": 7.0}, first | {"steps": 400}
+    found = record.with_recorded("tasks", [again, shorter], tasks.SAME)
+    assert found == [again, other, shorter]
 
 
 def test_a_run_that_was_stopped_goes_on_and_has_no_result_before_its_end(tmp_path, monkeypatch):
