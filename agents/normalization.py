@@ -33,7 +33,6 @@ from selftuning.envs.spaces import shape
 # A float32 counts this far in steps of a few dozen, and averages over so many lose nothing to
 # rounding that matters. What is older fades.
 _LONGEST_MEMORY = 1e8
-_FEWEST = 512  # steps of a rollout that can be told from another
 _RECENT = 4  # rollouts with which the next one is compared
 _MOST = 4.0  # nats
 _SHARE = 4  # a part of a rollout, from which statistics can begin anew
@@ -84,8 +83,7 @@ def make(
     elements = torsos.measured(observation_space, settings.torso)
     sees = settings.normalize_observations and bool(elements.any())
     memory = min(settings.normalization_memory, _LONGEST_MEMORY)
-    tells = settings.rollout_length * num_envs >= _FEWEST
-    resets = sees and tells and math.isfinite(settings.normalization_reset)
+    resets = sees and settings.can_reset(num_envs) and math.isfinite(settings.normalization_reset)
 
     def init():
         observation = nothing(shape(observation_space)) if sees else ()
@@ -157,12 +155,13 @@ def _change(rows: jax.Array, known: Moments, elements: np.ndarray, num_envs: int
 def _distance(rows: jax.Array, known: Moments, elements: np.ndarray) -> jax.Array:
     """How far a rollout [N, *obs] lies outside of what is known, nats an element; 0 of nothing.
 
-    Elements count alike, and none for more than `_MOST`: a velocity that was almost always 0 can be
-    far out on one day.
+    Elements that have varied count alike, and none for more than `_MOST`: a velocity that was
+    almost always 0 can be far out on one day.
     """
     now = with_samples(nothing(rows.shape[1:]), rows)
-    far = jnp.where(elements, jnp.minimum(beyond(now, known), _MOST), 0.0)
-    return jnp.where(known.number > 0, jnp.sum(far) / elements.sum(), 0.0)
+    tells = elements & varied(known)
+    far = jnp.where(tells, jnp.minimum(beyond(now, known), _MOST), 0.0)
+    return jnp.where(known.number > 0, jnp.sum(far) / jnp.maximum(jnp.sum(tells), 1), 0.0)
 
 
 def _inverse_deviation(moments: Moments) -> jax.Array:

@@ -122,15 +122,15 @@ PUBLISHED: dict[str, tuple[tuple[float, float], ...]] = {
 
 
 class Score(NamedTuple):
-    """What a life came to.
+    """What a life came to; None of one that diverged before its end.
 
     Attributes:
       mean: over the blocks of all environments, of the mean return of the episodes in each.
       levels: the same over the blocks of each level.
     """
 
-    mean: float
-    levels: list[float]
+    mean: float | None
+    levels: list[float] | None
 
 
 def score(
@@ -190,7 +190,11 @@ def measure(
         return
     settings = life(task, agent, seed, level_steps, change)
     run = st.train(settings=settings)
-    found = score(run.episodes, settings.num_envs, level_steps)
+    if run.interrupted:
+        raise KeyboardInterrupt
+    found = Score(None, None)
+    if not run.summary["diverged"]:
+        found = score(run.episodes, settings.num_envs, level_steps)
     result = {
         "task": task,
         "change": change,
@@ -216,21 +220,22 @@ def tried(directory: Path, level_steps: int) -> list[dict[str, Any]]:
 
 
 def _found(directory: Path, level_steps: int) -> list[dict[str, Any]]:
-    found = (json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json"))
-    known = (x for x in found if x["agent"] in AGENTS and x["task"] in TASKS)
+    files = directory.glob("*-[0-9]*-[0-9]*.json")
+    found = (json.loads(file.read_text(encoding="utf-8")) for file in files)
     # Files of version 0.2 do not name the change, of which there was one.
-    return in_order({"change": OFFSET, **x} for x in known if x["level_steps"] == level_steps)
+    return in_order({"change": OFFSET, **x} for x in found if x["level_steps"] == level_steps)
 
 
 def in_order(lives: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lives as the tables have them."""
+    """Lives of the tasks and agents that there are, as the tables have them."""
     agents, changes = list(AGENTS), list(CHANGES)
+    known = (x for x in lives if x["agent"] in AGENTS and x["task"] in TASKS)
 
     def place(x: dict[str, Any]) -> tuple[int, ...]:
         change, task, agent = changes.index(x["change"]), TASKS.index(x["task"]), x["agent"]
         return change, task, agents.index(agent), x["seed"]
 
-    return sorted(lives, key=place)
+    return sorted(known, key=place)
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -258,7 +263,7 @@ def _other_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
 def _scores(results: list[dict[str, Any]], tasks: Sequence[str]) -> Iterator[tuple[str, ...]]:
     for agent in AGENTS:
         if any(x["agent"] == agent for x in results):
-            yield agent, *(_cell([x["score"] for x in _of(results, task, agent)]) for task in tasks)
+            yield agent, *(_cell(_of(results, task, agent)) for task in tasks)
 
 
 def by_level(results: list[dict[str, Any]]) -> str:
@@ -270,7 +275,7 @@ def by_level(results: list[dict[str, Any]]) -> str:
 def _level_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     for task in TASKS:
         for agent in AGENTS:
-            found = [x["levels"] for x in _of(results, task, agent)]
+            found = [x["levels"] for x in _lived(_of(results, task, agent))]
             if found:
                 means = (f"{x:.0f}" for x in np.mean(found, axis=0))
                 yield _short(task), agent, str(len(found)), *means
@@ -288,7 +293,7 @@ def _choice_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
             (task, agent): (float(np.mean(scores)), len(scores))
             for task in TASKS
             for agent in AGENTS
-            if (scores := [x["score"] for x in _of(found, task, agent)])
+            if (scores := [x["score"] for x in _lived(_of(found, task, agent))])
         }
         best = {
             # Of those with most seeds: a single one may be lucky.
@@ -313,17 +318,24 @@ def _of(results: list[dict[str, Any]], task: str, agent: str) -> list[dict[str, 
     return [x for x in results if (x["task"], x["agent"]) == (task, agent)]
 
 
+def _lived(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [x for x in results if x["score"] is not None]
+
+
 def _short(task: str) -> str:
     return task.removeprefix("Continual").removesuffix("-v0")
 
 
-def _cell(scores: list[float]) -> str:
-    if not scores:
+def _cell(results: list[dict[str, Any]]) -> str:
+    scores = [x["score"] for x in _lived(results)]
+    if not results:
         return "not measured"
-    if len(scores) == 1:  # of which there is no error
-        return f"{scores[0]:.1f}, 1"
+    lost = len(results) - len(scores)
+    said = f"; {lost} diverged" if lost else ""
+    if len(scores) < 2:  # of which there is no error
+        return "".join(f"{score:.1f}, 1" for score in scores) + said
     error = np.std(scores, ddof=1) / np.sqrt(len(scores))
-    return f"{np.mean(scores):.1f} ({error:.3g}), {len(scores)}"
+    return f"{np.mean(scores):.1f} ({error:.3g}), {len(scores)}{said}"
 
 
 def render(text: str, results: list[dict[str, Any]], tried: list[dict[str, Any]]) -> str:
@@ -375,13 +387,13 @@ def main() -> None:
         "continual_choice": tried(asked.directory, LEVEL_STEPS),
     }
     lives = {name: in_order(with_recorded(name, found, SAME)) for name, found in lives.items()}
-    name = "continual_choice" if chooses else "continual"
-    write(name, {"runs": lives[name]})
+    for name, runs in lives.items():
+        write(name, {"runs": runs})
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), *lives.values()), encoding="utf-8")
     if chooses:
-        print(choice(lives[name]), end="")
+        print(choice(lives["continual_choice"]), end="")
     elif asked.change != OFFSET:
-        print(other_changes(lives[name]), end="")
+        print(other_changes(lives["continual"]), end="")
 
 
 if __name__ == "__main__":

@@ -45,9 +45,16 @@ def write(name: str, result: dict[str, Any], indent: int | None = 1) -> None:
 
 
 def with_table(text: str, name: str, table: str) -> str:
-    """The text of a page with a table between `<!-- name -->` and `<!-- end -->`."""
+    """The text of a page with a table between `<!-- name -->` and `<!-- end -->`.
+
+    Raises:
+      ValueError: if there is no such place, or more than one.
+    """
     place = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    return place.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
+    text, places = place.subn(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
+    if places != 1:
+        raise ValueError(f"the page has {places} places for a table <!-- {name} -->")
+    return text
 
 
 def markdown(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:

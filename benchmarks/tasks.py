@@ -4,7 +4,8 @@ Every run of a task is a file in DIR, and a run that has its file is not made ag
 ours had learned when it was stopped is in DIR/runs, and it goes on from there, on the host with new
 episodes: stop it when you like. What is there joins what benchmarks/results/tasks.json has, or
 takes its place, and the table of docs/tasks.md is made of it. A score is the mean return of 20
-greedy episodes after the last step of training. With --steps runs are shorter than the table says,
+greedy episodes after the last step of training; of a run that diverged, that of its last agent
+before. With --steps runs are shorter than the table says,
 and have a table of their own.
 """
 
@@ -74,7 +75,7 @@ OURS: dict[str, dict[str, Any]] = {
 }
 OTHER = "stable_baselines3"  # its PPO with its own defaults, one environment of them
 AGENTS = (*OURS, OTHER)
-SAME = ("task", "agent", "seed", "steps")  # of which a run is made once
+SAME = ("task", "agent", "seed", "asked")  # of which a run is made once
 COMPARED = ("default", "untuned", "all_three")  # where runs are short
 
 
@@ -87,7 +88,7 @@ def measure(directory: Path, task: str, agent: str, seed: int, steps: int) -> No
         run = _theirs(task, seed, steps)
     else:
         run = _ours(task, seed, steps, OURS[agent], directory / "runs" / file.stem)
-    result = {"task": task, "agent": agent, "seed": seed, **run}
+    result = {"task": task, "agent": agent, "seed": seed, "asked": steps, **run}
     keep(file, result)
 
 
@@ -101,6 +102,7 @@ def _ours(task: str, seed: int, steps: int, changes: dict[str, Any], out: Path) 
         known = run.summary
     return {
         "steps": known["env_steps"],
+        "diverged": known["diverged"],
         "score": st.load(out).evaluate(EPISODES).mean,
         "last_100": known["last_100_return"],
         "solved_at": known["solved_at_env_steps"],
@@ -131,22 +133,27 @@ def _theirs(task: str, seed: int, steps: int) -> dict[str, Any]:
 
 def kept(directory: Path) -> list[dict[str, Any]]:
     """All results in a directory, in the order of the table."""
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.json")]
-    return in_order(x for x in found if x["agent"] in AGENTS and x["task"] in ROWS)
+    found = []
+    for file in directory.glob("*-[0-9]*-[0-9]*.json"):
+        # Files of version 0.2 have the steps that were asked for in their names alone.
+        asked = int(file.stem.rsplit("-", 2)[1])
+        found.append({"asked": asked, **json.loads(file.read_text(encoding="utf-8"))})
+    return in_order(found)
 
 
 def in_order(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Results as the table has them."""
+    """Results of the rows and agents that there are, as the table has them."""
     tasks = list(ROWS)
+    known = (x for x in results if x["task"] in ROWS and x["agent"] in AGENTS)
     return sorted(
-        results, key=lambda x: (tasks.index(x["task"]), AGENTS.index(x["agent"]), x["seed"])
+        known, key=lambda x: (tasks.index(x["task"]), AGENTS.index(x["agent"]), x["seed"])
     )
 
 
 def table(results: list[dict[str, Any]]) -> str:
     """Tasks down, agents across: mean score over seeds with Student's 95% interval."""
     head = ("task", "steps", *AGENTS, "seeds", "goal", "zoo's PPO, tuned per task")
-    full = [x for x in results if x["steps"] >= ROWS[x["task"]].steps]
+    full = [x for x in results if x["asked"] >= ROWS[x["task"]].steps]
     return markdown(head, _lines(full))
 
 
@@ -155,10 +162,10 @@ def shorter(results: list[dict[str, Any]]) -> str:
     head = ("task", "steps", *COMPARED, "seeds", "goal, at these steps")
     lines = []
     for task, row in ROWS.items():
-        found = [x for x in results if x["task"] == task and x["steps"] < row.steps]
-        for steps in sorted({x["steps"] for x in found}):
+        found = [x for x in results if x["task"] == task and x["asked"] < row.steps]
+        for steps in sorted({x["asked"] for x in found}):
             scores = [
-                [x["score"] for x in found if (x["steps"], x["agent"]) == (steps, agent)]
+                [x["score"] for x in found if (x["asked"], x["agent"]) == (steps, agent)]
                 for agent in COMPARED
             ]
             seeds, goal = (

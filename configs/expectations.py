@@ -25,23 +25,29 @@ def warnings(settings: RunSettings) -> list[str]:
 def _of_tuning(settings: RunSettings) -> list[str]:
     tuning, agent = settings.tuning, settings.agent
     tuned = any(spec.tuned for spec in settings.hyperparameters.values())
-    if tuning.method == "none" or agent.algorithm == "ppo" or not tuned:
-        return []  # ppo looks back at one rollout, over which it has gone more often than that
+    if tuning.method == "none" or not tuned:
+        return []
     judges = tuning.target_steps if tuning.method == "bmg" else 1
-    updates = tuning.inner_steps + judges
-    first = math.ceil(updates / tuning.period) * settings.steps_per_cycle
     sizes = f"inner_steps {tuning.inner_steps}, target_steps {judges}"
-    said = []
-    if first > settings.steps:
+    # ppo makes its K updates on one rollout, in parts of it, and is judged by the whole next one.
+    again = agent.algorithm == "ppo"
+    per_rollout = agent.epochs * agent.minibatches if again else 1
+    updates = tuning.inner_steps + judges * (agent.minibatches if again else 1)
+    rollouts = 2 if again else tuning.inner_steps + judges
+    cycle, said = settings.steps_per_cycle, []
+    first = math.ceil(rollouts / tuning.period) * cycle
+    if first > math.ceil(settings.steps / cycle) * cycle:
         said.append(
             f"{sizes}: the first meta-gradient comes after {first:,} environment steps, and this "
             f"run has {settings.steps:,}: nothing is tuned"
         )
-    work = updates / tuning.period
+    every = tuning.period * per_rollout
+    work = updates / every
     if work > _MUCH_WORK:
         said.append(
-            f"{sizes}: every {tuning.period} updates a meta-gradient goes over {updates}, "
-            f"about {work:.0f} times the work of training; --period {updates} is 1 time"
+            f"{sizes}: every {every} updates a meta-gradient goes over {updates}, about "
+            f"{work:.0f} times the work of training; --period {math.ceil(updates / per_rollout)} "
+            "is 1 time"
         )
     return said
 
@@ -78,7 +84,9 @@ def _of_scales(settings: RunSettings) -> list[str]:
     own, scaled_for = (1 - gamma.start), (1 - gamma.outer)  # one over their horizons
     if own <= scaled_for * _OTHER_HORIZON and scaled_for <= own * _OTHER_HORIZON:
         return []
-    times = f"about {scaled_for / own:.3g} times as large as usual" if own else "of any size"
+    times = "of any size"
+    if own and scaled_for:
+        times = f"about {scaled_for / own:.3g} times as large as usual"
     return [
         f"gamma stays at {gamma.start:g}, and rewards are divided by the size of returns at its "
         f"outer value, {gamma.outer:g}, so that values are {times}; with "

@@ -26,6 +26,7 @@ InnerOptimizer = Literal["sgd", "momentum", "adagrad", "rms", "adam", "accelerat
 Regularizer = Literal["none", "l2_init", "barrier"]
 MetaOptimizer = Literal["ftrl", "adam", "ogd", "ao_ftrl", "omega"]
 WandbMode = Literal["off", "offline", "online"]  # of no influence on a run, and in no settings
+FEWEST_TO_TELL = 512  # steps of a rollout that can be told from those of another task
 CHECKPOINT_EVERY = 60.0  # seconds; likewise
 
 
@@ -127,6 +128,10 @@ class AgentSettings:
     def barrier(self) -> bool:
         """Whether what regularises is a term of the loss, and not of the inner optimiser."""
         return self.regularize == "barrier"
+
+    def can_reset(self, num_envs: int) -> bool:
+        """Whether a rollout is long enough to be told from those of another task."""
+        return self.rollout_length * num_envs >= FEWEST_TO_TELL
 
     @property
     def off_policy(self) -> bool:

@@ -15,6 +15,7 @@ from selftuning.configs.errors import not_allowed
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edited
 from selftuning.configs.hyperparameters import BUILT_IN, Algorithm
 from selftuning.configs.settings import (
+    FEWEST_TO_TELL,
     AgentSettings,
     InnerOptimizer,
     Regularizer,
@@ -61,16 +62,18 @@ def unread(settings: RunSettings) -> dict[str, str]:
     """
     if "algorithm" in extensions.parts(settings.extensions):
         return {}
-    rest = _rest_of_agent(settings.agent) | _rest_of_tuning(settings)
+    rest = _rest_of_agent(settings.agent, settings.num_envs) | _rest_of_tuning(settings)
     if "entropy" not in settings.in_use:
         algorithm = settings.agent.algorithm
         rest["agent.anneal_entropy"] = f"for {algorithm}, which has no entropy weight"
     return rest
 
 
-def _rest_of_agent(agent: AgentSettings) -> dict[str, str]:
+def _rest_of_agent(agent: AgentSettings, num_envs: int) -> dict[str, str]:
     scaled = agent.normalize_observations or agent.normalize_rewards
+    short = f"with rollouts of fewer than {FEWEST_TO_TELL} steps (rollout_length * num_envs)"
     rules = (
+        (not agent.can_reset(num_envs), short, "normalization_reset"),
         (not scaled, "without running scales", "normalization_memory"),
         (not agent.normalize_observations, "without normalize_observations", "normalization_reset"),
         (

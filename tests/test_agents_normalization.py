@@ -253,6 +253,10 @@ def but_three(rng, size):
     return rng.normal(size=size) * (np.arange(size[-1]) > 2)
 
 
+def but_seven(rng, size):
+    return rng.normal(size=size) * (np.arange(size[-1]) > 6)
+
+
 def bits(rng, size):
     return (rng.random(size) < 0.02).astype(float)
 
@@ -260,6 +264,7 @@ def bits(rng, size):
 UNUSUAL = {  # rollouts [T, B, n] of a task, of another one, and n
     "two of five": (normal, lambda x: x + 100 * (np.arange(5) < 2), 5),
     "half, a little": (normal, lambda x: x + 3.4 * (np.arange(4) < 2), 4),
+    "most are constant": (but_seven, lambda x: x + 100, 10),
     "constants": (but_three, lambda x: x + 100 * (np.arange(9) > 2) * (np.arange(9) < 7), 9),
     "wider": (normal, lambda x: x * 2.7, 4),
     "heavy tails": (normal, lambda x: 2 * np.random.default_rng(1).standard_t(3, x.shape), 4),

@@ -130,6 +130,29 @@ def test_tables_have_means_and_standard_errors():
     assert "offset" not in others
 
 
+def test_lives_that_diverged_are_said_where_they_are_missing():
+    lost = result(CARTPOLE, "untuned", 2, 0.0) | {"score": None, "levels": None}
+    row = cells(continual.table([*RESULTS, lost]), "untuned")
+    assert row[:2] == ["-100.0, 1", "120.0 (20), 2; 1 diverged"]
+    assert continual.by_level([*RESULTS, lost]) == continual.by_level(RESULTS)
+    assert continual.choice([*CHOICE, lost | {"seed": 1000}]) == continual.choice(CHOICE)
+
+
+def test_a_life_that_is_stopped_has_no_result_and_one_that_diverged_no_score(tmp_path, monkeypatch):
+    class Lived:
+        interrupted, episodes = True, None
+        summary = {"env_steps": 128, "wall_seconds": 1.0, "diverged": True}  # noqa: RUF012
+
+    monkeypatch.setattr(continual.st, "train", lambda settings: Lived)
+    with pytest.raises(KeyboardInterrupt):
+        continual.measure(tmp_path, CARTPOLE, "untuned", 3, continual.LEVEL_STEPS)
+    assert continual.kept(tmp_path) == []
+    monkeypatch.setattr(Lived, "interrupted", False)
+    continual.measure(tmp_path, CARTPOLE, "untuned", 3, continual.LEVEL_STEPS)
+    (kept,) = continual.kept(tmp_path)
+    assert kept["score"] is None and kept["steps"] == 128
+
+
 def test_the_best_of_the_fixed_settings_is_marked_and_no_other_agent():
     made, empty = continual.choice(CHOICE), "not measured"
     assert cells(made, "offset", "default") == ["-80.0, 1", empty, empty, empty]
@@ -143,7 +166,7 @@ def test_the_page_has_what_is_kept():
     text = continual.PAGE.read_text(encoding="utf-8")
     written = continual.render(text, RESULTS, CHOICE)
     assert continual.table(RESULTS) in written and continual.by_level(RESULTS) in written
-    assert continual.choice(CHOICE) in written
+    assert continual.choice(CHOICE) in written and continual.other_changes(RESULTS) in written
     assert continual.render(written, RESULTS, CHOICE) == written
     recorded = [
         json.loads((record.RESULTS / f"{name}.json").read_text())["runs"]
@@ -155,7 +178,8 @@ def test_the_page_has_what_is_kept():
 def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     class Lived:
         episodes = lived(*((800 * 8 * i, 10.0 * i, env) for i in range(1, 11) for env in range(8)))
-        summary = {"env_steps": 65_536, "wall_seconds": 1.0}  # noqa: RUF012
+        summary = {"env_steps": 65_536, "wall_seconds": 1.0, "diverged": False}  # noqa: RUF012
+        interrupted = False
 
     made = []
     monkeypatch.setattr(continual.st, "train", lambda settings: made.append(settings) or Lived)

@@ -10,16 +10,17 @@ from selftuning.benchmarks import record, tasks
 HOPPER, BREAKOUT = "Hopper-v5", "gymnax:Breakout-MinAtar"
 
 
-def result(task, agent, seed, score, steps):
-    return {"task": task, "agent": agent, "seed": seed, "score": score, "steps": steps}
+def result(task, agent, seed, score, asked, steps=None):
+    known = {"task": task, "agent": agent, "seed": seed, "asked": asked}
+    return known | {"score": score, "steps": steps or asked}
 
 
 RESULTS = [
-    result(HOPPER, "default", 0, 2000.0, 1_003_520),
-    result(HOPPER, "default", 1, 3000.0, 1_003_520),
-    result(HOPPER, "default", 2, 2500.0, 1_003_520),
-    result(HOPPER, "untuned", 0, 1234.4, 1_003_520),
-    result(BREAKOUT, "default", 0, 11.35, 1_003_520),
+    result(HOPPER, "default", 0, 2000.0, 1_000_000),
+    result(HOPPER, "default", 1, 3000.0, 1_000_000),
+    result(HOPPER, "default", 2, 2500.0, 1_000_000),
+    result(HOPPER, "untuned", 0, 1234.4, 1_000_000),
+    result(BREAKOUT, "default", 0, 11.35, 1_000_000),
 ]
 
 
@@ -41,10 +42,16 @@ def test_two_seeds_are_shown_as_they_are():
     assert cells(tasks.table(two), HOPPER)[2] == "2000, 3000"
 
 
+def test_a_run_that_diverged_counts_in_the_row_that_it_was_made_for():
+    lost = result(HOPPER, "untuned", 1, 5.0, 1_000_000, steps=200_704)
+    assert cells(tasks.table([*RESULTS, lost]), HOPPER)[3] == "1234, 5"
+    assert tasks.shorter([*RESULTS, lost]) == tasks.shorter(RESULTS)
+
+
 def test_runs_with_fewer_steps_have_a_table_of_their_own():
     assert cells(tasks.table(RESULTS), BREAKOUT)[2] == "not measured"
     row = cells(tasks.shorter(RESULTS), BREAKOUT)
-    assert row == [BREAKOUT, "1004k", "11.3", *["not measured"] * 2, "1/0/0", "28, 10000k"]
+    assert row == [BREAKOUT, "1000k", "11.3", *["not measured"] * 2, "1/0/0", "28, 10000k"]
     assert HOPPER not in tasks.shorter(RESULTS)
 
 
@@ -71,6 +78,13 @@ def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
     assert made == [(HOPPER, 3, 500, {"meta": "none"})]
     (kept,) = tasks.kept(tmp_path)
     assert kept == result(HOPPER, "untuned", 3, 1.0, 500)
+    (file,) = tmp_path.glob("*.json")
+    before = {key: x for key, x in kept.items() if key != "asked"}  # as version 0.2 wrote it
+    file.write_text(json.dumps(before | {"steps": 512}))
+    assert tasks.kept(tmp_path) == [kept | {"steps": 512}]
+    (tmp_path / "of-another-kind.json").write_text("{}")
+    (tmp_path / "no-such-agent-500-0.json").write_text(json.dumps(kept | {"agent": "no such"}))
+    assert len(tasks.kept(tmp_path)) == 1
 
 
 def test_runs_join_those_that_are_recorded_or_take_their_place(tmp_path, monkeypatch):
@@ -78,7 +92,7 @@ def test_runs_join_those_that_are_recorded_or_take_their_place(tmp_path, monkeyp
     first, other = result(HOPPER, "untuned", 3, 1.0, 500), result(HOPPER, "untuned", 4, 2.0, 500)
     assert record.with_recorded("tasks", [first], tasks.SAME) == [first]  # no file yet
     record.write("tasks", {"runs": [first, other]})
-    again, shorter = first | {"score": 7.0}, first | {"steps": 400}
+    again, shorter = first | {"score": 7.0, "steps": 512}, first | {"asked": 400}
     found = record.with_recorded("tasks", [again, shorter], tasks.SAME)
     assert found == [again, other, shorter]
 
