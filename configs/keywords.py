@@ -79,7 +79,7 @@ def run_settings(
         typed = fields_of(changes[None], {p: changes[p] for p, _ in _PARTS if p})
         refuse_unread(settings, typed, edits)
     except ConfigError as error:
-        raise ConfigError(_as_typed(str(error))) from error
+        raise ConfigError(as_typed(str(error))) from error
     return settings
 
 
@@ -106,8 +106,8 @@ def _fields() -> dict[str, tuple[str | None, str, Any]]:
     }
 
 
-def _as_typed(message: str) -> str:
-    """A message about a field of the settings as one about the keyword that sets it."""
+def as_typed(message: str) -> str:
+    """A message about a field of the settings, or a flag, as one about the keyword that sets it."""
     prefix, _, rest = message.partition(": ")
     names = names_of_fields()
     if prefix in names:
@@ -115,6 +115,8 @@ def _as_typed(message: str) -> str:
     # What is a flag on the command line is a mapping here.
     message = re.sub(r"--bounds (\w+)=LOW:HIGH", r'bounds={"\1": (LOW, HIGH)}', message)
     message = re.sub(r"(?<=.)--(fix|tune) (\w+)", r'\1=["\2"]', message)
+    message = re.sub(r"--(start|outer) (\w+)=([-+.\w]+)", r'\1={"\2": \3}', message)
+    message = re.sub(r"--(\w+) (\d+)", r"\1=\2", message)
     return message.replace("--", "")
 
 
@@ -147,10 +149,10 @@ def _converted(value: Any, hint: Any) -> tuple[Any, str]:
         return tuple(x for x, _ in items), words if any(wrong for _, wrong in items) else ""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if hint is int:
-        whole = number and math.isfinite(value) and value == int(value)
+        whole = number and (isinstance(value, int) or float(value).is_integer())
         return int(value) if whole else value, "" if whole else "a whole number"
     if hint is float:
-        return float(value) if number else value, "" if number else "a number"
+        return _as_float(value) if number else value, "" if number else "a number"
     words = {bool: "True or False", str: "text"}[hint]
     return value, "" if isinstance(value, hint) else words
 
@@ -179,7 +181,15 @@ def _number(name: str, key: str, value: Any) -> str:
     value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise not_allowed(f"{name} of {key}", repr(value), "a number")
-    return repr(float(value))
+    return repr(_as_float(value))
+
+
+def _as_float(value: Any) -> float:
+    """A number as a float; what is too large for one is infinite, and refused as that."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _is_sequence(value: Any) -> bool:

@@ -175,6 +175,6 @@ def with_method(settings: RunSettings, name: str) -> RunSettings:
     Raises:
       ConfigError: if there is no method of that name.
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise not_allowed("preset", repr(name), " | ".join(METHODS))
     return METHODS[name](settings)

@@ -90,21 +90,6 @@ def shorten(before: InnerState, after: InnerState, scale: jax.Array) -> InnerSta
     return after._replace(params=params)
 
 
-def cut(region: TrustRegion, space: hp.Space, values: hp.Values, scale: jax.Array) -> hp.Values:
-    """Passes the cut of an update on to the learning rate, if that is tuned."""
-    if LEARNING_RATE not in values.raw:
-        return values
-    bijector = space[LEARNING_RATE].bijector
-
-    def lower(raw):
-        # A step that was not shortened leaves the value as it is, to the last bit.
-        lowered = bijector.inverse(bijector.forward(raw) * scale**region.power)
-        return jnp.where(scale < 1, lowered, raw)
-
-    lowered = {LEARNING_RATE: jax.tree.map(lower, values.raw[LEARNING_RATE])}
-    return values._replace(raw=values.raw | hp.project(space, lowered))
-
-
 def no_debt(region: TrustRegion | None, values: hp.Values) -> PyTree:
     """What a learning rate is owed at first: zeros like its raw value, or () if never repaid."""
     if region is None or not _repays(region, values):
@@ -127,27 +112,31 @@ def settle(
     Returns:
       Values and debt after it.
     """
-    after = cut(region, space, values, scale)
-    if not _repays(region, values):
-        return after, debt
-    bijector = space[LEARNING_RATE].bijector
-    repaid = jax.tree.map(lambda d: jnp.where(scale < 1, 0.0, jnp.minimum(d, region.repay)), debt)
-
-    def raised(raw, by):
-        higher = bijector.inverse(bijector.forward(raw) * jnp.exp(by))
-        return jnp.where(by > 0, higher, raw)
-
-    def lowered_by(raw, lowered):
-        # What the bounds have not let through is not owed.
-        return jnp.log(bijector.forward(raw)) - jnp.log(bijector.forward(lowered))
-
-    lowered = after.raw[LEARNING_RATE]
-    taken = jax.tree.map(lowered_by, values.raw[LEARNING_RATE], lowered)
-    debt = jax.tree.map(
-        lambda d, cut, back: d + jnp.where(scale < 1, cut, -back), debt, taken, repaid
+    if LEARNING_RATE not in values.raw:
+        return values, debt
+    bijector, before = space[LEARNING_RATE].bijector, values.raw[LEARNING_RATE]
+    repays = _repays(region, values)
+    owed = debt if repays else jax.tree.map(jnp.zeros_like, before)
+    by = jax.tree.map(
+        lambda d: jnp.where(scale < 1, region.power * jnp.log(scale), jnp.minimum(d, region.repay)),
+        owed,
     )
-    raw = {LEARNING_RATE: jax.tree.map(raised, lowered, repaid)}
-    return after._replace(raw=after.raw | hp.project(space, raw)), debt
+
+    def moved(raw, by):
+        # A step that was not shortened, and repays nothing, leaves the value to the last bit.
+        return jnp.where(by == 0, raw, bijector.inverse(bijector.forward(raw) * jnp.exp(by)))
+
+    def left(owed, by, raw, free, bounded):
+        # What the bounds have not let through is neither owed nor repaid.
+        through = jnp.log(bijector.forward(bounded)) - jnp.log(bijector.forward(raw))
+        return owed - jnp.where(bounded == free, by, through)
+
+    free = jax.tree.map(moved, before, by)
+    after = hp.project(space, {LEARNING_RATE: free})
+    values = values._replace(raw=values.raw | after)
+    if not repays:
+        return values, debt
+    return values, jax.tree.map(left, debt, by, before, free, after[LEARNING_RATE])
 
 
 def _repays(region: TrustRegion, values: hp.Values) -> bool:

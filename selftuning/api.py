@@ -104,8 +104,7 @@ def train(
     require(wandb in get_args(WandbMode), "wandb", repr(wandb), " | ".join(get_args(WandbMode)))
     if wandb != "off" and out is None:
         raise not_allowed("wandb", wandb, "off unless there is an out")
-    for line in expectations.warnings(settings):
-        warnings.warn(line, stacklevel=2)
+    _say_what_to_expect(settings)
     host_devices.enable_for(settings.devices, settings.agent.overlap)
     devices.start()
     with keywords.naming_keywords():
@@ -166,6 +165,7 @@ def train_many(
     settings, task = _asked(env, settings, preset, extensions, changes, _TRAIN_MANY)
     _check_callable("callback", callback)
     grid = _grid(starts or {}, changes.get("start", {}))
+    _say_what_to_expect(settings)
     with keywords.naming_keywords():
         return many.train(
             settings, _seeds(seeds), grid, _console(progress), task=task, callback=callback
@@ -201,6 +201,12 @@ def load(
     if isinstance(extensions, str) or not isinstance(extensions, Sequence):
         raise not_allowed("extensions", repr(extensions), "a list")
     return saved_agent.load(_path("run", run), extensions, best, trust)
+
+
+def _say_what_to_expect(settings: RunSettings) -> None:
+    for line in expectations.warnings(settings):
+        # of the line that called `train`, whose context manager is a call too
+        warnings.warn(keywords.as_typed(line), stacklevel=4)
 
 
 def _asked(

@@ -216,6 +216,10 @@ def test_it_trains_in_another_thread():
         ({"steps": "many"}, "steps: 'many' is not allowed; it must be a whole number"),
         ({"steps": 1.5}, "steps: 1.5 is not allowed; it must be a whole number"),
         ({"steps": 0}, "steps: 0 is not allowed"),
+        ({"steps": 10**400}, "steps: 10+ is not allowed"),
+        ({"max_grad_norm": -(10**400)}, "max_grad_norm: -inf is not allowed"),
+        ({"start": {"gamma": 10**400}}, "start of gamma: inf is not allowed"),
+        ({"preset": ["stacx"]}, r"preset: \['stacx'\] is not allowed; it must be actor_critic"),
         ({"steps": True}, "steps: True is not allowed"),
         ({"meta": "genetic"}, "meta: 'genetic' is not allowed; it must be none | mg | bmg"),
         ({"meta": None}, "meta: None is not allowed"),
@@ -256,6 +260,14 @@ def test_mistakes_are_config_errors_of_one_line(changes, said, tmp_path, monkeyp
     with pytest.raises(st.ConfigError, match=said) as error:
         st.train(**({"env": "CartPole", "progress": False} | changes))
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("train", [st.train, st.train_many])
+def test_what_to_expect_is_said_in_the_words_of_keywords_where_it_was_called(train):
+    fixed = {"meta": "none", "start": {"gamma": 0.5}, "num_envs": 2}
+    with pytest.warns(UserWarning, match=r'with outer=\{"gamma": 0.5\} they are') as said:
+        train("CartPole", callback=lambda _: True, **SMALL | fixed)
+    assert said[0].filename == __file__
 
 
 def test_settings_may_come_as_one_object():

@@ -92,12 +92,12 @@ def test_a_cut_is_passed_on_to_a_tuned_learning_rate(power):
 def test_the_cut_stays_within_bounds_and_leaves_a_fixed_learning_rate_alone():
     space = {**SPACE, "learning_rate": hp.Hyperparameter(hp.POSITIVE, 0.4, 1.0)}
     values = hp.init(space, START)
-    lowered = trust_region.cut(region(1.0), space, values, jnp.float32(1e-3))
+    lowered, _ = trust_region.settle(region(1.0), space, values, (), jnp.float32(1e-3))
     np.testing.assert_allclose(hp.constrain(space, lowered)["learning_rate"], 0.4, rtol=1e-6)
     assert lowered.raw["tilt"] == values.raw["tilt"]
     fixed = {**space, "learning_rate": space["learning_rate"]._replace(tuned=False)}
     values = hp.init(fixed, START)
-    assert trust_region.cut(region(1.0), fixed, values, jnp.float32(1e-3)) is values
+    assert trust_region.settle(region(1.0), fixed, values, (), jnp.float32(1e-3))[0] is values
 
 
 @pytest.mark.parametrize("bootstrapped", [False, True])
@@ -257,6 +257,18 @@ def test_bounds_are_not_owed():
     low = 1e-2
     _, _, debt = rates(with_noise(np.full(50, 100.0)), curved(REPAY, 1.0), start=1.0, low=low)
     assert np.max(debt) <= np.log(1.0 / low) + 1e-5
+
+
+def test_what_a_bound_holds_back_is_not_repaid():
+    """A rate at its upper bound owes what it did, and gets it back as soon as there is room."""
+    space = {"learning_rate": hp.Hyperparameter(hp.POSITIVE, 1e-3, 1.0)}
+    values, debt = hp.Values({"learning_rate": jnp.zeros(())}, {}), jnp.asarray(0.5)
+    for room in (0.0, 0.25):
+        values = values._replace(raw={"learning_rate": jnp.asarray(-room)})
+        for _ in range(20):
+            values, debt = trust_region.settle(curved(REPAY), space, values, debt, jnp.ones(()))
+        np.testing.assert_allclose(debt, 0.5 - room, rtol=1e-4)
+        np.testing.assert_allclose(values.raw["learning_rate"], 0.0, atol=1e-5)
 
 
 def test_what_is_repaid_is_added_to_what_meta_gradients_say():
