@@ -43,6 +43,15 @@ class Said(NamedTuple):
     v_t: jax.Array  # [T, B]
 
 
+class Constant(NamedTuple):
+    """What value targets are made of, of parameters that are held constant, [T, B] each."""
+
+    v_tm1: jax.Array
+    v_t: jax.Array
+    rho_tm1: jax.Array | None  # only where experience is weighted
+    said: Said | None  # only where a user's own functions see it
+
+
 class Judged(NamedTuple):
     """What the loss of one head reads, [T, B] each, or [H, T, B] of all heads."""
 
@@ -50,18 +59,8 @@ class Judged(NamedTuple):
     entropy: jax.Array
     barrier: jax.Array | None  # only where it is part of the loss
     v_tm1: jax.Array
-    rho_tm1: jax.Array | None  # only where experience is weighted
-    frozen_v_tm1: jax.Array
-    frozen_v_t: jax.Array
-    live: Said | None  # this and the next only where a user's own functions see them
-    frozen: Said | None
-
-
-def constant(
-    v_tm1: jax.Array, v_t: jax.Array, rho_tm1: jax.Array | None, said: Said | None = None
-) -> Judged:
-    """What value targets are made of, [T, B]."""
-    return Judged(v_tm1, v_tm1, None, v_tm1, rho_tm1, v_tm1, v_t, None, said)
+    constant: Constant
+    said: Said | None  # only where a user's own functions see it
 
 
 class Parts(NamedTuple):
@@ -112,7 +111,7 @@ class Head(NamedTuple):
       parts: (judged of one head, hyperparams, batch) -> what that loss weighs.
       seen: (judged of one head, hyperparams, batch) -> what a user's own outer objective is
         given; only where the head was made with `in_full`.
-      taught: (judged of one head, hyperparams, batch) -> value targets, and advantages as
+      taught: (constant of one head, hyperparams, batch) -> value targets, and advantages as
         the policy gradient has them, [T, B].
       critic_loss: (judged of one head, hyperparams, batch) -> scalar, the critic's part of
         the loss without its weight.
@@ -126,7 +125,7 @@ class Head(NamedTuple):
     loss: Callable[[Judged, Hyperparams, Experience], jax.Array]
     parts: Callable[[Judged, Hyperparams, Experience], Parts]
     seen: Callable[[Judged, Hyperparams, Experience], terms.Seen]
-    taught: Callable[[Judged, Hyperparams, Experience], tuple[jax.Array, jax.Array]]
+    taught: Callable[[Constant, Hyperparams, Experience], tuple[jax.Array, jax.Array]]
     critic_loss: Callable[[Judged, Hyperparams, Experience], jax.Array]
     barrier: Callable[[distrax.Distribution], jax.Array | None]
     value_distance: Callable[[jax.Array, jax.Array], jax.Array]
@@ -161,35 +160,35 @@ def make(
         )
         frozen_outputs_tm1 = outputs(frozen, constant_tm1)
         frozen_v = value(frozen, constant_tm1), value(frozen, constant_t)
-        rho_tm1 = live = constant = None
+        rho_tm1 = said = still = None
         if settings.off_policy:
             frozen_policy = distribution(frozen_outputs_tm1)
             rho_tm1 = jnp.exp(frozen_policy.log_prob(trajectory.action) - trajectory.log_prob)
         if added or in_full:
             following = nets.see(params, batch.next_observation)
-            live = Said(outputs_tm1, outputs(params, following), v_tm1, value(params, following))
-            constant = Said(frozen_outputs_tm1, outputs(frozen, constant_t), *frozen_v)
+            said = Said(outputs_tm1, outputs(params, following), v_tm1, value(params, following))
+            still = Said(frozen_outputs_tm1, outputs(frozen, constant_t), *frozen_v)
         log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
-        barred = barrier(policy)
-        return Judged(log_prob, entropy, barred, v_tm1, rho_tm1, *frozen_v, live, constant)
+        constant = Constant(*frozen_v, rho_tm1, still)
+        return Judged(log_prob, entropy, barrier(policy), v_tm1, constant, said)
 
     def barrier(policy):
         return policies.barrier(policy) if settings.barrier else None
 
-    def targets(judged, hyperparams, batch):
+    def targets(constant, hyperparams, batch):
         """Value targets and advantages [T, B] at values of frozen parameters."""
         gamma, lambda_ = hyperparams["gamma"], hyperparams["lambda"]
-        v_tm1, v_t = judged.frozen_v_tm1, judged.frozen_v_t
+        v_tm1, v_t = constant.v_tm1, constant.v_t
         trajectory, reward = batch.trajectory, batch.reward
         if added:
-            total = terms.reward(added, put(judged.frozen, batch, hyperparams))
+            total = terms.reward(added, put(constant.said, batch, hyperparams))
             reward = scaled(batch.scales, total)
         ends = reward, trajectory.discount, trajectory.truncated
         if not settings.off_policy:
             target_tm1 = returns(*ends, v_t, gamma, lambda_)
             return target_tm1, target_tm1 - v_tm1
         alphas = hyperparams["alpha_rho"], hyperparams["alpha_c"]
-        return off_policy(*ends, v_tm1, v_t, judged.rho_tm1, gamma, lambda_, *alphas)
+        return off_policy(*ends, v_tm1, v_t, constant.rho_tm1, gamma, lambda_, *alphas)
 
     def loss(judged, hyperparams, batch):
         total = parts(judged, hyperparams, batch).weighed(hyperparams)
@@ -198,33 +197,34 @@ def make(
         return total + terms.loss(added, seen(judged, hyperparams, batch))
 
     def parts(judged, hyperparams, batch):
-        target_tm1, advantage = taught(judged, hyperparams, batch)
+        target_tm1, advantage = taught(judged.constant, hyperparams, batch)
         return Parts(
             losses.policy_gradient_loss(judged.log_prob, advantage),
             jnp.mean(judged.entropy),
             value_distance(judged.v_tm1, target_tm1),
-            losses.explained_variance(judged.frozen_v_tm1, target_tm1),
+            losses.explained_variance(judged.constant.v_tm1, target_tm1),
             None if judged.barrier is None else jnp.mean(judged.barrier),
         )
 
-    def taught(judged, hyperparams, batch):
-        target_tm1, advantage = targets(judged, hyperparams, batch)
+    def taught(constant, hyperparams, batch):
+        target_tm1, advantage = targets(constant, hyperparams, batch)
         if settings.normalize_advantage:
             known = settings.normalize_rewards  # the size of returns
             advantage = losses.normalize(advantage, _NOISE if known else 1e-4)
         return target_tm1, advantage
 
     def seen(judged, hyperparams, batch):
-        frozen = put(judged.frozen, batch, hyperparams)
-        learned = taught(judged, hyperparams, batch)
-        return put(judged.live, batch, hyperparams, *learned, frozen)
+        frozen = put(judged.constant.said, batch, hyperparams)
+        learned = taught(judged.constant, hyperparams, batch)
+        return put(judged.said, batch, hyperparams, *learned, frozen)
 
     def critic_loss(judged, hyperparams, batch):
-        return value_distance(judged.v_tm1, targets(judged, hyperparams, batch)[0])
+        target_tm1, _ = targets(judged.constant, hyperparams, batch)
+        return value_distance(judged.v_tm1, target_tm1)
 
     def put(said: Said, batch: Experience, *others: Any) -> terms.Seen:
-        policies = distribution(said.outputs_tm1), distribution(said.outputs_t)
-        return terms.Seen(*policies, said.v_tm1, said.v_t, batch.trajectory, *others)
+        both = distribution(said.outputs_tm1), distribution(said.outputs_t)
+        return terms.Seen(*both, said.v_tm1, said.v_t, batch.trajectory, *others)
 
     def value_distance(value, target):
         return jnp.mean(rlax.l2_loss(value - target))

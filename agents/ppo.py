@@ -37,7 +37,7 @@ class Minibatch(NamedTuple):
     rows: Trajectory
     row: jax.Array
     whole: Trajectory
-    start: head.Judged
+    start: head.Constant
 
 
 def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSettings) -> Algorithm:
@@ -73,7 +73,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
     def seen(params, hyperparams, batch, target, advantage):
         """What users' functions are given of rows."""
         made, batch = batch.trajectory, _rows(batch)
-        constant = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[made.row], made.start.frozen)
+        constant = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[made.row], made.start.said)
         frozen = one.put(constant, batch, hyperparams)
         live = said(params, batch)
         return one.put(live, batch, hyperparams, target, advantage, frozen)
@@ -85,7 +85,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
         policy = nets.policy(params, seen_by_both)
         made = rows.trajectory
         ratio = jnp.exp(policy.log_prob(made.action) - made.log_prob)
-        v_tm1 = batch.trajectory.start.frozen_v_tm1.reshape(-1)[batch.trajectory.row]
+        v_tm1 = batch.trajectory.start.v_tm1.reshape(-1)[batch.trajectory.row]
         barred = one.barrier(policy)
         return head.Parts(
             losses.clipped_surrogate_loss(ratio, advantage, hyperparams["clip"]),
@@ -130,7 +130,7 @@ def make(observation_space: gym.Space, action_space: gym.Space, settings: RunSet
             log_prob = policy.log_prob(made.action)
             rho_tm1 = jnp.exp(log_prob - made.log_prob)
             made = made._replace(log_prob=log_prob)
-        start = head.constant(v_tm1, v_t, rho_tm1, full)
+        start = head.Constant(v_tm1, v_t, rho_tm1, full)
         row = jnp.arange(size[0] * size[1], dtype=jnp.int32).reshape(size)
         rows = made if in_full else made._replace(next_observation=())
         # What targets do not read is left out of every record.
