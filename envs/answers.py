@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -16,11 +18,12 @@ import numpy as np
 from gymnasium import spaces
 
 from selftuning.configs import modules
-from selftuning.configs.errors import FailedEnvironmentError, one_line
+from selftuning.configs.errors import ConfigError, FailedEnvironmentError, one_line
 
 _LARGEST = float(np.finfo(np.float32).max)
 _NUMBERS = "biuf"  # kinds of NumPy's types
 _LONGEST = 60  # letters of a value that are shown
+_UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 class BadAnswerError(ValueError):
@@ -171,6 +174,33 @@ def told(error: BaseException, function: Any = None) -> str:
     """An error in a line; `function` is the user's, as of `modules.said`."""
     said = modules.said(error, function)
     return said if isinstance(error, BadAnswerError) else f"{type(error).__name__}: {said}"
+
+
+@contextmanager
+def created(env_id: str, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """A context in which an environment is made: whatever its constructor raises is one line.
+
+    Nothing has been done yet that could be lost.
+
+    Args:
+      env_id: of the environment.
+      arguments: that the user has given it, `EnvSettings.env_kwargs`.
+
+    Raises:
+      ConfigError: for anything that is raised inside; of the argument, if that is to blame.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if str(error).partition(":")[0] not in arguments:
+            raise
+        raise ConfigError(f"env_kwargs of {error}") from error
+    except (Exception, SystemExit) as error:
+        unknown = _UNKNOWN.search(str(error)) if isinstance(error, TypeError) else None
+        if unknown and unknown[1] in arguments:
+            said = f"env_kwargs of {unknown[1]}: {env_id} has no such argument"
+            raise ConfigError(said) from error
+        raise ConfigError(f"env: {env_id!r} cannot be created: {why(error)}") from error
 
 
 def why(error: BaseException) -> str:

@@ -7,7 +7,8 @@ is around functional environments, `ContinualWrapper` around all others; both do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -16,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.experimental.functional import FuncEnv
 
-from selftuning.configs.errors import require
+from selftuning.configs import suggestions
+from selftuning.configs.errors import ConfigError, require
 from selftuning.envs import changes
 from selftuning.envs.changes import ATTRIBUTES, CHANGES, World
 from selftuning.envs.functional import check_positive, steps_at_once
@@ -36,6 +38,8 @@ class Lifetime:
         changes, one is cut off in any case.
       change_seed: of all that is drawn for the levels, not of what happens in them.
       cyclic: whether the first level comes after the last. Otherwise that one has no end.
+      begins: steps that an environment has lived before its first one: a run that goes on, and an
+        evaluation after training, take the life up where it has come to.
 
     Raises:
       ConfigError: a setting is not allowed.
@@ -47,13 +51,14 @@ class Lifetime:
     block: int = 800
     change_seed: int = 0
     cyclic: bool = False
+    begins: int = 0
 
     def __post_init__(self) -> None:
         is_known = isinstance(self.change, str) and self.change in CHANGES
         require(is_known, "change", repr(self.change), " | ".join(CHANGES))
         check_positive("levels", self.levels)
         check_positive("switch_every", self.switch_every)
-        for field in ("block", "change_seed"):
+        for field in ("block", "change_seed", "begins"):
             value = getattr(self, field)
             counts = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             require(counts, field, repr(value), "a whole number of at least 0")
@@ -65,6 +70,14 @@ class Lifetime:
     def steps(self) -> int:
         """Steps of one environment until the last level has had as many as the others."""
         return self.levels * self.switch_every
+
+    @property
+    def start(self) -> int:
+        """The clock of an environment that has lived for as long as it says."""
+        if self.cyclic or self.begins < self.steps:
+            return self.begins % self.steps
+        last = self.steps - self.switch_every
+        return last + (self.begins - last) % self.switch_every
 
     def tick(self, clock: Any) -> Any:
         """The clock one step later: 0 to `steps` - 1, where the level is a quotient of it."""
@@ -90,6 +103,21 @@ class Lifetime:
         """
         rng = np.random.default_rng(self.change_seed)
         return CHANGES[self.change](world, self.levels, rng)
+
+
+def lifetime(settings: Mapping[str, Any]) -> Lifetime:
+    """The lifetime that some arguments ask for.
+
+    Raises:
+      ConfigError: one is not allowed, or there is none of that name.
+    """
+    known = [field.name for field in fields(Lifetime)]
+    for name in settings:
+        if name not in known:
+            close = suggestions.meant(name, known)
+            hint = f"did you mean {close}?" if close else f"they are {', '.join(known)}"
+            raise ConfigError(f"{name}: there is no such argument of a life; {hint}")
+    return Lifetime(**settings)
 
 
 class ContinualState(NamedTuple):
@@ -119,7 +147,7 @@ class Continual(FuncEnv):
         super().__init__()
         allowed = "one with initial and transition, or used with ContinualWrapper"
         require(not steps_at_once(env), "env", type(env).__name__, allowed)
-        self.env, self.lifetime = env, Lifetime(**settings)
+        self.env, self.lifetime = env, lifetime(settings)
         quantities, masked = getattr(env, "physics", ()), hasattr(env, "action_mask")
         world = World(env.observation_space, env.action_space, quantities, masked)
         self.change = self.lifetime.drawn_for(world)
@@ -132,13 +160,16 @@ class Continual(FuncEnv):
             self.initial_batch = self._initial_batch
 
     def initial(self, rng: jax.Array, params: Any = None) -> ContinualState:
-        """A start state at the beginning of a life."""
-        return ContinualState(self.env.initial(rng), jnp.int32(0), jnp.int32(0))
+        """A start state where a life begins."""
+        return self._begun(self.env.initial(rng), ())
 
     def _initial_batch(self, rng: jax.Array, num: int) -> ContinualState:
         own: Any = self.env
-        zero = jnp.zeros(num, jnp.int32)
-        return ContinualState(own.initial_batch(rng, num), zero, zero)
+        return self._begun(own.initial_batch(rng, num), (num,))
+
+    def _begun(self, env: Any, shape: tuple[int, ...]) -> ContinualState:
+        clock = jnp.full(shape, self.lifetime.start, jnp.int32)
+        return ContinualState(env, clock, self.lifetime.level(clock))
 
     def carry_over(self, start: ContinualState, ended: ContinualState) -> ContinualState:
         """The start of the next episode of a life, at the level that it has come to."""
@@ -200,20 +231,21 @@ class ContinualWrapper(gym.Wrapper):
 
     def __init__(self, env: gym.Env, **settings: Any):
         super().__init__(env)
-        self.lifetime = Lifetime(**settings)
+        self.lifetime = lifetime(settings)
         attributes = ATTRIBUTES.get(type(env.unwrapped).__name__, {})
         masked = env.has_wrapper_attr("action_mask") or env.has_wrapper_attr("action_masks")
         world = World(env.observation_space, env.action_space, tuple(attributes), masked)
         self.change = self.lifetime.drawn_for(world)
         self.observation_space = self.change.observation_space
-        self.clock = self.level = 0
+        self.clock = self.lifetime.start
+        self.level = self.lifetime.level(self.clock)
         # For each quantity the attributes that it scales, as they are at level 0.
         own = env.unwrapped
         self._physics = [{x: getattr(own, x) for x in names} for names in attributes.values()]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """As `gymnasium.Env.reset`."""
-        self.clock = self.clock if seed is None else 0
+        self.clock = self.clock if seed is None else self.lifetime.start
         self.level = self.lifetime.level(self.clock)
         if self.change.factors is not None:
             for factor, at_first in zip(

@@ -138,12 +138,8 @@ def make(
     require(workers == 0, "env_workers", workers, "0 inside jit, or used with --backend host")
     allowed = "inf inside jit, or used with --backend host"
     require(math.isinf(options.step_timeout), "step_timeout", options.step_timeout, allowed)
-    try:
+    with answers.created(spec.id, options.env_kwargs):
         env = functional()
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"env: {spec.id!r} cannot be created: {answers.why(error)}") from error
     task = graph_task(
         env,
         num_envs,

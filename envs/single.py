@@ -48,16 +48,10 @@ def make(spec: EnvSpec, options: EnvSettings, **kwargs: Any) -> Made:
     Raises:
       ConfigError: if it cannot be made, naming what is wrong.
     """
-    try:
+    with answers.created(spec.id, options.env_kwargs):
         env = gym.make(spec, disable_env_checker=True, **kwargs)
         for name in ("observation_space", "action_space"):
             getattr(env, name)  # which some never set
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        # Whatever a constructor raises, it is told in a line: nothing has been done that could be
-        # lost.
-        raise ConfigError(f"env: {spec.id!r} cannot be created: {answers.why(error)}") from error
     env = own = OwnReturn(env)
     answers.around_innermost(own)
     if options.sticky_actions:

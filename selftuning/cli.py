@@ -114,10 +114,8 @@ def _run(command: cli.Command) -> int:
                 compiling=signals.ending_at_once(),
             )
         except ConfigError as error:
-            # What a task does not allow of an agent is seen when both are made.
-            if str(error).startswith("agent."):
-                raise as_flags(error) from error
-            raise
+            # What a task does not allow is seen when it is made, and an agent for it.
+            raise as_flags(error) from error
         report.print_run(where, result.directory, result.summary, result.evaluation)
         if result.summary["diverged"]:
             return 1

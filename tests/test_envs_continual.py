@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs import registry
+from selftuning.envs import lives, registry
 from selftuning.envs.acrobot import Acrobot
 from selftuning.envs.cartpole import CartPole
 from selftuning.envs.changes import CHANGES
@@ -48,6 +48,32 @@ def test_the_clock_survives_resets_and_levels_change_at_their_steps():
     assert np.abs(offsets[50]).max() > 2
     inside = ~steps.episode_end
     np.testing.assert_array_equal(steps.next_observation[inside], steps.observation[inside])
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_a_life_that_is_taken_up_goes_on_where_it_was(cyclic):
+    whole = Lifetime(**SHORT, cyclic=cyclic)
+    clock = whole.start
+    assert clock == 0
+    for lived in range(1, 400):
+        clock = whole.tick(clock)
+        assert Lifetime(**SHORT, cyclic=cyclic, begins=lived).start == clock
+
+
+def test_both_kinds_of_lives_are_taken_up():
+    later = SHORT | {"begins": 60}
+    state = Continual(CartPole(), **later).initial(jax.random.PRNGKey(0))
+    wrapper = ContinualWrapper(gym.make("CartPole-v1"), **later)
+    for _ in range(2):  # a seed begins the life anew, and that is here
+        wrapper.reset(seed=3)
+        assert (int(state.clock), int(state.level)) == (wrapper.clock, wrapper.level) == (60, 1)
+        wrapper.step(0)
+    options = EnvSettings(env_kwargs=SHORT)
+    assert lives.taken_up("CartPole-v1", options, 60) == options
+    taken = lives.taken_up("ContinualCartPole-v0", options, 60)
+    assert lives.taken_up("ContinualCartPole-v0", taken, 7).env_kwargs["begins"] == 67
+    registered = {name for name in gym.registry if name.startswith("Continual")}
+    assert registered == set(lives.LIVES)
 
 
 def test_a_level_that_changes_cuts_episodes_without_blocks():
@@ -276,5 +302,18 @@ def test_changes_that_an_environment_does_not_allow():
         ContinualWrapper(gym.make("FrozenLake-v1"), change="offset")
     with pytest.raises(ConfigError, match="change: actions"):
         ContinualWrapper(gym.make("Pendulum-v1"), change="actions")
-    with pytest.raises(ConfigError, match=r"cannot be created.*'speed'"):
-        registry.make("ContinualCartPole", 1, "jax", EnvSettings(env_kwargs={"speed": 3}))
+
+
+@pytest.mark.parametrize("backend", ["jax", "host"])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"switch_evry": 3}, "env_kwargs of switch_evry: .* did you mean switch_every"),
+        ({"gravity": 3}, "env_kwargs of gravity: .* they are change, levels, switch_every, block"),
+        ({"change": "foo"}, "env_kwargs of change: 'foo' is not allowed; it must be offset"),
+    ],
+)
+def test_an_argument_that_is_wrong_is_named(wrong, said, backend):
+    for env in ("ContinualCartPole", "ContinualLunarLander"):
+        with pytest.raises(ConfigError, match=said):
+            registry.make(env, 1, backend if "Cart" in env else "host", EnvSettings(wrong))

@@ -16,8 +16,8 @@ from gymnasium import spaces
 from selftuning.agents.memory import Moment
 from selftuning.agents.self_tuning import SelfTuningAgent, compiled
 from selftuning.configs.errors import not_allowed, require
-from selftuning.configs.settings import RunSettings
-from selftuning.envs import masks
+from selftuning.configs.settings import EnvSettings, RunSettings
+from selftuning.envs import lives, masks
 from selftuning.envs.spaces import agent_spaces, to_agent, to_env
 from selftuning.envs.task import Task
 from selftuning.training import devices, evaluation
@@ -68,6 +68,12 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<Agent of {self.settings.env}, trained for {self.env_steps:,} steps>"
+
+    @property
+    def environment(self) -> EnvSettings:
+        """How its environment is made: one that changes over a life, as it was after training."""
+        own_steps = self.env_steps // self.settings.num_envs
+        return lives.taken_up(self.settings.env, self.settings.environment, own_steps)
 
     def initial_state(self, seed: int = 0) -> State:
         """What `act` needs to begin with.
@@ -129,7 +135,7 @@ class Agent:
     def evaluate(
         self, episodes: int | None = None, *, seed: int | None = None, stochastic: bool = False
     ) -> evaluation.Evaluation:
-        """Runs episodes in the environment that it was trained in.
+        """Runs episodes in the environment that it was trained in, and of a life in its last level.
 
         Args:
           episodes: how many; as many as at the end of its run if None.
@@ -149,8 +155,7 @@ class Agent:
         if self.task is not None:
             acts = self.functions, self.params
             return evaluation.on_task(self.task, *acts, episodes, seed, stochastic)
-        made = self.settings
-        env_id, backend, options = made.env, made.backend, made.environment
+        env_id, backend, options = self.settings.env, self.settings.backend, self.environment
         return evaluation.evaluate(
             env_id, backend, self.functions, self.params, episodes, seed, options, stochastic
         )

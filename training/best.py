@@ -10,6 +10,7 @@ from typing import Any
 from selftuning.agents.self_tuning import SelfTuningAgent
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.settings import RunSettings
+from selftuning.envs import lives
 from selftuning.envs.task import HostTask, Task
 from selftuning.training import evaluation, faults
 from selftuning.training.acting import Agent
@@ -103,6 +104,9 @@ def judge(
     if not settings.eval_every:
         yield _never
         return
+    if settings.env in lives.LIVES:
+        allowed = f"0 for {settings.env}: which agent is best depends on the level that it is at"
+        raise not_allowed("eval_every", settings.eval_every, allowed)
     if isinstance(task, HostTask):
         allowed = "0 for a task of your own on the host, which training has to itself"
         raise not_allowed("eval_every", settings.eval_every, allowed)

@@ -92,7 +92,7 @@ def _animation(
     # Of a stream without end every step of its beginning is shown, of an episode the whole.
     endless = result.returns is None
     limit = evaluation.IMAGES if endless else evaluation.STEP_LIMIT
-    env = evaluation.drawable(settings.env, settings.environment)
+    env = evaluation.drawable(settings.env, agent.environment)
     try:
         shown = evaluation.record(
             env, agent.functions, agent.params, path, settings.seed, limit, stochastic

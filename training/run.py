@@ -18,7 +18,7 @@ from rich.console import Console
 from selftuning.agents import self_tuning
 from selftuning.configs.errors import FailedEnvironmentError, not_allowed
 from selftuning.configs.settings import CHECKPOINT_EVERY, RunSettings, WandbMode
-from selftuning.envs import kept, registry
+from selftuning.envs import kept, lives, registry
 from selftuning.envs.task import GraphTask, HostTask, Task
 from selftuning.training import best, faults, going_on, locks, run_directory, sizes, wandb_sink
 from selftuning.training.acting import Agent
@@ -134,11 +134,12 @@ def train(
                 stack.enter_context(locks.locked(out))
             found = going_on.find(out, settings, say)
         if task is None:
+            lived = found.env_steps // settings.num_envs if found is not None else 0
             task = registry.make(
                 settings.env,
                 settings.num_envs,
                 settings.backend,
-                settings.environment,
+                lives.taken_up(settings.env, settings.environment, lived),
                 processes=jax.process_count(),
                 workers=settings.env_workers,
             )

@@ -16,6 +16,7 @@ from selftuning.agents import self_tuning
 from selftuning.agents.self_tuning import AgentState, SelfTuningAgent
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 from selftuning.configs.settings import RunSettings
+from selftuning.envs import lives
 from selftuning.envs.task import GraphTask, Task
 from selftuning.training import (
     acting,
@@ -140,7 +141,8 @@ class Session:
         if self._restored:
             return f"{done}, with the environments as they were"
         there = " (saved ones are there: --save-environments)" if self.before.environments else ""
-        return f"{done}; environments of the host begin new episodes{there}"
+        lives_on = ", their lives go on" if self._settings.env in lives.LIVES else ""
+        return f"{done}; environments of the host begin new episodes{lives_on}{there}"
 
     def _restore(self, found: Found) -> bool:
         content = found.environments()
