@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import selftuning as st
+from selftuning.benchmarks import record
 from selftuning.benchmarks.record import DOCS, keep, markdown, with_recorded, with_table, write
 from selftuning.configs import keywords
 from selftuning.configs.errors import require
@@ -354,8 +355,8 @@ def render(text: str, results: list[dict[str, Any]], tried: list[dict[str, Any]]
 def main() -> None:
     """Lives what is missing, seed by seed, and writes the tables if lives are whole."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("tasks", nargs="*", default=[], choices=[[], *TASKS])
+    parser.add_argument("directory", type=record.directory)
+    parser.add_argument("tasks", nargs="*", default=[], choices=[[], *TASKS], metavar="TASK")
     parser.add_argument(
         "--agents",
         nargs="+",
@@ -366,9 +367,9 @@ def main() -> None:
         "is untuned with each of the fixed settings [default: untuned default]",
     )
     parser.add_argument("--change", default=OFFSET, choices=CHANGES)
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=record.positive, default=6)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--level-steps", type=int, default=LEVEL_STEPS)
+    parser.add_argument("--level-steps", type=record.positive, default=LEVEL_STEPS)
     asked = parser.parse_args()
     agents = [
         x for name in asked.agents for x in (("untuned", *GRID) if name == "grid" else [name])
@@ -382,10 +383,8 @@ def main() -> None:
         if chooses:
             print(choice(tried(asked.directory, asked.level_steps)), end="")
         return
-    lives = {
-        "continual": kept(asked.directory),
-        "continual_choice": tried(asked.directory, LEVEL_STEPS),
-    }
+    lives = {"continual": kept(asked.directory)}
+    lives["continual_choice"] = tried(asked.directory, LEVEL_STEPS)
     lives = {name: in_order(with_recorded(name, found, SAME)) for name, found in lives.items()}
     for name, runs in lives.items():
         write(name, {"runs": runs})
@@ -397,4 +396,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    record.run(main)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import re
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from selftuning.configs.errors import ConfigError
 from selftuning.training import host_devices, json_files, provenance
 
 # Of the checkout; an installed package has none and takes the working directory.
@@ -42,6 +45,30 @@ def write(name: str, result: dict[str, Any], indent: int | None = 1) -> None:
     path = RESULTS / f"{name}.json"
     json_files.write(path, result | {"minutes": minutes, "machine": machine()}, indent=indent)
     print(f"wrote {path}")
+
+
+def positive(text: str) -> int:
+    """A flag's value as a whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed; it must be at least 1")
+    return int(text)
+
+
+def directory(text: str) -> Path:
+    """A directory that is there, or can be, for argparse."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file; it must be a directory")
+    return path
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command; what it does not allow is said in a line, and ends it with code 2."""
+    try:
+        main()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def with_table(text: str, name: str, table: str) -> str:

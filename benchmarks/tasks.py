@@ -22,6 +22,7 @@ import gymnasium as gym
 import numpy as np
 
 import selftuning as st
+from selftuning.benchmarks import record
 from selftuning.benchmarks.record import DOCS, keep, markdown, with_recorded, with_table, write
 from selftuning.training.evaluation import summarise
 
@@ -211,11 +212,12 @@ def render(text: str, results: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Measures what is missing, row by row, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("tasks", nargs="*", default=[], choices=[[], *ROWS])
+    parser.add_argument("directory", type=record.directory)
+    parser.add_argument("tasks", nargs="*", default=[], choices=[[], *ROWS], metavar="TASK")
     parser.add_argument("--agents", nargs="+", default=["default", "untuned"], choices=AGENTS)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="of each run, where that is less than the row's")
+    parser.add_argument("--seeds", type=record.positive, default=5)
+    less = "of each run, where that is less than the row's"
+    parser.add_argument("--steps", type=record.positive, help=less)
     asked = parser.parse_args()
     for task in asked.tasks or ROWS:
         for agent in asked.agents:
@@ -228,4 +230,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    record.run(main)

@@ -1,11 +1,12 @@
 """The table of tasks: means and intervals of what was measured, short runs apart, nothing twice."""
 
 import json
+import sys
 
 import pytest
 from scipy import stats
 
-from selftuning.benchmarks import record, tasks
+from selftuning.benchmarks import continual, record, tasks
 
 HOPPER, BREAKOUT = "Hopper-v5", "gymnax:Breakout-MinAtar"
 
@@ -95,6 +96,30 @@ def test_runs_join_those_that_are_recorded_or_take_their_place(tmp_path, monkeyp
     again, shorter = first | {"score": 7.0, "steps": 512}, first | {"asked": 400}
     found = record.with_recorded("tasks", [again, shorter], tasks.SAME)
     assert found == [again, other, shorter]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "continual DIR ContinualCartPole-v0 --level-steps 5",
+            "error: --level-steps: 5 is not all",
+        ),
+        ("continual DIR --seeds 0", "--seeds: 0 is not allowed; it must be at least 1"),
+        ("continual FILE", "is a file; it must be a directory"),
+        ("tasks DIR CartPole-v1 --steps many", "--steps: many is not allowed"),
+        ("tasks DIR CartPol", "invalid choice: 'CartPol'"),
+    ],
+)
+def test_what_is_not_allowed_is_said_in_a_line(arguments, said, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    places = {"DIR": str(tmp_path / "new"), "FILE": str(tmp_path / "file")}
+    name, *rest = (places.get(x, x) for x in arguments.split())
+    monkeypatch.setattr(sys, "argv", [name, *rest])
+    with pytest.raises(SystemExit) as ended:
+        record.run({"continual": continual, "tasks": tasks}[name].main)
+    assert ended.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_that_was_stopped_goes_on_and_has_no_result_before_its_end(tmp_path, monkeypatch):
