@@ -103,7 +103,7 @@ def test_runs_join_those_that_are_recorded_or_take_their_place(tmp_path, monkeyp
     [
         (
             "continual DIR ContinualCartPole-v0 --level-steps 5",
-            "error: --level-steps: 5 is not all",
+            "error: --level-steps: 5 is not",
         ),
         ("continual DIR --seeds 0", "--seeds: 0 is not allowed; it must be at least 1"),
         ("continual FILE", "is a file; it must be a directory"),
