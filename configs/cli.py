@@ -245,11 +245,11 @@ def _evaluate(
     said: dict[str, Any] = {"eval_episodes": episodes, "seed": seed}
     changes = {name: value for name, value in said.items() if value is not None}
     settings = dataclasses.replace(settings, **changes)
-    with in_file(run / files.NAME, changes):
-        try:
+    try:
+        with in_file(run / files.NAME, changes):
             validate(settings)
-        except ConfigError as error:
-            raise ConfigError(re.sub("^eval_episodes: ", "--episodes: ", str(error))) from error
+    except ConfigError as error:
+        raise ConfigError(re.sub("^eval_episodes: ", "--episodes: ", str(error))) from error
     return Evaluate(run, settings, video, stochastic, best)
 
 

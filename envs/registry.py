@@ -18,7 +18,7 @@ from gymnasium.experimental.functional import FuncEnv
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs import answers, batched_libraries, foreign, single
+from selftuning.envs import answers, batched_libraries, foreign, given, single
 from selftuning.envs.acrobot import Acrobot
 from selftuning.envs.cartpole import CartPole
 from selftuning.envs.functional import check_positive, graph_task
@@ -77,6 +77,9 @@ def resolve(name: str) -> str:
     if module:
         modules.imported(module, "env")
     env_id = _find(bare_name) or (_find(bare_name) if _register(bare_name) else None)
+    if env_id is None and name.startswith(f"{given.NAMESPACE}/"):
+        said = "was given in Python, and is not made from its name; st.load gives its agent"
+        raise ConfigError(f"env: {name!r} {said}")
     if env_id is None:
         raise ConfigError(f"env: {name!r} is not a registered Gymnasium id; {_hint(bare_name)}")
     return f"{module}:{env_id}" if module else env_id

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import jupytext
 import pytest
@@ -14,6 +15,8 @@ from markdown_it import MarkdownIt
 from nbclient import NotebookClient
 
 from selftuning.configs import cli
+from selftuning.configs.hyperparameters import BUILT_IN
+from selftuning.configs.settings import InnerOptimizer, MetaOptimizer
 
 ROOT = Path(__file__).parent.parent
 TUTORIAL = "docs/tutorial.md"
@@ -118,3 +121,9 @@ def test_the_tutorial_runs(tmp_path):
     for made in ("docking-study/report.html", "docking-compared/report.html"):
         assert (tmp_path / made).stat().st_size > 1e6
     assert "steadiness" in (tmp_path / "steady-run" / "summary.json").read_text()
+
+
+def test_runs_names_every_optimiser_and_hyperparameter():
+    page = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    for name in (*get_args(InnerOptimizer), *get_args(MetaOptimizer), *BUILT_IN):
+        assert f"`{name}`" in page, name

@@ -178,3 +178,8 @@ def test_render_env_without_the_package_for_drawing(monkeypatch):
     assert "gymnasium[classic-control]" in message_of(registry.make_render_env, "CartPole").replace(
         "classic_control", "classic-control"
     )
+
+
+def test_an_environment_that_was_given_as_an_object_is_not_made_from_its_name():
+    with pytest.raises(ConfigError, match=r"'given/Mine-v0' was given in Python, .* st.load gives"):
+        registry.resolve("given/Mine-v0")
