@@ -88,7 +88,7 @@ def test_eval_takes_the_settings_of_the_run(tmp_path):
     command = cli.parse(["eval", str(tmp_path), "--episodes", "7", "--seed", "2", "--video"])
     changed = dataclasses.replace(written, seed=2, eval_episodes=7)
     assert command == cli.Evaluate(tmp_path, changed, True)
-    with pytest.raises(ConfigError, match="^--episodes: -1 is not allowed"):
+    with pytest.raises(ConfigError, match=r"^--episodes: -1 is not allowed"):
         cli.parse(["eval", str(tmp_path), "--episodes", "-1"])
 
 
