@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
+import jax
+import numpy as np
 from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs import modules
@@ -14,6 +18,8 @@ from selftuning.envs import answers
 from selftuning.envs.hosted import HostedEnv
 
 NAMESPACE = "given"  # of their ids, which mean something in this process alone
+
+_NUMBER = re.compile(r"\.\d+(?=-v0$)")  # tells objects apart that are described alike
 
 _given: list[tuple[Any, str]] = []  # objects and their ids
 
@@ -86,12 +92,42 @@ def _maker(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
     return maker
 
 
+def same(one: str, other: str) -> bool:
+    """Whether two ids mean the same environment as far as ids can tell, in whatever process."""
+    ours = one.startswith(f"{NAMESPACE}/") and other.startswith(f"{NAMESPACE}/")
+    return one == other or (ours and _NUMBER.sub("", one) == _NUMBER.sub("", other))
+
+
 def _free_id(env: Any) -> str:
+    """An id with what is known of the object: one that has other settings has another id."""
     name = "".join(letter if letter.isalnum() else "_" for letter in _name(env)).strip("_")
-    stem, number = f"{NAMESPACE}/{name or 'env'}", 1
-    while f"{stem}{'' if number == 1 else number}-v0" in gym.registry:
+    digest = hashlib.sha256(_described(env).encode()).hexdigest()[:8]
+    stem, number = f"{NAMESPACE}/{name or 'env'}-{digest}", 1
+    while f"{stem}{'' if number == 1 else f'.{number}'}-v0" in gym.registry:
         number += 1
-    return f"{stem}{'' if number == 1 else number}-v0"
+    return f"{stem}{'' if number == 1 else f'.{number}'}-v0"
+
+
+def _described(value: Any, depth: int = 6) -> str:
+    """Numbers, texts and arrays in an object and in its attributes; of the rest what it is."""
+    if isinstance(value, (bool, int, float, str, bytes, type(None), gym.Space)):
+        return repr(value)
+    if isinstance(value, (np.ndarray, jax.Array)):
+        array = np.asarray(value)
+        return f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    inside: Iterable[tuple[Any, Any]]
+    if isinstance(value, (list, tuple)):
+        inside = enumerate(value)
+    elif isinstance(value, Mapping):
+        inside = value.items()
+    elif isinstance(value, type) or callable(value) or not hasattr(value, "__dict__"):
+        return f"{kind} {getattr(value, '__qualname__', '')}"
+    else:
+        inside = vars(value).items()
+    if not depth:
+        return kind
+    return f"{kind}({', '.join(f'{key}={_described(x, depth - 1)}' for key, x in inside)})"
 
 
 def _name(env: Any) -> str:

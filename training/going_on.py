@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from selftuning.configs import files, trust
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.settings import RunSettings
+from selftuning.envs import given
 from selftuning.training import checkpoints, history, provenance, run_directory, saving
 from selftuning.training.checkpoints import Checkpoint
 
@@ -196,6 +197,8 @@ def _check_same(directory: Path, old: RunSettings, new: RunSettings) -> None:
     """Raises ConfigError for the first setting that is another one than before."""
     before, now = dict(_leaves(files.plain(old))), dict(_leaves(files.plain(new)))
     for name in {**before, **now}:
+        if name == "env" and given.same(old.env, new.env):
+            continue
         if name not in _FREE and before.get(name) != now.get(name):
             was, here = before.get(name, "left out"), now.get(name, "left out")
             called = _FLAGS.get(name, re.sub(r"^(tuning|agent|environment)\.", "", name))
