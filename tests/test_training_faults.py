@@ -209,7 +209,7 @@ def test_extensions_are_told_by_their_own_line(kind, tmp_path, monkeypatch, capf
     monkeypatch.syspath_prepend(tmp_path)
     assert cli.main(["--extension", name, "--out", "run", "--hidden", "4"]) == 2
     said = capfd.readouterr().err
-    assert re.match(r"error: extensions: (\w+ )?odd: ", said) and words in said, said
+    assert re.match(r"error: --extension: (\w+ )?odd: ", said) and words in said, said
     assert f"({name}.py, line " in said and said.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
