@@ -154,7 +154,7 @@ def test_what_the_library_refuses_is_one_line(here, monkeypatch, capsys):
     monkeypatch.setattr(wandb, "init", refuse)
     monkeypatch.setattr(wandb, "login", lambda: True)
     assert run.main([*FLAGS.split(), "--wandb", "online", "--out", "made"]) == 2
-    assert capsys.readouterr().err == "error: wandb: online cannot begin: no API key configured\n"
+    assert capsys.readouterr().err == "error: --wandb: online cannot begin: no API key configured\n"
 
 
 @pytest.mark.fault("--wandb online without a key", "one line, nothing is written")
@@ -164,7 +164,7 @@ def test_a_key_that_is_missing_is_missed_before_anything_is_written(here, monkey
 
     monkeypatch.setattr(wandb, "login", refuse)
     assert run.main([*FLAGS.split(), "--wandb", "online"]) == 2
-    assert capsys.readouterr().err == "error: wandb: online cannot begin: No API key configured\n"
+    assert capsys.readouterr().err == "error: --wandb: online cannot begin: No API key configured\n"
     assert not list(here.iterdir())
 
 
