@@ -52,7 +52,5 @@ def test_a_run_goes_on_with_the_same_object_and_not_with_another(tmp_path):
 
     train("reward_sign", 1000)
     assert train("reward_sign", 2000).agent.env_steps >= 2000
-    with pytest.raises(
-        st.ConfigError, match=r"has a run with env given/Continual-.* not given"
-    ):
+    with pytest.raises(st.ConfigError, match=r"has a run with env given/Continual-.* not given"):
         train("actions", 3000)
