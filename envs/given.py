@@ -21,6 +21,8 @@ NAMESPACE = "given"  # of their ids, which mean something in this process alone
 
 _NUMBER = re.compile(r"\.\d+(?=-v0$)")  # tells objects apart that are described alike
 
+_MOST = 1000  # elements of a list that are looked at
+
 _given: list[tuple[Any, str]] = []  # objects and their ids
 
 
@@ -118,7 +120,7 @@ def _described(value: Any, depth: int = 6) -> str:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     inside: Iterable[tuple[Any, Any]]
     if isinstance(value, (list, tuple)):
-        inside = enumerate(value)
+        inside = enumerate(value[:_MOST])
     elif isinstance(value, Mapping):
         inside = value.items()
     elif isinstance(value, type) or callable(value) or not hasattr(value, "__dict__"):
