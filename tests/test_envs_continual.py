@@ -304,7 +304,7 @@ def test_changes_that_an_environment_does_not_allow():
         ContinualWrapper(gym.make("Pendulum-v1"), change="actions")
 
 
-@pytest.mark.parametrize("backend", ["jax", "host"])
+@pytest.mark.parametrize("env", ["ContinualCartPole", "ContinualLunarLander"])
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -313,7 +313,9 @@ def test_changes_that_an_environment_does_not_allow():
         ({"change": "foo"}, "env_kwargs of change: 'foo' is not allowed; it must be offset"),
     ],
 )
-def test_an_argument_that_is_wrong_is_named(wrong, said, backend):
-    for env in ("ContinualCartPole", "ContinualLunarLander"):
+def test_an_argument_that_is_wrong_is_named(wrong, said, env):
+    if "Lunar" in env:
+        pytest.importorskip("Box2D")
+    for backend in ("jax", "host") if "Cart" in env else ("host",):
         with pytest.raises(ConfigError, match=said):
-            registry.make(env, 1, backend if "Cart" in env else "host", EnvSettings(wrong))
+            registry.make(env, 1, backend, EnvSettings(wrong))

@@ -165,7 +165,7 @@ def test_a_learning_rate_cut_below_its_range_stays_just_inside(scale):
     space = {"learning_rate": hp.Hyperparameter(hp.between(1e-3, 1e-1))}
     values = hp.init(space, {"learning_rate": 2e-3})
     region = trust_region.TrustRegion(lambda before, after, batch: 0.0, 0.05, 1.0)
-    lowered = trust_region.cut(region, space, values, jnp.float64(scale))
+    lowered, _ = trust_region.settle(region, space, values, (), jnp.float64(scale))
     rate = hp.constrain(space, lowered)["learning_rate"]
     assert 1e-3 < rate < 1.001e-3
 
