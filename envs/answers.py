@@ -9,7 +9,7 @@ import functools
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -177,14 +177,14 @@ def told(error: BaseException, function: Any = None) -> str:
 
 
 @contextmanager
-def created(env_id: str, arguments: Mapping[str, Any]) -> Iterator[None]:
+def created(env_id: str, arguments: Collection[str] = ()) -> Iterator[None]:
     """A context in which an environment is made: whatever its constructor raises is one line.
 
     Nothing has been done yet that could be lost.
 
     Args:
       env_id: of the environment.
-      arguments: that the user has given it, `EnvSettings.env_kwargs`.
+      arguments: names of those that the user has given it, as in `EnvSettings.env_kwargs`.
 
     Raises:
       ConfigError: for anything that is raised inside; of the argument, if that is to blame.

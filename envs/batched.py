@@ -8,7 +8,7 @@ and its own resets cost a step. ale-py leaves out the newest image where it trun
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs.answers import BadAnswerError, close, rewards, told, unfit
+from selftuning.envs.answers import BadAnswerError, close, created, rewards, told, unfit
 from selftuning.envs.functional import check_positive
 from selftuning.envs.spaces import agent_spaces, shape, start_of, to_agent
 from selftuning.envs.task import HostTask, TaskSpec, Timestep
@@ -66,7 +66,7 @@ def batched_task(
       FailedEnvironmentError: in `reset` and `step`, if the library raises an error.
     """
     check_positive("num_envs", num_envs)
-    with cannot_be_created(env_id):
+    with created(env_id, options.env_kwargs):
         probe = make(1)
         observation_space, action_space = agent_spaces(env_id, probe)
         probe.reset(np.zeros(1, np.int32))  # what cannot be made fails here, and before anything
@@ -182,11 +182,6 @@ def _sent(space: gym.Space) -> Callable[[np.ndarray], np.ndarray]:
         )
     start = space.low if isinstance(space, spaces.Box) else start_of(space)
     return lambda action: (action.reshape(-1, *shape(space)) + start).astype(space.dtype)
-
-
-def cannot_be_created(env_id: str) -> AbstractContextManager[None]:
-    """A context in which whatever a library raises is a `ConfigError` of one line."""
-    return _errors(lambda said: ConfigError(f"env: {env_id!r} cannot be created: {said}"))
 
 
 @contextmanager

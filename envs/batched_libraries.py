@@ -21,7 +21,8 @@ from gymnasium.envs.registration import EnvSpec
 
 from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs.batched import NEVER, Batch, batched_task, cannot_be_created
+from selftuning.envs.answers import created
+from selftuning.envs.batched import NEVER, Batch, batched_task
 from selftuning.envs.task import HostTask
 
 _MANY = 150  # names, which nobody reads in an error
@@ -131,7 +132,7 @@ def _found(name: str) -> tuple[_Library, Any, str, dict[str, Any]]:
     prefix, _, bare_name = name.partition(":")
     library = _LIBRARIES[prefix]
     package = importlib.import_module(library.package)
-    with cannot_be_created(name):
+    with created(name):
         return library, package, bare_name, library.defaults(package, bare_name)
 
 

@@ -18,7 +18,7 @@ from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs.errors import ConfigError, not_allowed
-from selftuning.envs.batched import cannot_be_created
+from selftuning.envs.answers import created
 from selftuning.envs.hosted import HostedEnv
 
 _NEVER = 2**30  # steps; limits are the task's, which tells truncation from termination
@@ -86,7 +86,7 @@ def register(name: str) -> str:
         metadata = {"render_modes": []}  # noqa: RUF012
         functional = staticmethod(lambda **settings: make(module, bare_name, **settings))
 
-    with cannot_be_created(name):
+    with created(name):
         limit = Named.functional().max_episode_steps
     gym.register(env_id, Named, max_episode_steps=limit)
     return env_id
