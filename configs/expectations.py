@@ -11,6 +11,7 @@ _MANY_HEADS = 32
 _MANY_PARAMETERS = 50_000_000  # of one network
 _LONG_ROLLOUT = 20_000_000  # steps that are held in memory
 _OTHER_HORIZON = 5  # times the one that rewards are scaled for, or a part of it
+_LARGE_FOR_WEIGHTS = 0.01  # a step of a network whose weights add up to one hyperparameter
 
 
 def warnings(settings: RunSettings) -> list[str]:
@@ -31,7 +32,7 @@ def _of_tuning(settings: RunSettings) -> list[str]:
     sizes = f"inner_steps {tuning.inner_steps}, target_steps {judges}"
     # ppo makes its K updates on one rollout, in parts of it, and is judged by the whole next one.
     again = agent.algorithm == "ppo"
-    per_rollout = agent.epochs * agent.minibatches if again else 1
+    per_rollout = settings.updates_per_rollout
     updates = tuning.inner_steps + judges * (agent.minibatches if again else 1)
     rollouts = 2 if again else tuning.inner_steps + judges
     cycle, said = settings.steps_per_cycle, []
@@ -48,6 +49,12 @@ def _of_tuning(settings: RunSettings) -> list[str]:
             f"{sizes}: every {every} updates a meta-gradient goes over {updates}, about "
             f"{work:.0f} times the work of training; --period {math.ceil(updates / per_rollout)} "
             "is 1 time"
+        )
+    if tuning.context != "none" and tuning.learning_rate > _LARGE_FOR_WEIGHTS:
+        said.append(
+            f"context {tuning.context}, meta_learning_rate {tuning.learning_rate:g}: it is the step "
+            "of each weight of the meta-network, and all of them together may take hyperparameters "
+            "to their bounds; --meta-learning-rate 0.001 is usual"
         )
     return said
 

@@ -309,9 +309,14 @@ class RunSettings:
     @property
     def updates(self) -> int:
         """Updates of the parameters in the whole run."""
+        rollouts = math.ceil(self.steps / (self.agent.rollout_length * self.num_envs))
+        return self.updates_per_rollout * rollouts
+
+    @property
+    def updates_per_rollout(self) -> int:
+        """Updates of the parameters on each rollout."""
         agent = self.agent
-        each = agent.epochs * agent.minibatches if agent.algorithm == "ppo" else 1
-        return each * math.ceil(self.steps / (agent.rollout_length * self.num_envs))
+        return agent.epochs * agent.minibatches if agent.algorithm == "ppo" else 1
 
     @property
     def in_loss(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from selftuning.configs.settings import EnvSettings
+from selftuning.envs.continual import lifetime
 
 LIVES = tuple(
     f"Continual{name}-v0" for name in ("Acrobot", "CartPole", "LunarLander", "MountainCar")
@@ -18,5 +19,23 @@ def taken_up(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
     """
     if env_id not in LIVES:
         return options
-    before = options.env_kwargs.get("begins", 0)
-    return replace(options, env_kwargs={**options.env_kwargs, "begins": before + steps})
+    return _begun(options, lifetime(options.env_kwargs).begins + steps)
+
+
+def as_last(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
+    """Options of an environment that begins with the level of the last of `steps` own steps.
+
+    An agent is judged by the level that it has learned last, with all steps of that level to come:
+    where a life goes on, the level may be over within an episode.
+    """
+    if env_id not in LIVES or not steps:
+        return options
+    life = lifetime(options.env_kwargs)
+    level = (life.begins + steps - 1) // life.switch_every
+    if not life.cyclic:
+        level = min(level, life.levels - 1)
+    return _begun(options, level * life.switch_every)
+
+
+def _begun(options: EnvSettings, begins: int) -> EnvSettings:
+    return replace(options, env_kwargs={**options.env_kwargs, "begins": begins})

@@ -18,8 +18,8 @@ import numpy as np
 
 from selftuning.agents import self_tuning
 from selftuning.agents.self_tuning import SelfTuningAgent
-from selftuning.configs.settings import RunSettings
-from selftuning.envs import registry
+from selftuning.configs.settings import EnvSettings, RunSettings
+from selftuning.envs import lives, registry
 from selftuning.envs.task import GraphTask, HostTask
 from selftuning.studies import measures, plan, vmapped
 from selftuning.studies.measures import Cycles, Values
@@ -115,11 +115,10 @@ def run_on_host(unit: Unit) -> Program:
         return {"train": train, "solving": measures.unsolved(1), "seed": run.seed}
 
     def greedy(train, seed):
-        params = agent.params(train.agent)
-        episodes = settings.eval_episodes
-        result = evaluation.evaluate(
-            settings.env, "host", agent, params, episodes, seed, settings.environment
-        )
+        params, episodes = agent.params(train.agent), settings.eval_episodes
+        (lived,) = own_steps(settings, train.agent.updates[None])
+        options = lives.as_last(settings.env, settings.environment, lived)
+        result = evaluation.evaluate(settings.env, "host", agent, params, episodes, seed, options)
         return np.nan if result.returns is None else result.returns.mean()
 
     def advance(state, point):
@@ -186,25 +185,41 @@ def judge_in_graph(
 
     NaN where the greedy policy is not to be evaluated, and where no episode ends.
     """
-    chosen = plan.evaluated(points, unit.evaluations)
-    task = registry.make(
-        unit.settings.env, unit.settings.eval_episodes, "jax", unit.settings.environment
-    )
-    assert isinstance(task, GraphTask)
-    episodes = evaluation.episodes_in_graph(task, agent)
+    chosen, settings = plan.evaluated(points, unit.evaluations), unit.settings
+    compiled: dict[str, Callable[..., jax.Array]] = {}  # one for each level of a life
 
-    @jax.jit
-    @jax.vmap
-    def returns(state, key):
-        rewards, _, ended = episodes(agent.params(state), key)
-        return jnp.where(ended.any(), rewards.mean(), jnp.nan)
+    def on(options: EnvSettings) -> Callable[..., jax.Array]:
+        task = registry.make(settings.env, settings.eval_episodes, "jax", options)
+        assert isinstance(task, GraphTask)
+        episodes = evaluation.episodes_in_graph(task, agent)
+
+        @jax.jit
+        @jax.vmap
+        def returns(state, key):
+            rewards, _, ended = episodes(agent.params(state), key)
+            return jnp.where(ended.any(), rewards.mean(), jnp.nan)
+
+        return returns
 
     def judge(state, keys, point):
+        found = np.full(len(keys), np.nan)
         if point not in chosen:
-            return np.full(len(keys), np.nan)
-        return np.asarray(returns(state, _folded(keys, point)), np.float64)
+            return found
+        lived, folded = own_steps(settings, state.updates), _folded(keys, point)
+        options = [lives.as_last(settings.env, settings.environment, n) for n in lived]
+        names = np.array([repr(x) for x in options])
+        for name, one in dict(zip(names, options, strict=True)).items():
+            compiled[name] = compiled.get(name) or on(one)
+            found = np.where(names == name, compiled[name](state, folded), found)
+        return found
 
     return judge
+
+
+def own_steps(settings: RunSettings, updates: jax.Array) -> list[int]:
+    """Steps of one environment that agents have learned from after so many updates [R]."""
+    rollouts = np.asarray(updates) // settings.updates_per_rollout
+    return [int(n) * settings.agent.rollout_length for n in rollouts]
 
 
 @jax.jit

@@ -25,6 +25,11 @@ SAID = {
         "rollouts of 100,000,000 steps, .* has 1 of",
     ),
     "--inner-steps 40": (),
+    "--context rich": (
+        r"context rich, meta_learning_rate 0\.04: .*; --meta-learning-rate 0\.001 ",
+    ),
+    "--context reward --meta-learning-rate 0.001": (),
+    "--env TwoColors": (),
     "--num-envs 1024": (r"first meta-gradient comes after 262,144 .* has 100,000: nothing is",),
     "--num-envs 1024 --steps 140000": (),
     "--steps 1000": ("after 2,048 environment steps, and this run has 1,000: nothing is tuned",),

@@ -76,6 +76,21 @@ def test_both_kinds_of_lives_are_taken_up():
     assert registered == set(lives.LIVES)
 
 
+@pytest.mark.parametrize(
+    ("lived", "begins", "cyclic", "expected"),
+    [(0, 0, False, 0), (1, 0, False, 0), (50, 0, False, 0), (51, 0, False, 50)]
+    + [(150, 0, False, 100), (1000, 0, False, 100), (160, 0, True, 150), (30, 130, False, 100)],
+)
+def test_an_agent_is_judged_by_the_whole_of_the_level_that_it_learned_last(
+    lived, begins, cyclic, expected
+):
+    life = {"switch_every": 50, "levels": 3, "block": 0, "cyclic": cyclic, "begins": begins}
+    options = EnvSettings(env_kwargs=life)
+    judged = lives.as_last("ContinualCartPole-v0", options, lived).env_kwargs
+    assert judged == life | {"begins": expected}
+    assert lives.as_last("CartPole-v1", options, lived) == options
+
+
 def test_a_level_that_changes_cuts_episodes_without_blocks():
     env = Continual(MountainCar(), levels=2, switch_every=30, block=0)
     _, _, steps = random_walk(env, 3, 100, 400)

@@ -77,6 +77,16 @@ def test_greedy_returns_are_there_where_they_were_asked_for(tuned):
     assert (result.values["greedy"][known] >= 8).all()  # no episode of CartPole is shorter
 
 
+@pytest.mark.parametrize("backend", ["jax", "host"])
+def test_a_life_is_evaluated_at_the_level_that_it_has_come_to(backend):
+    """Signs of rewards say which level it is; 750 and 1,500 steps of one environment are lived."""
+    life = ["change=reward_sign", "switch_every=500", "levels=3", "block=0"]
+    asked = ("--env", "ContinualCartPole", "--env-kwargs", *life, "--backend", backend)
+    values = execute.run(units(*asked, "--points", "4")[-1], None, nothing).values
+    judged = values["greedy"][~np.isnan(values["greedy"]).all(1)]
+    np.testing.assert_array_equal(np.sign(judged), [[-1] * judged.shape[1], [1] * judged.shape[1]])
+
+
 def test_a_run_is_the_same_to_the_last_bit_whatever_other_starts_there_are(tuned):
     unit, result = tuned
     starts = [run.start for run in unit.runs]

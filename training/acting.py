@@ -71,9 +71,9 @@ class Agent:
 
     @property
     def environment(self) -> EnvSettings:
-        """How its environment is made: one that changes over a life, as it was after training."""
+        """How its environment is made: one that changes over a life, at the last level trained on."""
         own_steps = self.env_steps // self.settings.num_envs
-        return lives.taken_up(self.settings.env, self.settings.environment, own_steps)
+        return lives.as_last(self.settings.env, self.settings.environment, own_steps)
 
     def initial_state(self, seed: int = 0) -> State:
         """What `act` needs to begin with.
