@@ -78,8 +78,10 @@ def test_both_kinds_of_lives_are_taken_up():
 
 @pytest.mark.parametrize(
     ("lived", "begins", "cyclic", "expected"),
-    [(0, 0, False, 0), (1, 0, False, 0), (50, 0, False, 0), (51, 0, False, 50)]
-    + [(150, 0, False, 100), (1000, 0, False, 100), (160, 0, True, 150), (30, 130, False, 100)],
+    [
+        *((0, 0, False, 0), (1, 0, False, 0), (50, 0, False, 0), (51, 0, False, 50)),
+        *((150, 0, False, 100), (1000, 0, False, 100), (160, 0, True, 150), (30, 130, False, 100)),
+    ],
 )
 def test_an_agent_is_judged_by_the_whole_of_the_level_that_it_learned_last(
     lived, begins, cyclic, expected

@@ -71,7 +71,7 @@ class Agent:
 
     @property
     def environment(self) -> EnvSettings:
-        """How its environment is made: one that changes over a life, at the last level trained on."""
+        """How its environment is made: a life begins with the level that it learned last."""
         own_steps = self.env_steps // self.settings.num_envs
         return lives.as_last(self.settings.env, self.settings.environment, own_steps)
 
