@@ -33,7 +33,7 @@ from selftuning.configs import keywords
 from selftuning.configs.errors import require
 from selftuning.configs.settings import RunSettings
 from selftuning.envs.changes import CHANGES
-from selftuning.envs.lives import LIVES
+from selftuning.envs.lives import CONTINUAL
 from selftuning.training.metrics import Episodes
 
 PAGE = DOCS / "continual.md"
@@ -41,7 +41,7 @@ LEVELS = 10
 LEVEL_STEPS = 160_000
 BLOCK = 800
 
-TASKS = LIVES
+TASKS = CONTINUAL
 _INSIDE = tuple(task for task in TASKS if "Lunar" not in task)  # of which all changes are known
 OFFSET = "offset"  # what changes in the published protocol
 SAME = ("change", "task", "agent", "seed", "level_steps")  # of which a life is lived once

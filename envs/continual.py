@@ -21,7 +21,7 @@ from selftuning.configs import suggestions
 from selftuning.configs.errors import ConfigError, require
 from selftuning.envs import changes
 from selftuning.envs.changes import ATTRIBUTES, CHANGES, World
-from selftuning.envs.functional import check_positive, steps_at_once
+from selftuning.envs.functional import check_count, check_positive, steps_at_once
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,7 @@ class Lifetime:
         check_positive("levels", self.levels)
         check_positive("switch_every", self.switch_every)
         for field in ("block", "change_seed", "begins"):
-            value = getattr(self, field)
-            counts = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-            require(counts, field, repr(value), "a whole number of at least 0")
+            check_count(field, getattr(self, field))
         require(isinstance(self.cyclic, bool), "cyclic", repr(self.cyclic), "true | false")
         product = f"{self.levels} * {self.switch_every}"
         require(self.steps < 2**31, "levels * switch_every", product, "below 2**31")

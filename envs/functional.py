@@ -161,6 +161,12 @@ def check_positive(field: str, value: Any) -> None:
     require(counts, field, repr(value), "a whole number of at least 1")
 
 
+def check_count(field: str, value: Any) -> None:
+    """Raises `ConfigError` unless `value` is an integer of at least 0."""
+    counts = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    require(counts, field, repr(value), "a whole number of at least 0")
+
+
 def steps_at_once(env: FuncEnv) -> TypeGuard[Any]:
     """Whether an environment has `reset` and `step` in place of a function for each result."""
     return hasattr(env, "reset") and hasattr(env, "step")

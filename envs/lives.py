@@ -1,15 +1,29 @@
-"""Lives of registered environments (`envs.continual`), taken up where they have come to."""
+"""Lives of registered environments: taken up where they have come to, and judged where they are.
+
+An environment lives if it changes with the steps of a clock that goes on when an episode ends.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from selftuning.configs.settings import EnvSettings
-from selftuning.envs.continual import lifetime
+from selftuning.envs.continual import Lifetime, lifetime
+from selftuning.envs.switching_mdp import SwitchingMDP
+from selftuning.envs.two_colors import TwoColors
 
-LIVES = tuple(
+CONTINUAL = tuple(
     f"Continual{name}-v0" for name in ("Acrobot", "CartPole", "LunarLander", "MountainCar")
 )
+# What knows when levels change, from arguments of the environment.
+_LIFE: Mapping[str, Callable[..., Lifetime | SwitchingMDP | TwoColors]] = {
+    **dict.fromkeys(CONTINUAL, lambda **settings: lifetime(settings)),
+    "SwitchingMDP-v0": SwitchingMDP,
+    "TwoColors-v0": TwoColors,
+}
+LIVES = tuple(_LIFE)
 
 
 def taken_up(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
@@ -19,7 +33,7 @@ def taken_up(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
     """
     if env_id not in LIVES:
         return options
-    return _begun(options, lifetime(options.env_kwargs).begins + steps)
+    return _begun(options, _LIFE[env_id](**options.env_kwargs).begins + steps)
 
 
 def as_last(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
@@ -30,9 +44,9 @@ def as_last(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
     """
     if env_id not in LIVES or not steps:
         return options
-    life = lifetime(options.env_kwargs)
+    life: Any = _LIFE[env_id](**options.env_kwargs)
     level = (life.begins + steps - 1) // life.switch_every
-    if not life.cyclic:
+    if isinstance(life, Lifetime) and not life.cyclic:
         level = min(level, life.levels - 1)
     return _begun(options, level * life.switch_every)
 

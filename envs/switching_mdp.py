@@ -12,7 +12,7 @@ from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs.errors import require
 from selftuning.envs import drawing
-from selftuning.envs.functional import check_positive
+from selftuning.envs.functional import check_count, check_positive
 
 # Of the Dirichlet distribution of successors: from each state an action leads to two or three
 # states most of the time. With evenly spread ones it would hardly matter where one goes.
@@ -50,6 +50,7 @@ class SwitchingMDP(FuncEnv):
       num_mdps: processes that take turns.
       switch_every: steps from one to the next.
       seed: of the processes, not of what happens in them.
+      begins: steps that are over when the stream begins: of a run that goes on, or an evaluation.
 
     Raises:
       ConfigError: a setting is not allowed.
@@ -62,13 +63,15 @@ class SwitchingMDP(FuncEnv):
         num_mdps: int = 4,
         switch_every: int = 20_000,
         seed: int = 0,
+        begins: int = 0,
     ):
         super().__init__()
         shape = {"num_states": num_states, "num_actions": num_actions, "num_mdps": num_mdps}
         for field, value in (shape | {"switch_every": switch_every}).items():
             check_positive(field, value)
         require(switch_every < 2**31, "switch_every", switch_every, "below 2**31")
-        self.switch_every = switch_every
+        check_count("begins", begins)
+        self.begins, self.switch_every = begins, switch_every
         self.num_states = num_states
         self.observation_space = spaces.Box(0.0, 1.0, (num_states,), np.float32)
         self.action_space = spaces.Discrete(num_actions)
@@ -84,14 +87,15 @@ class SwitchingMDP(FuncEnv):
         self._rewards = self.rewards.reshape(-1).astype(np.float32)
 
     def initial(self, rng: jax.Array, params: Any = None) -> SwitchingMDPState:
-        """A random state of the first process."""
+        """A random state of the process that is active when the stream begins."""
         return jax.tree.map(lambda leaf: leaf[0], self.initial_batch(rng, 1))
 
     def initial_batch(self, rng: jax.Array, num: int) -> SwitchingMDPState:
         """`num` start states, each leaf [num], from one key."""
-        zero = jnp.zeros(num, jnp.int32)
+        level, time = divmod(self.begins, self.switch_every)
+        mdp = level % len(self.rewards)
         at = jax.random.randint(rng, (num,), 0, self.num_states, jnp.int32)
-        return SwitchingMDPState(at, zero, zero)
+        return SwitchingMDPState(at, *(jnp.full(num, x, jnp.int32) for x in (mdp, time)))
 
     def transition(
         self, state: SwitchingMDPState, action: Any, rng: jax.Array, params: Any = None

@@ -13,7 +13,7 @@ from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs.errors import require
 from selftuning.envs import drawing
-from selftuning.envs.functional import check_positive
+from selftuning.envs.functional import check_count, check_positive
 
 SIZE = 5
 CELLS = SIZE * SIZE
@@ -49,6 +49,7 @@ class TwoColors(FuncEnv):
       respawn: what moves after a touch. "touched": the touched square, to a random free cell.
         "all": agent and squares, to random different cells; with a `step_reward` of 0 this is
         the variant of Luketina et al. (2022), "Meta-Gradients in Non-Stationary Environments".
+      begins: steps that are over when the stream begins: of a run that goes on, or an evaluation.
 
     Raises:
       ConfigError: a setting is not allowed.
@@ -62,23 +63,27 @@ class TwoColors(FuncEnv):
         step_reward: float = -0.04,
         switch_every: int = 100_000,
         respawn: str = "touched",
+        begins: int = 0,
     ):
         super().__init__()
         check_positive("switch_every", switch_every)
         require(switch_every <= 2**30, "switch_every", switch_every, "at most 2**30")
         _check_respawn(respawn)
+        check_count("begins", begins)
+        self.begins = begins
         self.step_reward = float(step_reward)
         self.switch_every = switch_every
         self.respawn = respawn
 
     def initial(self, rng: jax.Array, params: Any = None) -> TwoColorsState:
-        """Three random different cells, at time 0."""
+        """Three random different cells, at the time when the stream begins."""
         return jax.tree.map(lambda leaf: leaf[0], self.initial_batch(rng, 1))
 
     def initial_batch(self, rng: jax.Array, num: int) -> TwoColorsState:
         """`num` start states, each leaf [num], from one key."""
         cells = _different_cells(jax.random.bits(rng, (num,), jnp.uint32))
-        return TwoColorsState(*cells, jnp.zeros(num, jnp.int32))
+        clock = self.begins % (2 * self.switch_every)
+        return TwoColorsState(*cells, jnp.full(num, clock, jnp.int32))
 
     def transition(
         self, state: TwoColorsState, action: Any, rng: jax.Array, params: Any = None

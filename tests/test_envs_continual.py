@@ -20,6 +20,7 @@ from selftuning.envs.cartpole import CartPole
 from selftuning.envs.changes import CHANGES
 from selftuning.envs.continual import Continual, ContinualWrapper, Lifetime
 from selftuning.envs.mountain_car import MountainCar
+from selftuning.envs.switching_mdp import SwitchingMDP
 from selftuning.envs.task import GraphTask, HostTask
 from selftuning.envs.two_colors import TwoColors
 from tests.random_walks import random_walk
@@ -73,7 +74,7 @@ def test_both_kinds_of_lives_are_taken_up():
     taken = lives.taken_up("ContinualCartPole-v0", options, 60)
     assert lives.taken_up("ContinualCartPole-v0", taken, 7).env_kwargs["begins"] == 67
     registered = {name for name in gym.registry if name.startswith("Continual")}
-    assert registered == set(lives.LIVES)
+    assert registered == set(lives.CONTINUAL)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,26 @@ def test_an_agent_is_judged_by_the_whole_of_the_level_that_it_learned_last(
     judged = lives.as_last("ContinualCartPole-v0", options, lived).env_kwargs
     assert judged == life | {"begins": expected}
     assert lives.as_last("CartPole-v1", options, lived) == options
+
+
+@pytest.mark.parametrize("make", [TwoColors, SwitchingMDP])
+@pytest.mark.parametrize("lived", [1, 50, 51, 399, 1000])
+def test_a_stream_that_is_taken_up_goes_on_where_it_was(make, lived):
+    def clock(state):
+        return [int(x) for name, x in state._asdict().items() if name in ("clock", "mdp", "time")]
+
+    whole, key = make(switch_every=50), jax.random.key(0)
+    state, step = whole.initial(key), jax.jit(whole.transition)
+    for _ in range(lived):
+        state = step(state, 0, key)
+    assert clock(make(switch_every=50, begins=lived).initial(key)) == clock(state)
+    name, life = f"{make.__name__}-v0", {"switch_every": 50}
+    taken = lives.taken_up(name, EnvSettings(env_kwargs=life), lived).env_kwargs
+    judged = lives.as_last(name, EnvSettings(env_kwargs=life), lived).env_kwargs
+    assert taken == life | {"begins": lived}
+    assert judged == life | {"begins": (lived - 1) // 50 * 50}
+    with pytest.raises(ConfigError, match="begins: -1 is not allowed; it must be a whole number"):
+        make(begins=-1)
 
 
 def test_a_level_that_changes_cuts_episodes_without_blocks():

@@ -111,7 +111,7 @@ def evaluate(
 
     They run side by side, one an environment (on the host at most 16 at a time). The same
     arguments give the same episodes. All begin afresh: a task that changes with the steps of
-    its own clock is seen as it is at first, or where `options` say that it begins.
+    its own clock is seen where `options` say that it begins (`envs.lives.as_last`).
 
     Args:
       env_id: a Gymnasium id.
