@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -53,6 +53,8 @@ class Train(NamedTuple):
     wandb: WandbMode = "off"  # whether and how it is logged to Weights & Biases as well
     checkpoint_every: float = CHECKPOINT_EVERY  # seconds
     save_environments: bool = False  # those of the host, in checkpoints
+    config: Path | None = None  # the file that the settings come from, if there is one
+    typed: Collection[str] = ()  # fields and hyperparameters that flags have set
 
 
 class Evaluate(NamedTuple):
@@ -218,11 +220,13 @@ def _train(
         **{name: dataclasses.replace(getattr(base, name), **x) for name, x in parts.items()},
     )
     typed = fields_of(changes, parts)
-    with in_file(config, {*typed, *names_in(hyperparameters)}):
+    by_flags = {*typed, *names_in(hyperparameters)}
+    with in_file(config, by_flags):
         validate(settings)
     refuse_unread(settings, typed, hyperparameters)
     together = cluster(distributed, coordinator, processes, process, join_timeout)
-    return Train(settings, out, together, wandb, checkpoint_every, save_environments)
+    how = together, wandb, checkpoint_every, save_environments
+    return Train(settings, out, *how, config, by_flags if config else ())
 
 
 @app.command(name="eval")

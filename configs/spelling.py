@@ -17,7 +17,7 @@ from selftuning.configs.settings_flags import names_of_fields
 
 _OF_STUDIES = "methods seeds points evaluations block mixed_blocks target launcher address workers"
 _CLUSTER = "coordinator processes process join_timeout"
-_OTHERS = f"out config preset wandb checkpoint_every {_CLUSTER} {_OF_STUDIES}"
+_OTHERS = f"out config preset wandb checkpoint_every save_environments {_CLUSTER} {_OF_STUDIES}"
 _EDITS = {"low": "bounds", "high": "bounds"} | {
     x: x for x in ("start", "fix", "tune", "bounds", "outer")
 }
@@ -32,6 +32,25 @@ def as_flags(error: ConfigError) -> ConfigError:
         return error
     name = match[2].removeprefix(" of")
     return ConfigError(f"{_flags()[match[1]]}{name}: {match[3]}")
+
+
+def by_whom(error: ConfigError, file: Path | None, typed: Collection[str]) -> ConfigError:
+    """The error with the file that says so, or the flag.
+
+    Args:
+      error: of making what the settings ask for, which may be of something else.
+      file: that the settings come from; None where there are flags alone.
+      typed: as for `in_file`.
+    """
+    names, match = names_of_fields(), _FIELD.fullmatch(str(error))
+    in_settings = match and match[1] in {*names, *names.values(), *_EDITS}
+    if file is None or not in_settings:
+        return as_flags(error)
+    try:
+        with in_file(file, {*typed, *(names.get(field, field) for field in typed)}):
+            raise error
+    except ConfigError as said:
+        return as_flags(said)
 
 
 @contextmanager

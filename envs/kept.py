@@ -100,7 +100,8 @@ def check(make: Callable[[], HostTask]) -> None:
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {modules.said(error)}"
-        raise not_allowed("save_environments", "true", f"{allowed}: {said}") from error
+        allowed += f", whose copies do not go on: {said}"
+        raise not_allowed("save_environments", "true", allowed) from error
     finally:
         one.close()
         two.close()

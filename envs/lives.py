@@ -31,7 +31,7 @@ def taken_up(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
 
     Those of an environment that has no life are what they were.
     """
-    if env_id not in LIVES:
+    if env_id not in LIVES or not steps:
         return options
     return _begun(options, _LIFE[env_id](**options.env_kwargs).begins + steps)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from selftuning import streams
 from selftuning.configs import cli, expectations, studies
 from selftuning.configs.errors import ConfigError, FailedEnvironmentError, LostOutputError
-from selftuning.configs.spelling import as_flags
+from selftuning.configs.spelling import by_whom
 
 
 @streams.lasting()
@@ -115,7 +115,7 @@ def _run(command: cli.Command) -> int:
             )
         except ConfigError as error:
             # What a task does not allow is seen when it is made, and an agent for it.
-            raise as_flags(error) from error
+            raise by_whom(error, command.config, command.typed) from error
         report.print_run(where, result.directory, result.summary, result.evaluation)
         if result.summary["diverged"]:
             return 1

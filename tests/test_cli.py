@@ -282,6 +282,24 @@ def test_a_bad_config_file_names_its_field(text, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "flags", "said"),
+    [
+        ("agent: {regularize: barrier}", "", "FILE: agent.regularize: barrier is not allowed"),
+        ("{}", "--regularize barrier", "--regularize: barrier is not allowed"),
+        ("environment: {env_kwargs: {h: 3}}", "", "FILE: env_kwargs of h: Pendulum-v1 has no such"),
+        ("{}", "--env-kwargs h=3", "--env-kwargs h: Pendulum-v1 has no such"),
+        ("{}", "--save-environments --env CartPole", "--save-environments: true is not allowed"),
+    ],
+)
+def test_what_a_task_does_not_allow_is_named_where_it_was_said(text, flags, said, tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"env: Pendulum\n{text.replace('{}', '')}\n")
+    arguments = ["--config", str(path), *flags.split(), "--out", str(tmp_path / "run")]
+    assert run.main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said.replace('FILE', str(path))}")
+
+
 def test_numbers_in_a_config_file_may_be_written_as_people_do(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("tuning: {learning_rate: 1e-3}\nagent: {max_grad_norm: 1, hidden: [8]}\n")
