@@ -7,7 +7,9 @@ its `reset` and `step` without resets of its own. Libraries are imported when th
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -49,9 +51,22 @@ class Foreign(FuncEnv):
     ):
         super().__init__()
         self.observation_space, self.action_space = observation_space, action_space
-        self.reset, self.step, self.max_episode_steps = reset, step, max_episode_steps
+        self.reset, self.step = _quiet(reset), _quiet(step)
+        self.max_episode_steps = max_episode_steps
         if action_mask is not None:
             self.action_mask = action_mask
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function without warnings of what a later JAX refuses, which its authors are to heed."""
+
+    @functools.wraps(function)
+    def quiet(*args: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return function(*args)
+
+    return quiet
 
 
 def is_foreign(name: str) -> bool:

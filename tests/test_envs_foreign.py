@@ -1,6 +1,7 @@
 """In-graph environments of other libraries: one adaptor, pooled starts, a clock that goes on."""
 
 import sys
+import warnings
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ class Line:
         return jnp.stack([state.at * 1.0, state.start]), state
 
     def step_env(self, key, state, action, params):
+        warnings.warn("a later JAX will refuse this", FutureWarning, stacklevel=1)
         state = state.replace(at=state.at + action)
         done = (state.at > 3) | (state.at >= params.max_steps_in_episode)
         observation = jnp.stack([state.at * 1.0, state.start])
@@ -76,6 +78,7 @@ def run(task, actions):
     return np.asarray(first), jax.tree.map(np.asarray, steps)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")  # of what only its authors can change
 def test_an_environment_of_another_library_is_a_task(gymnax):
     name = "gymnax:Line-v0"
     assert registry.resolve(name) == name and registry.in_graph(name)
