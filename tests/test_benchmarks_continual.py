@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from selftuning.benchmarks import continual, record
+from selftuning.benchmarks import record
+from selftuning.benchmarks.continual import agents, lives, markdown
 from selftuning.configs.errors import ConfigError
 from selftuning.envs.changes import CHANGES
 from selftuning.training.metrics import Episodes
@@ -24,14 +25,14 @@ def test_blocks_count_alike_however_many_episodes_end_in_them():
     # Two levels of two blocks of 10 steps; 10 and 20 are the last steps of theirs.
     ends = (3, 1), (3, 2), (10, 6), (11, 5), (20, 7), (30, 100), (40, 50), (41, 1e9)
     episodes = lived(*((*end, 0) for end in ends))
-    found = continual.score(episodes, 1, level_steps=20, levels=2, block=10)
+    found = lives.score(episodes, 1, level_steps=20, levels=2, block=10)
     assert found == (np.mean([3, 6, 100, 50]), [4.5, 75.0])
 
 
 def test_a_life_that_was_cut_short_has_no_score():
     episodes = lived((10, 4, 0), (20, 4, 0), (30, 4, 0))
     with pytest.raises(ValueError, match="1 blocks of 4"):
-        continual.score(episodes, 1, level_steps=20, levels=2, block=10)
+        lives.score(episodes, 1, level_steps=20, levels=2, block=10)
 
 
 def test_the_score_is_that_of_the_protocol_with_several_environments():
@@ -47,14 +48,14 @@ def test_the_score_is_that_of_the_protocol_with_several_environments():
                 returns.append(rng.normal())
                 ends.append((2 * time, returns[-1], env))
             means[env, block] = np.mean(returns)
-    found = continual.score(lived(*ends), 2, level_steps=3200, levels=5)
+    found = lives.score(lived(*ends), 2, level_steps=3200, levels=5)
     np.testing.assert_allclose(found.mean, np.mean(means))
     np.testing.assert_allclose(found.levels, means.reshape(2, 5, 2).mean(axis=(0, 2)))
 
 
-@pytest.mark.parametrize("agent", continual.AGENTS)
+@pytest.mark.parametrize("agent", agents.AGENTS)
 def test_lives_have_the_steps_of_the_protocol(agent):
-    settings = continual.life(CARTPOLE, agent, 3, continual.LEVEL_STEPS)
+    settings = lives.life(CARTPOLE, agent, 3, lives.LEVEL_STEPS)
     assert settings.steps == 1_600_000 and settings.seed == 3
     assert settings.agent.anneal_learning_rate == (agent == "anneal")  # as practitioners do
     kwargs = settings.environment.env_kwargs
@@ -67,24 +68,24 @@ def test_lives_have_the_steps_of_the_protocol(agent):
 
 def test_levels_that_cannot_be_shared():
     with pytest.raises(ConfigError, match="level-steps"):
-        continual.life(CARTPOLE, "default", 0, 1000)
+        lives.life(CARTPOLE, "default", 0, 1000)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_lives_have_the_change_that_is_asked_for(change):
-    settings = continual.life(ACROBOT, "untuned", 0, continual.LEVEL_STEPS, change)
+    settings = lives.life(ACROBOT, "untuned", 0, lives.LEVEL_STEPS, change)
     assert settings.environment.env_kwargs["change"] == change
 
 
 def test_the_best_fixed_setting_is_chosen_from_five_weights_and_three_rates():
-    lives = (continual.life(ACROBOT, x, 0, 6400) for x in ("untuned", *continual.GRID))
-    settings = [life.hyperparameters for life in lives]
+    runs = (lives.life(ACROBOT, x, 0, 6400) for x in ("untuned", *agents.GRID))
+    settings = [run.hyperparameters for run in runs]
     tried = {(x["entropy"].start, x["learning_rate"].start) for x in settings}
-    assert tried == {(w, r) for w in continual.WEIGHTS for r in continual.RATES}
+    assert tried == {(w, r) for w in agents.WEIGHTS for r in agents.RATES}
     assert len(settings) == len(tried) == 15
 
 
-def result(task, agent, seed, score, level_steps=continual.LEVEL_STEPS, change="offset"):
+def result(task, agent, seed, score, level_steps=lives.LEVEL_STEPS, change="offset"):
     found = {"task": task, "change": change, "agent": agent, "seed": seed}
     found["level_steps"] = level_steps
     return found | {"score": score, "levels": [score + i for i in range(10)]}
@@ -115,16 +116,16 @@ def cells(table, *first):
 
 
 def test_tables_have_means_and_standard_errors():
-    made = continual.table(RESULTS)
+    made = markdown.table(RESULTS)
     empty = "not measured"
     assert cells(made, "untuned") == ["-100.0, 1", "120.0 (20), 2", empty, empty]
     assert "default" not in made
     published = ["-372.7 (3.3), 6", "61.8 (6.9), 6", "-499.4 (19.6), 6", "-346.6 (4.6), 6"]
     assert cells(made, "*PPO, published*") == published
-    levels = continual.by_level(RESULTS)
+    levels = markdown.by_level(RESULTS)
     assert cells(levels, "CartPole", "untuned", "2") == [str(120 + i) for i in range(10)]
     assert "MountainCar" not in levels
-    others = continual.other_changes(RESULTS)
+    others = markdown.other_changes(RESULTS)
     assert cells(others, "actions", "untuned") == [empty, "30.0, 1", empty]
     assert cells(others, "actions", "anneal") == [empty, "20.0, 1", empty]
     assert "offset" not in others
@@ -132,10 +133,10 @@ def test_tables_have_means_and_standard_errors():
 
 def test_lives_that_diverged_are_said_where_they_are_missing():
     lost = result(CARTPOLE, "untuned", 2, 0.0) | {"score": None, "levels": None}
-    row = cells(continual.table([*RESULTS, lost]), "untuned")
+    row = cells(markdown.table([*RESULTS, lost]), "untuned")
     assert row[:2] == ["-100.0, 1", "120.0 (20), 2; 1 diverged"]
-    assert continual.by_level([*RESULTS, lost]) == continual.by_level(RESULTS)
-    assert continual.choice([*CHOICE, lost | {"seed": 1000}]) == continual.choice(CHOICE)
+    assert markdown.by_level([*RESULTS, lost]) == markdown.by_level(RESULTS)
+    assert markdown.choice([*CHOICE, lost | {"seed": 1000}]) == markdown.choice(CHOICE)
 
 
 def test_a_life_that_is_stopped_has_no_result_and_one_that_diverged_no_score(tmp_path, monkeypatch):
@@ -143,18 +144,18 @@ def test_a_life_that_is_stopped_has_no_result_and_one_that_diverged_no_score(tmp
         interrupted, episodes = True, None
         summary = {"env_steps": 128, "wall_seconds": 1.0, "diverged": True}  # noqa: RUF012
 
-    monkeypatch.setattr(continual.st, "train", lambda settings: Lived)
+    monkeypatch.setattr(lives.st, "train", lambda settings: Lived)
     with pytest.raises(KeyboardInterrupt):
-        continual.measure(tmp_path, CARTPOLE, "untuned", 3, continual.LEVEL_STEPS)
-    assert continual.kept(tmp_path) == []
+        lives.measure(tmp_path, CARTPOLE, "untuned", 3, lives.LEVEL_STEPS)
+    assert lives.kept(tmp_path) == []
     monkeypatch.setattr(Lived, "interrupted", False)
-    continual.measure(tmp_path, CARTPOLE, "untuned", 3, continual.LEVEL_STEPS)
-    (kept,) = continual.kept(tmp_path)
+    lives.measure(tmp_path, CARTPOLE, "untuned", 3, lives.LEVEL_STEPS)
+    (kept,) = lives.kept(tmp_path)
     assert kept["score"] is None and kept["steps"] == 128
 
 
 def test_the_best_of_the_fixed_settings_is_marked_and_no_other_agent():
-    made, empty = continual.choice(CHOICE), "not measured"
+    made, empty = markdown.choice(CHOICE), "not measured"
     assert cells(made, "offset", "default") == ["-80.0, 1", empty, empty, empty]
     assert cells(made, "offset", "untuned") == ["**-95.0, 2**", empty, empty, empty]
     assert cells(made, "offset", _OTHER) == ["-90.0, 1", empty, empty, empty]
@@ -163,16 +164,16 @@ def test_the_best_of_the_fixed_settings_is_marked_and_no_other_agent():
 
 
 def test_the_page_has_what_is_kept():
-    text = continual.PAGE.read_text(encoding="utf-8")
-    written = continual.render(text, RESULTS, CHOICE)
-    assert continual.table(RESULTS) in written and continual.by_level(RESULTS) in written
-    assert continual.choice(CHOICE) in written and continual.other_changes(RESULTS) in written
-    assert continual.render(written, RESULTS, CHOICE) == written
+    text = markdown.PAGE.read_text(encoding="utf-8")
+    written = markdown.render(text, RESULTS, CHOICE)
+    assert markdown.table(RESULTS) in written and markdown.by_level(RESULTS) in written
+    assert markdown.choice(CHOICE) in written and markdown.other_changes(RESULTS) in written
+    assert markdown.render(written, RESULTS, CHOICE) == written
     recorded = [
         json.loads((record.RESULTS / f"{name}.json").read_text())["runs"]
         for name in ("continual", "continual_choice")
     ]
-    assert continual.render(text, *recorded) == text  # nobody has changed a number by hand
+    assert markdown.render(text, *recorded) == text  # nobody has changed a number by hand
 
 
 def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
@@ -182,24 +183,24 @@ def test_what_is_measured_is_not_measured_again(tmp_path, monkeypatch):
         interrupted = False
 
     made = []
-    monkeypatch.setattr(continual.st, "train", lambda settings: made.append(settings) or Lived)
-    monkeypatch.setattr(continual, "LEVEL_STEPS", 6400)
+    monkeypatch.setattr(lives.st, "train", lambda settings: made.append(settings) or Lived)
+    monkeypatch.setattr(lives, "LEVEL_STEPS", 6400)
     for _ in range(2):
-        continual.measure(tmp_path, CARTPOLE, "untuned, memory 5000, keeps all", 3, 6400)
+        lives.measure(tmp_path, CARTPOLE, "untuned, memory 5000, keeps all", 3, 6400)
     assert len(made) == 1 and made[0].agent.normalization_memory == 5000
-    (kept,) = continual.kept(tmp_path)
+    (kept,) = lives.kept(tmp_path)
     assert (kept["score"], kept["steps"]) == (55, 65_536)
     assert kept["levels"] == [10.0 * i for i in range(1, 11)]
-    continual.measure(tmp_path, CARTPOLE, "untuned", 3, 6400)
-    continual.measure(tmp_path, CARTPOLE, "untuned", 3, 6400, "actions")
-    assert [x["change"] for x in continual.kept(tmp_path)] == ["offset", "offset", "actions"]
-    continual.measure(tmp_path, CARTPOLE, "untuned", continual.CHOICE, 6400)
-    assert len(continual.kept(tmp_path)) == 3  # by such a seed a setting is chosen
-    assert [x["seed"] for x in continual.tried(tmp_path, 6400)] == [continual.CHOICE]
+    lives.measure(tmp_path, CARTPOLE, "untuned", 3, 6400)
+    lives.measure(tmp_path, CARTPOLE, "untuned", 3, 6400, "actions")
+    assert [x["change"] for x in lives.kept(tmp_path)] == ["offset", "offset", "actions"]
+    lives.measure(tmp_path, CARTPOLE, "untuned", lives.CHOICE, 6400)
+    assert len(lives.kept(tmp_path)) == 3  # by such a seed a setting is chosen
+    assert [x["seed"] for x in lives.tried(tmp_path, 6400)] == [lives.CHOICE]
     for file in tmp_path.glob(f"{CARTPOLE}-untuned-*.json"):  # as earlier versions wrote them
         old = json.loads(file.read_text())
         del old["change"]
         file.write_text(json.dumps(old))
-    assert {x["change"] for x in continual.kept(tmp_path)} == {"offset", "actions"}
-    monkeypatch.setattr(continual, "LEVEL_STEPS", 12_800)
-    assert continual.kept(tmp_path) == []  # a short life is in no table
+    assert {x["change"] for x in lives.kept(tmp_path)} == {"offset", "actions"}
+    monkeypatch.setattr(lives, "LEVEL_STEPS", 12_800)
+    assert lives.kept(tmp_path) == []  # a short life is in no table

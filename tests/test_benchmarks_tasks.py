@@ -6,7 +6,8 @@ import sys
 import pytest
 from scipy import stats
 
-from selftuning.benchmarks import continual, record, tasks
+from selftuning.benchmarks import record, tasks
+from selftuning.benchmarks.continual import __main__ as continual
 
 HOPPER, BREAKOUT = "Hopper-v5", "gymnax:Breakout-MinAtar"
 

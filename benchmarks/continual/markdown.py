@@ -1,0 +1,129 @@
+"""Lives as tables of docs/continual.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from selftuning.benchmarks.continual.agents import AGENTS, GRID, PUBLISHED
+from selftuning.benchmarks.continual.lives import LEVELS, OFFSET, TASKS
+from selftuning.benchmarks.record import DOCS, markdown, with_table
+from selftuning.envs.changes import CHANGES
+
+PAGE = DOCS / "continual.md"
+INSIDE = tuple(task for task in TASKS if "Lunar" not in task)  # of which all changes are known
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Agents that were measured, by tasks: mean over seeds, its standard error, number of them."""
+    theirs = (
+        (f"*{name}, published*", *(f"{mean:.1f} ({error:.3g}), 6" for mean, error in row))
+        for name, row in PUBLISHED.items()
+    )
+    offsets = [x for x in results if x["change"] == OFFSET]
+    return markdown(("agent", *map(_short, TASKS)), (*_scores(offsets, TASKS), *theirs))
+
+
+def other_changes(results: list[dict[str, Any]]) -> str:
+    """The same with changes that are not the published one."""
+    return markdown(("change", "agent", *map(_short, INSIDE)), _other_rows(results))
+
+
+def _other_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for change in CHANGES:
+        found = [x for x in results if x["change"] == change != OFFSET]
+        for row in _scores(found, INSIDE):
+            yield change, *row
+
+
+def _scores(results: list[dict[str, Any]], tasks: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for agent in AGENTS:
+        if any(x["agent"] == agent for x in results):
+            yield agent, *(_cell(_of(results, task, agent)) for task in tasks)
+
+
+def by_level(results: list[dict[str, Any]]) -> str:
+    """Offsets, level after level: means over seeds."""
+    head = ("task", "agent", "seeds", *(str(level) for level in range(1, LEVELS + 1)))
+    return markdown(head, _level_rows([x for x in results if x["change"] == OFFSET]))
+
+
+def _level_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for task in TASKS:
+        for agent in AGENTS:
+            found = [x["levels"] for x in _lived(_of(results, task, agent))]
+            if found:
+                means = (f"{x:.0f}" for x in np.mean(found, axis=0))
+                yield _short(task), agent, str(len(found)), *means
+
+
+def choice(results: list[dict[str, Any]]) -> str:
+    """Settings by tasks: mean over seeds and their number, the best of all fixed ones in bold."""
+    return markdown(("change", "agent", *map(_short, TASKS)), _choice_rows(results))
+
+
+def _choice_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for change in CHANGES:
+        found = [x for x in results if x["change"] == change]
+        means = {
+            (task, agent): (float(np.mean(scores)), len(scores))
+            for task in TASKS
+            for agent in AGENTS
+            if (scores := [x["score"] for x in _lived(_of(found, task, agent))])
+        }
+        best = {
+            # Of those with most seeds: a single one may be lucky.
+            max(fixed, key=lambda key: (means[key][1], means[key][0]))
+            for task in TASKS
+            if (fixed := [(task, x) for x in ("untuned", *GRID) if (task, x) in means])
+        }
+        for agent in AGENTS:
+            keys = [(task, agent) for task in TASKS]
+            if any(key in means for key in keys):
+                yield change, agent, *(_tried(means.get(key), key in best) for key in keys)
+
+
+def _tried(mean: tuple[float, int] | None, is_best: bool) -> str:
+    if mean is None:
+        return "not measured"
+    said = f"{mean[0]:.1f}, {mean[1]}"
+    return f"**{said}**" if is_best else said
+
+
+def _of(results: list[dict[str, Any]], task: str, agent: str) -> list[dict[str, Any]]:
+    return [x for x in results if (x["task"], x["agent"]) == (task, agent)]
+
+
+def _lived(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [x for x in results if x["score"] is not None]
+
+
+def _short(task: str) -> str:
+    return task.removeprefix("Continual").removesuffix("-v0")
+
+
+def _cell(results: list[dict[str, Any]]) -> str:
+    scores = [x["score"] for x in _lived(results)]
+    if not results:
+        return "not measured"
+    lost = len(results) - len(scores)
+    said = f"; {lost} diverged" if lost else ""
+    if len(scores) < 2:  # of which there is no error
+        return "".join(f"{score:.1f}, 1" for score in scores) + said
+    error = np.std(scores, ddof=1) / np.sqrt(len(scores))
+    return f"{np.mean(scores):.1f} ({error:.3g}), {len(scores)}{said}"
+
+
+def render(text: str, results: list[dict[str, Any]], tried: list[dict[str, Any]]) -> str:
+    """The text of a page with the tables of lives that are reported, and of those for a choice."""
+    tables = {
+        "choice": choice(tried),
+        "continual": table(results),
+        "levels": by_level(results),
+        "other-changes": other_changes(results),
+    }
+    for name, found in tables.items():
+        text = with_table(text, name, found)
+    return text
