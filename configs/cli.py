@@ -102,7 +102,7 @@ _CONFIG = Parameter(
     group=_RUN,
 )
 _PRESET = Parameter(
-    help=f"a method of the literature: {' | '.join(presets.METHODS)}; flags change it.", group=_RUN
+    help=f"a whole method: {' | '.join(presets.METHODS)}; flags change it.", group=_RUN
 )
 _OUT = Parameter(
     help="run directory: new or empty, or that of a run that goes on. "

@@ -42,7 +42,7 @@ def run_settings(
       base: settings to start from; those that belong to the environment if None.
       env: id of the environment; that of `base` if None.
       extensions: terms and parts of the user's own; those of `base` if None.
-      preset: a method of the literature, which is applied before the keywords.
+      preset: a whole method, which is applied before the keywords.
       keywords: by the names of the flags with underscores (`meta`, `steps`, `hidden`, ...);
         `start`, `bounds` and `outer` are mappings by hyperparameter, `fix` and `tune` names.
       others: names of the caller's further arguments, which a slip may have meant.

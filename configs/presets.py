@@ -1,8 +1,8 @@
 """The settings that a run starts from before flags change them.
 
-`METHODS` has whole methods of the literature by name. Two Colors has the agent of its papers
-(docs/two-colors.md). All other environments share the default agent, and differ in the length
-of a run.
+`METHODS` has whole methods by name, those of the literature and one of our own. Two Colors has the
+agent of its papers (docs/two-colors.md). All other environments share the default agent, and differ
+in the length of a run.
 """
 
 from __future__ import annotations
@@ -161,11 +161,26 @@ def _q_lambda(settings: RunSettings) -> RunSettings:
     )
 
 
-# Methods of the literature as changes to whatever settings an environment has.
+def _continual(settings: RunSettings) -> RunSettings:
+    """For tasks that change: a learning rate that mg tunes and that comes back, and a barrier.
+
+    On "Continual Gym Control" it is ahead of what is published on all four tasks
+    (docs/continual.md).
+    """
+    return replace(
+        settings,
+        hyperparameters=_only(settings.hyperparameters, "learning_rate"),
+        agent=replace(settings.agent, regularize="barrier", anneal_learning_rate=False),
+        tuning=replace(settings.tuning, method="mg", trust_region_repay=0.01),
+    )
+
+
+# Methods of the literature, and one of our own, as changes to whatever an environment has.
 METHODS: dict[str, Callable[[RunSettings], RunSettings]] = {
     "actor_critic": _actor_critic,
     "stacx": _stacx,
     "q_lambda": _q_lambda,
+    "continual": _continual,
 }
 
 

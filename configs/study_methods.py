@@ -20,7 +20,7 @@ class StudyMethod:
       label: in words, for tables and pictures.
       kind: "runs" makes a run for every start and seed; the others make a search for every seed,
         which chooses its own starts within the bounds of what is tuned.
-      preset: a method of the literature (`presets.METHODS`) that is applied first; none if None.
+      preset: a method (`presets.METHODS`) that is applied first; none if None.
       changes: fields of `RunSettings` by name, nested as there.
       starts: a grid of its own, by name, in place of the study's; of a search the starts of its
         members, in place of random ones.

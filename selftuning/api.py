@@ -70,7 +70,8 @@ def train(
         `gymnasium.Env`, a `FuncEnv` (stepped inside jit), or a task of `selftuning.envs`.
         That of the settings if None, which is CartPole-v1 if they do not say.
       settings: to start from, in place of those that belong to the environment.
-      preset: a method of the literature, "actor_critic", "stacx" or "q_lambda".
+      preset: a whole method: "actor_critic", "stacx", "q_lambda", or "continual", for tasks that
+        change.
       extensions: terms of the loss and of the rewards, hyperparameters, or other parts of your own:
         the objects that `loss_term` and its siblings return, or names of modules with them.
       out: directory for settings, metrics, plots, checkpoint and summary. It is new or empty, or
@@ -148,7 +149,7 @@ def train_many(
       seeds: of the runs.
       starts: values of hyperparameters at the first step, every combination of which is a start.
       settings: as for `train`, and so are all others.
-      preset: a method of the literature.
+      preset: a whole method, as for `train`.
       extensions: parts of your own.
       progress: whether to show a bar.
       callback: is shown where all runs are after each chunk, in their order; True ends them.

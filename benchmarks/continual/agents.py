@@ -42,7 +42,7 @@ AGENTS: dict[str, dict[str, Any]] = {
     "default, barrier": _BARRIER,
     "default, barrier tuned": {**_BARRIER, "tune": ["barrier"]},
     "rate tuned": _RATE,
-    "rate tuned, barrier": {**_RATE, **_BARRIER},
+    "rate tuned, barrier": {"preset": "continual"},
     # The same trust region, and meta-gradients that move nothing: what does the region alone?
     "rate kept, barrier": {**_RATE, **_BARRIER, **_HARDLY},
     "untuned": _UNTUNED,
