@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -34,8 +34,8 @@ from selftuning.configs.settings import (
     TuningSettings,
     WandbMode,
 )
-from selftuning.configs.settings_flags import fields_of, flags_of, given
-from selftuning.configs.spelling import as_flags, in_file
+from selftuning.configs.settings_flags import changed, fields_of, flags_of, given
+from selftuning.configs.spelling import Said, as_flags, in_file
 from selftuning.configs.study_cli import Study, StudyCompare, StudyReport
 from selftuning.configs.trust import FLAG
 from selftuning.configs.trust import check as check_trust
@@ -53,8 +53,7 @@ class Train(NamedTuple):
     wandb: WandbMode = "off"  # whether and how it is logged to Weights & Biases as well
     checkpoint_every: float = CHECKPOINT_EVERY  # seconds
     save_environments: bool = False  # those of the host, in checkpoints
-    config: Path | None = None  # the file that the settings come from, if there is one
-    typed: Collection[str] = ()  # fields and hyperparameters that flags have set
+    said: Said = Said()  # where the settings come from
 
 
 class Evaluate(NamedTuple):
@@ -207,7 +206,7 @@ def _train(
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
     with in_file(config, changes):
         base = extended(base, changes.get("extensions", base.extensions))
-    base = presets.with_method(base, preset) if preset else base
+    before, base = base, presets.with_method(base, preset) if preset else base
     parts = {
         "environment": given(environment, EnvSettings),
         "tuning": given(tuning, TuningSettings),
@@ -225,8 +224,8 @@ def _train(
         validate(settings)
     refuse_unread(settings, typed, hyperparameters)
     together = cluster(distributed, coordinator, processes, process, join_timeout)
-    how = together, wandb, checkpoint_every, save_environments
-    return Train(settings, out, *how, config, by_flags if config else ())
+    said = Said(config, preset, changed(before, base), by_flags) if config or preset else Said()
+    return Train(settings, out, together, wandb, checkpoint_every, save_environments, said)
 
 
 @app.command(name="eval")

@@ -52,9 +52,9 @@ def _of_tuning(settings: RunSettings) -> list[str]:
         )
     if tuning.context != "none" and tuning.learning_rate > _LARGE_FOR_WEIGHTS:
         said.append(
-            f"context {tuning.context}, meta_learning_rate {tuning.learning_rate:g}: so long are "
-            "steps of each weight of the meta-network, and all of them together may take "
-            "hyperparameters to their bounds; --meta-learning-rate 0.001 is usual"
+            f"context {tuning.context}, meta_learning_rate {tuning.learning_rate:g}: each weight "
+            "of the meta-network moves by as much at a time, and all of them together may take "
+            "hyperparameters to their bounds; try --meta-learning-rate 0.001"
         )
     return said
 

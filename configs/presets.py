@@ -171,7 +171,7 @@ def _continual(settings: RunSettings) -> RunSettings:
         settings,
         hyperparameters=_only(settings.hyperparameters, "learning_rate"),
         agent=replace(settings.agent, regularize="barrier", anneal_learning_rate=False),
-        tuning=replace(settings.tuning, method="mg", trust_region_repay=0.01),
+        tuning=replace(settings.tuning, method="mg", context="none", trust_region_repay=0.01),
     )
 
 

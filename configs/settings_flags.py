@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any, get_type_hints
 
 import docstring_parser
@@ -117,6 +118,11 @@ def given(flags: Any, settings_class: type) -> dict[str, Any]:
 def fields_of(changes: Collection[str], parts: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     """Fields as messages name them: those of the run, and those of its parts."""
     return (*changes, *(f"{part}.{name}" for part, names in parts.items() for name in names))
+
+
+def changed(before: RunSettings, after: RunSettings) -> tuple[str, ...]:
+    """Fields in which settings differ, as messages name them."""
+    return tuple(x for x in names_of_fields() if attrgetter(x)(before) != attrgetter(x)(after))
 
 
 def pairs(name: str, texts: Sequence[str]) -> dict[str, Any]:

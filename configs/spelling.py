@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from selftuning.configs.bench import BenchSettings
 from selftuning.configs.convex import ConvexSettings
@@ -34,23 +35,37 @@ def as_flags(error: ConfigError) -> ConfigError:
     return ConfigError(f"{_flags()[match[1]]}{name}: {match[3]}")
 
 
-def by_whom(error: ConfigError, file: Path | None, typed: Collection[str]) -> ConfigError:
-    """The error with the file that says so, or the flag.
+class Said(NamedTuple):
+    """Where the settings of a command come from, each layer over those before.
+
+    Attributes:
+      file: None where there is none.
+      preset: the name of a whole method; None where there is none.
+      by_preset: fields that it has changed.
+      typed: fields that flags have set since, and names of hyperparameters.
+    """
+
+    file: Path | None = None
+    preset: str | None = None
+    by_preset: Collection[str] = ()
+    typed: Collection[str] = ()
+
+
+def by_whom(error: ConfigError, said: Said) -> ConfigError:
+    """The error with the file or the preset that says so, or the flag.
 
     Args:
       error: of making what the settings ask for, which may be of something else.
-      file: that the settings come from; None where there are flags alone.
-      typed: as for `in_file`.
+      said: where they come from.
     """
     names, match = names_of_fields(), _FIELD.fullmatch(str(error))
     in_settings = match and match[1] in {*names, *names.values(), *_EDITS}
-    if file is None or not in_settings:
+    typed = {*said.typed, *(names.get(field, field) for field in said.typed)}
+    if not in_settings or (match and not {match[1], match[2][4:]}.isdisjoint(typed)):
         return as_flags(error)
-    try:
-        with in_file(file, {*typed, *(names.get(field, field) for field in typed)}):
-            raise error
-    except ConfigError as said:
-        return as_flags(said)
+    if match and match[1] in said.by_preset:
+        return ConfigError(f"--preset {said.preset}: {error}")
+    return as_flags(error) if said.file is None else ConfigError(f"{said.file}: {error}")
 
 
 @contextmanager

@@ -23,7 +23,11 @@ _LIFE: Mapping[str, Callable[..., Lifetime | SwitchingMDP | TwoColors]] = {
     "SwitchingMDP-v0": SwitchingMDP,
     "TwoColors-v0": TwoColors,
 }
-LIVES = tuple(_LIFE)
+
+
+def is_life(env_id: str) -> bool:
+    """Whether an environment changes over its life."""
+    return _name(env_id) in _LIFE
 
 
 def taken_up(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
@@ -31,9 +35,9 @@ def taken_up(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
 
     Those of an environment that has no life are what they were.
     """
-    if env_id not in LIVES or not steps:
+    if not steps or not is_life(env_id):
         return options
-    return _begun(options, _LIFE[env_id](**options.env_kwargs).begins + steps)
+    return _begun(options, _life(env_id, options).begins + steps)
 
 
 def as_last(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
@@ -42,13 +46,22 @@ def as_last(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
     An agent is judged by the level that it has learned last, with all steps of that level to come:
     where a life goes on, the level may be over within an episode.
     """
-    if env_id not in LIVES or not steps:
+    if not steps or not is_life(env_id):
         return options
-    life: Any = _LIFE[env_id](**options.env_kwargs)
+    life = _life(env_id, options)
     level = (life.begins + steps - 1) // life.switch_every
-    if isinstance(life, Lifetime) and not life.cyclic:
-        level = min(level, life.levels - 1)
+    ends = isinstance(life, Lifetime) and not life.cyclic
+    level = min(level, life.levels - 1) if ends else level % life.levels
     return _begun(options, level * life.switch_every)
+
+
+def _name(env_id: str) -> str:
+    return env_id.rpartition(":")[2]  # without the module that is imported for it
+
+
+def _life(env_id: str, options: EnvSettings) -> Any:
+    settings = {name: x for name, x in options.env_kwargs.items() if name != "render_mode"}
+    return _LIFE[_name(env_id)](**settings)
 
 
 def _begun(options: EnvSettings, begins: int) -> EnvSettings:

@@ -71,7 +71,7 @@ class SwitchingMDP(FuncEnv):
             check_positive(field, value)
         require(switch_every < 2**31, "switch_every", switch_every, "below 2**31")
         check_count("begins", begins)
-        self.begins, self.switch_every = begins, switch_every
+        self.begins, self.switch_every, self.levels = begins, switch_every, num_mdps
         self.num_states = num_states
         self.observation_space = spaces.Box(0.0, 1.0, (num_states,), np.float32)
         self.action_space = spaces.Discrete(num_actions)
@@ -96,6 +96,10 @@ class SwitchingMDP(FuncEnv):
         mdp = level % len(self.rewards)
         at = jax.random.randint(rng, (num,), 0, self.num_states, jnp.int32)
         return SwitchingMDPState(at, *(jnp.full(num, x, jnp.int32) for x in (mdp, time)))
+
+    def carry_over(self, start: SwitchingMDPState, ended: SwitchingMDPState) -> SwitchingMDPState:
+        """The start of the next episode of a stream that a time limit cuts: its time goes on."""
+        return start._replace(mdp=ended.mdp, time=ended.time)
 
     def transition(
         self, state: SwitchingMDPState, action: Any, rng: jax.Array, params: Any = None

@@ -55,6 +55,7 @@ class TwoColors(FuncEnv):
       ConfigError: a setting is not allowed.
     """
 
+    levels = 2  # of a life: which square is good
     observation_space = spaces.Box(0.0, 1.0, (6 * SIZE,), np.float32)
     action_space = spaces.Discrete(4)
 
@@ -84,6 +85,10 @@ class TwoColors(FuncEnv):
         cells = _different_cells(jax.random.bits(rng, (num,), jnp.uint32))
         clock = self.begins % (2 * self.switch_every)
         return TwoColorsState(*cells, jnp.full(num, clock, jnp.int32))
+
+    def carry_over(self, start: TwoColorsState, ended: TwoColorsState) -> TwoColorsState:
+        """The start of the next episode of a stream that a time limit cuts: its time goes on."""
+        return start._replace(clock=ended.clock)
 
     def transition(
         self, state: TwoColorsState, action: Any, rng: jax.Array, params: Any = None

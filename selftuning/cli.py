@@ -115,7 +115,7 @@ def _run(command: cli.Command) -> int:
             )
         except ConfigError as error:
             # What a task does not allow is seen when it is made, and an agent for it.
-            raise by_whom(error, command.config, command.typed) from error
+            raise by_whom(error, command.said) from error
         report.print_run(where, result.directory, result.summary, result.evaluation)
         if result.summary["diverged"]:
             return 1

@@ -131,6 +131,18 @@ def test_tables_have_means_and_standard_errors():
     assert "offset" not in others
 
 
+def test_differences_are_over_the_seeds_that_two_agents_share():
+    ours = [result(CARTPOLE, markdown.TUNED, seed, 10.0 * seed) for seed in range(5)]
+    theirs = [result(CARTPOLE, "untuned", seed, 9.0 * seed) for seed in (0, 1, 2, 7)]
+    few = [result(ACROBOT, agent, 0, 1.0) for agent in (markdown.TUNED, "untuned")]
+    made = markdown.differences([*ours, *theirs, *few])
+    # 0, 1 and 2: a mean of 1 and a standard error of 1 / sqrt(3), times Student's 4.303
+    empty = "fewer than 3 seeds"
+    row = [empty, "1.0 [-1.5, 3.5], 3", empty, empty]
+    assert cells(made, "offset", "untuned") == row
+    assert markdown.TUNED not in made
+
+
 def test_lives_that_diverged_are_said_where_they_are_missing():
     lost = result(CARTPOLE, "untuned", 2, 0.0) | {"score": None, "levels": None}
     row = cells(markdown.table([*RESULTS, lost]), "untuned")

@@ -206,7 +206,7 @@ BAD = {
     "--env NoSuchEnvironment --steps 4096": "NoSuchEnvironment",
     "--env CartPol --steps 4096": "--env: .*CartPole",
     "--env Pendulum --backend jax --steps 4096": "--backend: 'jax'",
-    "--env Pendulum --preset q_lambda": "--algorithm: q_lambda .* for actions Box",
+    "--env Pendulum --preset q_lambda": "--preset q_lambda: agent.algorithm: q_lambda .* for actions Box",
     "--env ContinualCartPole --env-kwargs change=up": "--env-kwargs change: 'up' is not allowed",
     "--env Pendulum --env-kwargs gravty=3 --steps 4096": "--env-kwargs gravty: Pendulum-v1 has",
     "--env Pendulum --torso conv": "--torso: conv .* for observations Box",
@@ -287,6 +287,11 @@ def test_a_bad_config_file_names_its_field(text, tmp_path):
     [
         ("agent: {regularize: barrier}", "", "FILE: agent.regularize: barrier is not allowed"),
         ("{}", "--regularize barrier", "--regularize: barrier is not allowed"),
+        (
+            "{}",
+            "--preset continual",
+            "--preset continual: agent.regularize: barrier is not allowed",
+        ),
         ("environment: {env_kwargs: {h: 3}}", "", "FILE: env_kwargs of h: Pendulum-v1 has no such"),
         ("{}", "--env-kwargs h=3", "--env-kwargs h: Pendulum-v1 has no such"),
         ("{}", "--save-environments --env CartPole", "--save-environments: true is not allowed"),

@@ -26,7 +26,7 @@ SAID = {
     ),
     "--inner-steps 40": (),
     "--context rich": (
-        r"context rich, meta_learning_rate 0\.04: .*; --meta-learning-rate 0\.001 ",
+        r"context rich, meta_learning_rate 0\.04: .*; try --meta-learning-rate 0\.001$",
     ),
     "--context reward --meta-learning-rate 0.001": (),
     "--env TwoColors": (),

@@ -81,7 +81,7 @@ def test_both_kinds_of_lives_are_taken_up():
     ("lived", "begins", "cyclic", "expected"),
     [
         *((0, 0, False, 0), (1, 0, False, 0), (50, 0, False, 0), (51, 0, False, 50)),
-        *((150, 0, False, 100), (1000, 0, False, 100), (160, 0, True, 150), (30, 130, False, 100)),
+        *((150, 0, False, 100), (1000, 0, False, 100), (160, 0, True, 0), (30, 130, False, 100)),
     ],
 )
 def test_an_agent_is_judged_by_the_whole_of_the_level_that_it_learned_last(
@@ -109,9 +109,30 @@ def test_a_stream_that_is_taken_up_goes_on_where_it_was(make, lived):
     taken = lives.taken_up(name, EnvSettings(env_kwargs=life), lived).env_kwargs
     judged = lives.as_last(name, EnvSettings(env_kwargs=life), lived).env_kwargs
     assert taken == life | {"begins": lived}
-    assert judged == life | {"begins": (lived - 1) // 50 * 50}
+    assert judged == life | {"begins": (lived - 1) // 50 % whole.levels * 50}
+    drawn = EnvSettings(env_kwargs={"render_mode": "rgb_array"})
+    assert lives.as_last(f"selftuning.envs:{name}", drawn, 7).env_kwargs["begins"] == 0
     with pytest.raises(ConfigError, match="begins: -1 is not allowed; it must be a whole number"):
         make(begins=-1)
+
+
+@pytest.mark.parametrize("name", ["TwoColors-v0", "SwitchingMDP-v0"])
+def test_the_clock_of_a_stream_goes_on_where_a_time_limit_cuts_it(name):
+    options = EnvSettings(env_kwargs={"switch_every": 15}, max_episode_steps=10)
+    task = registry.make(name, 2, "jax", options)
+    assert isinstance(task, GraphTask)
+    state, _ = jax.jit(task.init)(jax.random.key(0))
+    step = jax.jit(task.step)
+    for _ in range(37):
+        state, _ = step(state, jnp.zeros(2, jnp.int32))
+    clocks = {"clock": 37 % 30, "mdp": 37 // 15, "time": 37 % 15}
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        found[getattr(path[-1], "name", "")] = leaf
+    shared = clocks.keys() & found.keys()
+    assert shared
+    for field in shared:
+        np.testing.assert_array_equal(found[field], clocks[field])
 
 
 def test_a_level_that_changes_cuts_episodes_without_blocks():

@@ -104,7 +104,7 @@ def judge(
     if not settings.eval_every:
         yield _never
         return
-    if settings.env in lives.LIVES:
+    if lives.is_life(settings.env):
         allowed = f"0 for {settings.env}: which agent is best depends on the level that it is at"
         raise not_allowed("eval_every", settings.eval_every, allowed)
     if isinstance(task, HostTask):

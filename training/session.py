@@ -141,7 +141,7 @@ class Session:
         if self._restored:
             return f"{done}, with the environments as they were"
         there = " (saved ones are there: --save-environments)" if self.before.environments else ""
-        lives_on = ", their lives go on" if self._settings.env in lives.LIVES else ""
+        lives_on = ", their lives go on" if lives.is_life(self._settings.env) else ""
         return f"{done}; environments of the host begin new episodes{lives_on}{there}"
 
     def _restore(self, found: Found) -> bool:

@@ -11,8 +11,10 @@ from selftuning.benchmarks.continual.agents import AGENTS, GRID, PUBLISHED
 from selftuning.benchmarks.continual.lives import LEVELS, OFFSET, TASKS
 from selftuning.benchmarks.record import DOCS, markdown, with_table
 from selftuning.envs.changes import CHANGES
+from selftuning.training.evaluation import summarise
 
 PAGE = DOCS / "continual.md"
+TUNED = "rate tuned, barrier"  # the agent that others are compared with
 INSIDE = tuple(task for task in TASKS if "Lunar" not in task)  # of which all changes are known
 
 
@@ -42,6 +44,32 @@ def _scores(results: list[dict[str, Any]], tasks: Sequence[str]) -> Iterator[tup
     for agent in AGENTS:
         if any(x["agent"] == agent for x in results):
             yield agent, *(_cell(_of(results, task, agent)) for task in tasks)
+
+
+def differences(results: list[dict[str, Any]]) -> str:
+    """What the tuned agent is ahead of others by: mean over shared seeds, its 95% interval, n."""
+    return markdown(("change", "ahead of", *map(_short, TASKS)), _difference_rows(results))
+
+
+def _difference_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for change in CHANGES:
+        found = [x for x in results if x["change"] == change]
+        for other in AGENTS:
+            cells = [_difference(found, task, other) for task in TASKS]
+            if other != TUNED and any(cells):
+                yield change, other, *(cell or "fewer than 3 seeds" for cell in cells)
+
+
+def _difference(results: list[dict[str, Any]], task: str, other: str) -> str:
+    ours, theirs = (
+        {x["seed"]: x["score"] for x in _lived(_of(results, task, agent))}
+        for agent in (TUNED, other)
+    )
+    shared = sorted(ours.keys() & theirs.keys())
+    if len(shared) < 3:  # of which an interval says little
+        return ""
+    ahead = summarise(np.array([ours[seed] - theirs[seed] for seed in shared]))
+    return f"{ahead.mean:.1f} [{ahead.low:.1f}, {ahead.high:.1f}], {len(shared)}"
 
 
 def by_level(results: list[dict[str, Any]]) -> str:
@@ -121,6 +149,7 @@ def render(text: str, results: list[dict[str, Any]], tried: list[dict[str, Any]]
     tables = {
         "choice": choice(tried),
         "continual": table(results),
+        "differences": differences(results),
         "levels": by_level(results),
         "other-changes": other_changes(results),
     }
