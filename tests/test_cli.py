@@ -206,7 +206,7 @@ BAD = {
     "--env NoSuchEnvironment --steps 4096": "NoSuchEnvironment",
     "--env CartPol --steps 4096": "--env: .*CartPole",
     "--env Pendulum --backend jax --steps 4096": "--backend: 'jax'",
-    "--env Pendulum --preset q_lambda": "--preset q_lambda: agent.algorithm: q_lambda .* for actions Box",
+    "--env Pendulum --preset q_lambda": "--preset q_lambda: agent.algorithm: .* for actions Box",
     "--env ContinualCartPole --env-kwargs change=up": "--env-kwargs change: 'up' is not allowed",
     "--env Pendulum --env-kwargs gravty=3 --steps 4096": "--env-kwargs gravty: Pendulum-v1 has",
     "--env Pendulum --torso conv": "--torso: conv .* for observations Box",
