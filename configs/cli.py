@@ -35,7 +35,7 @@ from selftuning.configs.settings import (
     WandbMode,
 )
 from selftuning.configs.settings_flags import changed, fields_of, flags_of, given
-from selftuning.configs.spelling import Said, as_flags, in_file
+from selftuning.configs.spelling import Said, as_flags, by_whom, in_file
 from selftuning.configs.study_cli import Study, StudyCompare, StudyReport
 from selftuning.configs.trust import FLAG
 from selftuning.configs.trust import check as check_trust
@@ -220,11 +220,14 @@ def _train(
     )
     typed = fields_of(changes, parts)
     by_flags = {*typed, *names_in(hyperparameters)}
-    with in_file(config, by_flags):
-        validate(settings)
+    said = Said(config, preset, changed(before, base), by_flags) if config or preset else Said()
+    try:
+        with in_file(config, {*by_flags, *said.by_preset}):
+            validate(settings)
+    except ConfigError as error:
+        raise by_whom(error, said) from error
     refuse_unread(settings, typed, hyperparameters)
     together = cluster(distributed, coordinator, processes, process, join_timeout)
-    said = Said(config, preset, changed(before, base), by_flags) if config or preset else Said()
     return Train(settings, out, together, wandb, checkpoint_every, save_environments, said)
 
 

@@ -93,7 +93,7 @@ class SwitchingMDP(FuncEnv):
     def initial_batch(self, rng: jax.Array, num: int) -> SwitchingMDPState:
         """`num` start states, each leaf [num], from one key."""
         level, time = divmod(self.begins, self.switch_every)
-        mdp = level % len(self.rewards)
+        mdp = level % self.levels
         at = jax.random.randint(rng, (num,), 0, self.num_states, jnp.int32)
         return SwitchingMDPState(at, *(jnp.full(num, x, jnp.int32) for x in (mdp, time)))
 
@@ -108,7 +108,7 @@ class SwitchingMDP(FuncEnv):
         cumulative = jnp.asarray(self._cumulative)[self._row(state, action)]
         at = jnp.sum(jax.random.uniform(rng) >= cumulative, dtype=jnp.int32)
         ends = state.time == self.switch_every - 1
-        is_last = state.mdp == len(self.rewards) - 1
+        is_last = state.mdp == self.levels - 1
         return SwitchingMDPState(
             at=at,
             mdp=jnp.where(ends, jnp.where(is_last, 0, state.mdp + 1), state.mdp),

@@ -83,7 +83,7 @@ class TwoColors(FuncEnv):
     def initial_batch(self, rng: jax.Array, num: int) -> TwoColorsState:
         """`num` start states, each leaf [num], from one key."""
         cells = _different_cells(jax.random.bits(rng, (num,), jnp.uint32))
-        clock = self.begins % (2 * self.switch_every)
+        clock = self.begins % (self.levels * self.switch_every)
         return TwoColorsState(*cells, jnp.full(num, clock, jnp.int32))
 
     def carry_over(self, start: TwoColorsState, ended: TwoColorsState) -> TwoColorsState:
@@ -155,7 +155,7 @@ class TwoColors(FuncEnv):
 
     def _tick(self, clock: jax.Array) -> jax.Array:
         # Counting on would end at 2**31: the stream has no end, but its signs have a period.
-        return jnp.where(clock == 2 * self.switch_every - 1, 0, clock + 1)
+        return jnp.where(clock == self.levels * self.switch_every - 1, 0, clock + 1)
 
 
 def optimal_reward(step_reward: float = -0.04, respawn: str = "touched") -> float:

@@ -206,10 +206,10 @@ def judge_in_graph(
         if point not in chosen:
             return found
         lived, folded = own_steps(settings, state.updates), _folded(keys, point)
-        options = [lives.as_last(settings.env, settings.environment, n) for n in lived]
-        names = np.array([repr(x) for x in options])
-        for name, one in dict(zip(names, options, strict=True)).items():
-            compiled[name] = compiled.get(name) or on(one)
+        known = {n: lives.as_last(settings.env, settings.environment, n) for n in set(lived)}
+        names = np.array([repr(known[n]) for n in lived])
+        for name, options in {repr(x): x for x in known.values()}.items():
+            compiled[name] = compiled.get(name) or on(options)
             found = np.where(names == name, compiled[name](state, folded), found)
         return found
 

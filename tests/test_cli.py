@@ -212,7 +212,7 @@ BAD = {
     "--env Pendulum --torso conv": "--torso: conv .* for observations Box",
     "--env Pendulum --regularize barrier": "--regularize: barrier .* for continuous actions, Box",
     "--preset q_lambda --regularize barrier": "--regularize: barrier .* has no policy",
-    "--preset q_lambda --tune barrier": "--algorithm: q_lambda .* to tune barrier",
+    "--preset q_lambda --tune barrier": "--preset q_lambda: agent.algorithm: .* to tune barrier",
     "--start barrier=0.1": "--start barrier: 0.1 .* with regularize none .barrier would",
     "--env Blackjack-v1 --backend nowhere": "nowhere",
 }
@@ -287,6 +287,7 @@ def test_a_bad_config_file_names_its_field(text, tmp_path):
     [
         ("agent: {regularize: barrier}", "", "FILE: agent.regularize: barrier is not allowed"),
         ("{}", "--regularize barrier", "--regularize: barrier is not allowed"),
+        ("{}", "--preset q_lambda --tune barrier", "--preset q_lambda: agent.algorithm: q_lambda"),
         (
             "{}",
             "--preset continual",
