@@ -226,7 +226,7 @@ def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTra
     The online learners see meta-gradients divided by their root mean square, as Adam's are:
     those of different hyperparameters and tasks differ by orders of magnitude.
     """
-    adam = optax.adam(tuning.learning_rate, eps=tuning.epsilon)
+    adam = optax.adam(tuning.step_size, eps=tuning.epsilon)
     if tuning.optimizer == "adam" or (tuning.optimizer == "ftrl" and tuning.context != "none"):
         return adam
     region = constraints.Constraint(lambda raw: hp.project(space, raw), separable=True)
@@ -242,7 +242,7 @@ def meta_optimizer(tuning: TuningSettings, space: hp.Space) -> optax.GradientTra
             {"evidence": by_evidence, "steps": adam},
             lambda raw: {name: "steps" if name == LEARNING_RATE else "evidence" for name in raw},
         )
-    learner = ONLINE_LEARNERS[tuning.optimizer](tuning.learning_rate, constraint=region)
+    learner = ONLINE_LEARNERS[tuning.optimizer](tuning.step_size, constraint=region)
     if tuning.optimizer == "ao_ftrl":
         learner = hints.with_hint(learner, hints.exponential_average())
     return optax.chain(optax.scale_by_adam(b1=0.0, eps=tuning.epsilon), learner)

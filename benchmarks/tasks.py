@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=record.positive, default=5)
     less = "of each run, where that is less than the row's"
     parser.add_argument("--steps", type=record.positive, help=less)
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     for task in asked.tasks or ROWS:
         for agent in asked.agents:
             for seed in range(asked.seeds):

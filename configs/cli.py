@@ -35,7 +35,7 @@ from selftuning.configs.settings import (
     WandbMode,
 )
 from selftuning.configs.settings_flags import changed, fields_of, flags_of, given
-from selftuning.configs.spelling import Said, as_flags, by_whom, in_file
+from selftuning.configs.spelling import Said, as_flags, naming
 from selftuning.configs.study_cli import Study, StudyCompare, StudyReport
 from selftuning.configs.trust import FLAG
 from selftuning.configs.trust import check as check_trust
@@ -204,7 +204,7 @@ def _train(
         check_trust(files.read(there), there, trust, FLAG)
         config = there
     base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
-    with in_file(config, changes):
+    with naming(Said(config, typed=changes)):
         base = extended(base, changes.get("extensions", base.extensions))
     before, base = base, presets.with_method(base, preset) if preset else base
     parts = {
@@ -219,13 +219,10 @@ def _train(
         **{name: dataclasses.replace(getattr(base, name), **x) for name, x in parts.items()},
     )
     typed = fields_of(changes, parts)
-    by_flags = {*typed, *names_in(hyperparameters)}
-    said = Said(config, preset, changed(before, base), by_flags) if config or preset else Said()
-    try:
-        with in_file(config, {*by_flags, *said.by_preset}):
-            validate(settings)
-    except ConfigError as error:
-        raise by_whom(error, said) from error
+    by_flags = frozenset({*typed, *names_in(hyperparameters)})
+    said = Said(config, preset, changed(before, base), by_flags)
+    with naming(said):
+        validate(settings)
     refuse_unread(settings, typed, hyperparameters)
     together = cluster(distributed, coordinator, processes, process, join_timeout)
     return Train(settings, out, together, wandb, checkpoint_every, save_environments, said)
@@ -246,16 +243,16 @@ def _evaluate(
     """Evaluate the agent of a run directory, by default the greedy one."""
     check_trust(files.read(run / files.NAME), run / files.NAME, trust, FLAG)
     settings = files.load(run / files.NAME, trained=True)
-    with in_file(run / files.NAME, ()):
+    with naming(Said(run / files.NAME)):
         settings = extended(settings, settings.extensions)
     said: dict[str, Any] = {"eval_episodes": episodes, "seed": seed}
     changes = {name: value for name, value in said.items() if value is not None}
     settings = dataclasses.replace(settings, **changes)
     try:
-        with in_file(run / files.NAME, changes):
+        with naming(Said(run / files.NAME, typed=changes)):
             validate(settings)
     except ConfigError as error:
-        raise ConfigError(re.sub("^eval_episodes: ", "--episodes: ", str(error))) from error
+        raise ConfigError(re.sub("^--eval-episodes: ", "--episodes: ", str(error))) from error
     return Evaluate(run, settings, video, stochastic, best)
 
 

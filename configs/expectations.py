@@ -50,9 +50,9 @@ def _of_tuning(settings: RunSettings) -> list[str]:
             f"{work:.0f} times the work of training; --period {math.ceil(updates / per_rollout)} "
             "is 1 time"
         )
-    if tuning.context != "none" and tuning.learning_rate > _LARGE_FOR_WEIGHTS:
+    if tuning.context != "none" and tuning.step_size > _LARGE_FOR_WEIGHTS:
         said.append(
-            f"context {tuning.context}, meta_learning_rate {tuning.learning_rate:g}: each weight "
+            f"context {tuning.context}, meta_learning_rate {tuning.step_size:g}: each weight "
             "of the meta-network moves by as much at a time, and all of them together may take "
             "hyperparameters to their bounds; try --meta-learning-rate 0.001"
         )

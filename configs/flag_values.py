@@ -10,10 +10,11 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from cyclopts import Parameter, Token
+
+from selftuning.configs.settings import without_none
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 3_900  # bytes; of the 4,096 some are for files inside
 _WHOLE = re.compile(r"[+-]?\d+(_\d+)*")
@@ -39,7 +40,7 @@ def read(kind: Any, tokens: Sequence[Token]) -> Any:
     Raises:
       NotAValueError: if a text is none of these.
     """
-    kind = _without_none(kind)
+    kind = without_none(kind)
     if get_origin(kind) is tuple:
         return tuple(_one(get_args(kind)[0], token) for token in tokens)
     return _one(kind, tokens[0])
@@ -47,7 +48,7 @@ def read(kind: Any, tokens: Sequence[Token]) -> Any:
 
 def allowed(kind: Any) -> str:
     """What a value of that type must be, in words that follow "it must be"."""
-    kind = _without_none(kind)
+    kind = without_none(kind)
     if get_origin(kind) is tuple:
         return {int: "whole numbers", str: "texts"}[get_args(kind)[0]] + ", with spaces between"
     if get_origin(kind) is Literal:
@@ -68,14 +69,6 @@ def number(text: str) -> float:
     if math.isinf(value) and "inf" not in text.lower():
         raise ValueError(f"{text!r} is too large for a number")
     return value
-
-
-def _without_none(kind: Any) -> Any:
-    """The type of a flag that may be left out."""
-    if get_origin(kind) not in (Union, UnionType):
-        return kind
-    (some,) = (each for each in get_args(kind) if each is not type(None))
-    return some
 
 
 def _one(kind: Any, token: Token) -> Any:

@@ -14,7 +14,13 @@ from selftuning.configs import presets, suggestions
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.configs.extensions import extended
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit
-from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
+from selftuning.configs.settings import (
+    AgentSettings,
+    EnvSettings,
+    RunSettings,
+    TuningSettings,
+    without_none,
+)
 from selftuning.configs.settings_flags import fields_by_flag, fields_of, names_of_fields
 from selftuning.configs.unread import refuse_unread
 from selftuning.configs.validate import validate
@@ -134,6 +140,9 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 def _converted(value: Any, hint: Any) -> tuple[Any, str]:
     """The value as that type, or what it must be in words."""
+    if value is None and hint != without_none(hint):
+        return None, ""
+    hint = without_none(hint)
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         return value, "" if value in choices else " | ".join(map(str, choices))

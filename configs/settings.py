@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from selftuning.configs.hyperparameters import (
     ANY_OPTIMIZER,
@@ -193,7 +194,8 @@ class TuningSettings:
         from its start as meta-gradients give evidence for, and has no step size. A meta-network,
         and a learning rate behind a trust region, it leaves to "adam". The others are online
         learners of `metagrad.online` on meta-gradients scaled as Adam scales them.
-      learning_rate: step size of the meta-optimiser, in unconstrained units.
+      learning_rate: step size of the meta-optimiser, in unconstrained units. None is 0.04, and
+        0.001 where there is a meta-network: each of its weights takes such a step.
       epsilon: what the meta-optimiser adds to the root mean square that it divides meta-gradients
         by. Those that are far smaller, as noise may be, hardly move a hyperparameter.
       trust_region: KL(new || old) by which one update may move the policy while the learning
@@ -223,11 +225,18 @@ class TuningSettings:
     context_hidden: tuple[int, ...] = (32,)
     period: int = 1
     optimizer: MetaOptimizer = "ftrl"
-    learning_rate: float = 4e-2
+    learning_rate: float | None = None
     epsilon: float = 1e-8
     trust_region: float = 0.05
     trust_region_cut: float = 0.25
     trust_region_repay: float = 0.0
+
+    @property
+    def step_size(self) -> float:
+        """That of the meta-optimiser, `learning_rate` or what stands for None."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 4e-2 if self.context == "none" else 1e-3
 
 
 @dataclass(frozen=True)
@@ -347,3 +356,11 @@ class RunSettings:
         """Values in the outer objective, of those hyperparameters that have one."""
         names = self.hyperparameters.items()
         return {name: spec.outer for name, spec in names if spec.outer is not None}
+
+
+def without_none(kind: Any) -> Any:
+    """The type of what may be left out, if it is not."""
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    (some,) = (each for each in get_args(kind) if each is not type(None))
+    return some

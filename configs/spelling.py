@@ -48,45 +48,41 @@ class Said(NamedTuple):
     file: Path | None = None
     preset: str | None = None
     by_preset: Collection[str] = ()
-    typed: Collection[str] = ()
+    typed: Collection[str] = frozenset()
 
 
-def by_whom(error: ConfigError, said: Said) -> ConfigError:
+def by_whom(error: ConfigError, said: Said, certain: bool = False) -> ConfigError:
     """The error with the file or the preset that says so, or the flag.
 
     Args:
-      error: of making what the settings ask for, which may be of something else.
+      error: of making what the settings ask for.
       said: where they come from.
+      certain: whether it is of these settings whatever it names; else it may be of something else.
     """
     names, match = names_of_fields(), _FIELD.fullmatch(str(error))
-    in_settings = match and match[1] in {*names, *names.values(), *_EDITS}
     typed = {*said.typed, *(names.get(field, field) for field in said.typed)}
-    if not in_settings or (match and not {match[1], match[2][4:]}.isdisjoint(typed)):
+    by_flag = match and not {match[1], match[2].removeprefix(" of ")}.isdisjoint(typed)
+    of_settings = certain or (match and match[1] in {*names, *names.values(), *_EDITS})
+    if by_flag or not of_settings:
         return as_flags(error)
     if match and match[1] in said.by_preset:
         return ConfigError(f"--preset {said.preset}: {error}")
-    return as_flags(error) if said.file is None else ConfigError(f"{said.file}: {error}")
+    if said.file is None or str(error).startswith(f"{said.file}:"):
+        return as_flags(error)
+    return ConfigError(f"{said.file}: {error}")
 
 
 @contextmanager
-def in_file(file: Path | None, typed: Collection[str]) -> Iterator[None]:
-    """Puts the name of a file before complaints about what it says, and no flag does.
-
-    Args:
-      file: that the settings come from; None where there are flags alone.
-      typed: fields that flags have set since, and names of hyperparameters.
+def naming(said: Said) -> Iterator[None]:
+    """Names whoever has said what is complained about inside, all of which is of these settings.
 
     Raises:
-      ConfigError: as what is inside, with that name.
+      ConfigError: as what is inside, with that name (`by_whom`).
     """
     try:
         yield
     except ConfigError as error:
-        match = _FIELD.fullmatch(str(error))
-        by_flag = match and not {match[1], match[2][4:]}.isdisjoint(typed)
-        if file is None or by_flag or str(error).startswith(f"{file}:"):
-            raise
-        raise ConfigError(f"{file}: {error}") from error
+        raise by_whom(error, said, certain=True) from error
 
 
 @functools.cache

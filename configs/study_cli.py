@@ -14,7 +14,7 @@ from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit, n
 from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
 from selftuning.configs.settings_flags import fields_of, flags_of, given
-from selftuning.configs.spelling import in_file
+from selftuning.configs.spelling import Said, naming
 from selftuning.configs.studies import StudySettings
 
 Launcher = Literal["local", "ray"]
@@ -145,7 +145,7 @@ def _study(
     layers += [own | {"run": changes}]
     typed = fields_of(changes, parts)
     names = {*own, *typed, *searching, *names_in(hyperparameters)}
-    with in_file(config, names):
+    with naming(Said(config, typed=names)):
         where = "study" if config is None else str(config)
         settings = studies.layered(layers, where)
     edits = dataclasses.replace(hyperparameters, start=())  # which is a grid here
@@ -162,7 +162,7 @@ def _study(
         starts=studies.starts_of(hyperparameters.start) or settings.starts,
         search=dataclasses.replace(settings.search, **searching),
     )
-    with in_file(config, names):
+    with naming(Said(config, typed=names)):
         study_checks.check(settings)
     study_checks.refuse_unread_by_all(settings, typed, edits, searching)
     settings = settings if studies.without_outer(layers) else study_checks.with_outer(settings)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from selftuning.configs import extensions
 from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.hyperparameters import Definition, Hyperparameter
-from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings
+from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, without_none
 from selftuning.configs.unread import readers
 
 # Whole numbers, both ends included; others start at 1. The upper ends are far above use: they turn
@@ -59,7 +59,9 @@ def validate(settings: RunSettings) -> None:
     for prefix, part in {"": settings, **groups}.items():
         hints = get_type_hints(type(part))
         for field in fields(part):
-            _check_field(prefix, field.name, getattr(part, field.name), hints[field.name])
+            value = getattr(part, field.name)
+            if value is not None:
+                _check_field(prefix, field.name, value, without_none(hints[field.name]))
     for name, widths in (
         ("agent.hidden", settings.agent.hidden),
         ("tuning.context_hidden", settings.tuning.context_hidden),

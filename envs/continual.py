@@ -7,8 +7,9 @@ is around functional environments, `ContinualWrapper` around all others; both do
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -157,6 +158,14 @@ class Continual(FuncEnv):
         if hasattr(env, "initial_batch"):
             self.initial_batch = self._initial_batch
 
+    def beginning(self, begins: int) -> Continual:
+        """The same life, which begins after so many of its own steps."""
+        later = copy.copy(self)
+        later.lifetime = replace(self.lifetime, begins=begins)
+        if hasattr(self, "initial_batch"):
+            later.initial_batch = later._initial_batch
+        return later
+
     def initial(self, rng: jax.Array, params: Any = None) -> ContinualState:
         """A start state where a life begins."""
         return self._begun(self.env.initial(rng), ())
@@ -240,6 +249,13 @@ class ContinualWrapper(gym.Wrapper):
         # For each quantity the attributes that it scales, as they are at level 0.
         own = env.unwrapped
         self._physics = [{x: getattr(own, x) for x in names} for names in attributes.values()]
+
+    def beginning(self, begins: int) -> ContinualWrapper:
+        """This environment, whose life begins after so many of its own steps."""
+        self.lifetime = replace(self.lifetime, begins=begins)
+        self.clock = self.lifetime.start
+        self.level = self.lifetime.level(self.clock)
+        return self
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """As `gymnasium.Env.reset`."""

@@ -14,7 +14,8 @@ from gymnasium.experimental.functional import FuncEnv
 
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed
-from selftuning.envs import answers
+from selftuning.envs import answers, lives
+from selftuning.envs.continual import ContinualWrapper
 from selftuning.envs.hosted import HostedEnv
 
 NAMESPACE = "given"  # of their ids, which mean something in this process alone
@@ -56,9 +57,11 @@ def register(env: Any) -> str:
     env_id = _free_id(env)
     if isinstance(env, FuncEnv):
         gym.register(env_id, _hosted(env))
+        lives.remember(env_id, env)
     else:
         make = _maker(env)
         probe = make()
+        lives.remember(env_id, _life(probe))
         limit = probe.spec.max_episode_steps if probe.spec else None
         threshold = probe.spec.reward_threshold if probe.spec else None
         answers.close(probe)
@@ -68,10 +71,14 @@ def register(env: Any) -> str:
 
 
 def _hosted(env: FuncEnv) -> type[HostedEnv]:
+    own: Any = env
+
     class Given(HostedEnv):
         """A functional environment of the user's."""
 
-        functional = staticmethod(lambda: env)
+        @staticmethod
+        def functional(begins: int | None = None) -> FuncEnv:
+            return own if begins is None else own.beginning(begins)
 
     if type(env).render_image is FuncEnv.render_image:  # it cannot be drawn
         Given.metadata = {"render_modes": []}
@@ -81,7 +88,7 @@ def _hosted(env: FuncEnv) -> type[HostedEnv]:
 def _maker(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
     """The function, told to draw images where that is wanted and it takes the argument."""
 
-    def maker(render_mode: str | None = None) -> gym.Env:
+    def maker(render_mode: str | None = None, begins: int | None = None) -> gym.Env:
         try:
             env = make() if render_mode is None else make(render_mode=render_mode)
         except Exception as error:
@@ -89,9 +96,18 @@ def _maker(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
             raise ConfigError(f"env: {_name(make)}: {type(error).__name__}: {where}") from error
         if not isinstance(env, gym.Env):
             raise ConfigError(f"env: {_name(make)} has made {env!r}, which is no gymnasium.Env")
+        if begins is not None:
+            _life(env).beginning(begins)
         return env
 
     return maker
+
+
+def _life(env: gym.Env) -> Any:
+    """What makes an environment change over its life; None if nothing does."""
+    while isinstance(env, gym.Wrapper) and not isinstance(env, ContinualWrapper):
+        env = env.env
+    return env if isinstance(env, ContinualWrapper) else None
 
 
 def same(one: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""Lives of registered environments: taken up where they have come to, and judged where they are.
+"""Lives of environments: taken up where they have come to, and judged where they are.
 
 An environment lives if it changes with the steps of a clock that goes on when an episode ends.
 """
@@ -23,11 +23,23 @@ _LIFE: Mapping[str, Callable[..., Lifetime | SwitchingMDP | TwoColors]] = {
     "SwitchingMDP-v0": SwitchingMDP,
     "TwoColors-v0": TwoColors,
 }
+_given: dict[str, Any] = {}  # of environments that were given as objects, by their ids
+
+
+def remember(env_id: str, env: Any) -> None:
+    """Remembers the life of an environment that was given as an object, if it has one.
+
+    It has if it knows when its levels change, `lifetime` or `begins`, `switch_every` and `levels`,
+    and can be made to begin later (`Continual.beginning`).
+    """
+    life = getattr(env, "lifetime", env)
+    if hasattr(env, "beginning") and hasattr(life, "begins"):
+        _given[env_id] = life
 
 
 def is_life(env_id: str) -> bool:
     """Whether an environment changes over its life."""
-    return _name(env_id) in _LIFE
+    return env_id in _given or _name(env_id) in _LIFE
 
 
 def taken_up(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
@@ -37,7 +49,8 @@ def taken_up(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
     """
     if not steps or not is_life(env_id):
         return options
-    return _begun(options, _life(env_id, options).begins + steps)
+    _, begins = _life(env_id, options)
+    return _begun(options, begins + steps)
 
 
 def as_last(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
@@ -48,8 +61,8 @@ def as_last(env_id: str, options: EnvSettings, steps: int) -> EnvSettings:
     """
     if not steps or not is_life(env_id):
         return options
-    life = _life(env_id, options)
-    level = (life.begins + steps - 1) // life.switch_every
+    life, begins = _life(env_id, options)
+    level = (begins + steps - 1) // life.switch_every
     ends = isinstance(life, Lifetime) and not life.cyclic
     level = min(level, life.levels - 1) if ends else level % life.levels
     return _begun(options, level * life.switch_every)
@@ -59,9 +72,14 @@ def _name(env_id: str) -> str:
     return env_id.rpartition(":")[2]  # without the module that is imported for it
 
 
-def _life(env_id: str, options: EnvSettings) -> Any:
+def _life(env_id: str, options: EnvSettings) -> tuple[Any, int]:
+    """What knows when levels change, and the step at which the first environment begins."""
+    if env_id in _given:
+        life = _given[env_id]
+        return life, options.env_kwargs.get("begins", life.begins)
     settings = {name: x for name, x in options.env_kwargs.items() if name != "render_mode"}
-    return _LIFE[_name(env_id)](**settings)
+    life = _LIFE[_name(env_id)](**settings)
+    return life, life.begins
 
 
 def _begun(options: EnvSettings, begins: int) -> EnvSettings:

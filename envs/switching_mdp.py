@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import jax
@@ -85,6 +86,12 @@ class SwitchingMDP(FuncEnv):
         cumulative = self.probabilities.cumsum(axis=-1)[..., :-1]
         self._cumulative = cumulative.reshape(self.rewards.size, -1).astype(np.float32)
         self._rewards = self.rewards.reshape(-1).astype(np.float32)
+
+    def beginning(self, begins: int) -> SwitchingMDP:
+        """The same stream, which begins after so many steps."""
+        later = copy.copy(self)
+        later.begins = begins
+        return later
 
     def initial(self, rng: jax.Array, params: Any = None) -> SwitchingMDPState:
         """A random state of the process that is active when the stream begins."""

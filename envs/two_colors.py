@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any, NamedTuple
 
@@ -75,6 +76,12 @@ class TwoColors(FuncEnv):
         self.step_reward = float(step_reward)
         self.switch_every = switch_every
         self.respawn = respawn
+
+    def beginning(self, begins: int) -> TwoColors:
+        """The same stream, which begins after so many steps."""
+        later = copy.copy(self)
+        later.begins = begins
+        return later
 
     def initial(self, rng: jax.Array, params: Any = None) -> TwoColorsState:
         """Three random different cells, at the time when the stream begins."""

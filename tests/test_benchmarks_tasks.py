@@ -106,6 +106,12 @@ def test_runs_join_those_that_are_recorded_or_take_their_place(tmp_path, monkeyp
             "continual DIR ContinualCartPole-v0 --level-steps 5",
             "error: --level-steps: 5 is not",
         ),
+        (
+            "continual DIR --often ContinualLunarLander-v0",
+            "ContinualLunarLander-v0 is not allowed with --often",
+        ),
+        ("continual DIR --often --change physics", "--change: physics is not allowed"),
+        ("continual DIR --often --level-steps 6400", "not allowed with argument --often"),
         ("continual DIR --seeds 0", "--seeds: 0 is not allowed; it must be at least 1"),
         ("continual FILE", "is a file; it must be a directory"),
         ("tasks DIR CartPole-v1 --steps many", "--steps: many is not allowed"),

@@ -25,9 +25,10 @@ SAID = {
         "rollouts of 100,000,000 steps, .* has 1 of",
     ),
     "--inner-steps 40": (),
-    "--context rich": (
+    "--context rich --meta-learning-rate 0.04": (
         r"context rich, meta_learning_rate 0\.04: .*; try --meta-learning-rate 0\.001$",
     ),
+    "--context rich": (),
     "--context reward --meta-learning-rate 0.001": (),
     "--env TwoColors": (),
     "--num-envs 1024": (r"first meta-gradient comes after 262,144 .* has 100,000: nothing is",),

@@ -7,6 +7,9 @@ from typing import Any
 # Fixed settings that the best is chosen from. "untuned" has a weight of 0.01 and a rate of 0.001.
 WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3)
 RATES = (3e-4, 1e-3, 3e-3)
+# The same for changes that come often. No barrier is "entropy", whose weight is then that.
+OFTEN_WEIGHTS = (("barrier", (0.01, 0.03, 0.1)), ("entropy", (0.03, 0.05, 0.1)))
+OFTEN_RATES = (1e-3, 2e-3, 3e-3, 5e-3)
 
 _UNTUNED: dict[str, Any] = {"meta": "none"}
 _KEEPS_ALL: dict[str, Any] = {"normalization_reset": float("inf")}
@@ -30,6 +33,27 @@ GRID = {
     for weight in WEIGHTS
     for rate in RATES
     if (weight, rate) != (0.01, 1e-3)
+}
+
+# What changes often is met by the actor-critic, which learns a level in some thousands of steps.
+_OFTEN: dict[str, Any] = {"preset": "actor_critic"}
+OFTEN_GRID = {
+    f"untuned actor_critic, {name} {weight:g}, rate {rate:g}": {
+        **_OFTEN,
+        **_UNTUNED,
+        **(_BARRIER if name == "barrier" else {}),
+        "start": {name: weight, "learning_rate": rate},
+    }
+    for name, weights in OFTEN_WEIGHTS
+    for weight in weights
+    for rate in OFTEN_RATES
+}
+_OFTEN_TUNED: dict[str, Any] = {
+    **_OFTEN,
+    **_RATE,
+    **_BARRIER,
+    "fix": ["gamma", "lambda", "critic", "entropy"],
+    "start": {"barrier": 0.03},
 }
 # Changes to the agent that a user gets who says nothing. No learning rate falls, but in "anneal": a
 # life has no end that the agent knows of. The outer objective has an entropy weight of 0.01 in all.
@@ -61,7 +85,16 @@ AGENTS: dict[str, dict[str, Any]] = {
     "untuned, trac": {**_UNTUNED, "inner_optimizer": "trac"},
     "untuned actor_critic": {**_UNTUNED, "preset": "actor_critic"},
     "actor_critic": {"preset": "actor_critic"},
+    "actor_critic, rate tuned": _OFTEN_TUNED,
+    "actor_critic, rate by a network": {
+        **_OFTEN_TUNED,
+        "context": "rich",
+    },
+    **OFTEN_GRID,
 }
+
+# Those that the best fixed setting is chosen from.
+FIXED = ("untuned", *GRID, *OFTEN_GRID)
 
 # Means over six seeds and their standard errors, task after task: C-CHAIN (Tang et al. 2025),
 # Table 1. Theirs is LunarLander-v2. "Oracle" is an agent with new networks at each level.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +19,36 @@ from selftuning.envs.changes import CHANGES
 from selftuning.envs.lives import CONTINUAL
 from selftuning.training.metrics import Episodes
 
+
+class Schedule(NamedTuple):
+    """When a task changes over a life.
+
+    Attributes:
+      levels: how many there are.
+      level_steps: of each, of all environments together.
+    """
+
+    levels: int
+    level_steps: int
+
+
 LEVELS = 10
 LEVEL_STEPS = 160_000
 BLOCK = 800
 
 TASKS = CONTINUAL
+INSIDE = tuple(task for task in TASKS if "Lunar" not in task)  # of which all changes are known
 OFFSET = "offset"  # what changes in the published protocol
+OFTEN_CHANGE = "actions"
+# Levels that come often are a few times as long as the actor-critic needs to learn them.
+OFTEN = {
+    "ContinualAcrobot-v0": Schedule(50, 32_000),
+    "ContinualCartPole-v0": Schedule(200, 16_000),
+    "ContinualMountainCar-v0": Schedule(25, 64_000),
+}
 SAME = ("change", "task", "agent", "seed", "level_steps")  # of which a life is lived once
+# Files of results: of reported lives, and of those by which settings are chosen.
+RECORDED = ("continual", "continual_choice", "continual_often", "continual_often_choice")
 CHOICE = 1000  # seeds from here on are those by which settings are chosen
 
 
@@ -34,7 +57,7 @@ class Score(NamedTuple):
 
     Attributes:
       mean: over the blocks of all environments, of the mean return of the episodes in each.
-      levels: the same over the blocks of each level.
+      levels: the same over the blocks of each level, or of each part of a life.
     """
 
     mean: float | None
@@ -65,7 +88,12 @@ def score(
     return Score(float(by_level.mean()), by_level.tolist())
 
 
-def life(task: str, agent: str, seed: int, level_steps: int, change: str = OFFSET) -> RunSettings:
+def published(level_steps: int = LEVEL_STEPS) -> dict[str, Schedule]:
+    """Ten levels for every task."""
+    return dict.fromkeys(TASKS, Schedule(LEVELS, level_steps))
+
+
+def life(task: str, agent: str, seed: int, schedule: Schedule, change: str = OFFSET) -> RunSettings:
     """The settings of a run. Its clock counts the steps of one environment, so levels are divided.
 
     Raises:
@@ -73,13 +101,14 @@ def life(task: str, agent: str, seed: int, level_steps: int, change: str = OFFSE
     """
     changes = {"anneal_learning_rate": False, **AGENTS[agent]}
     preset = changes.pop("preset", None)
-    changes |= {"seed": seed, "steps": LEVELS * level_steps}
+    levels, level_steps = schedule
+    changes |= {"seed": seed, "steps": levels * level_steps}
     num_envs = keywords.run_settings(None, task, None, preset, changes).num_envs
     each = f"a multiple of {num_envs * BLOCK}, a block of each of {num_envs} environments"
     require(level_steps % (num_envs * BLOCK) == 0, "--level-steps", level_steps, each)
     changes["env_kwargs"] = {
         "change": change,
-        "levels": LEVELS,
+        "levels": levels,
         "switch_every": level_steps // num_envs,
         "block": BLOCK,
         "change_seed": seed,
@@ -88,21 +117,22 @@ def life(task: str, agent: str, seed: int, level_steps: int, change: str = OFFSE
 
 
 def measure(
-    directory: Path, task: str, agent: str, seed: int, level_steps: int, change: str = OFFSET
+    directory: Path, task: str, agent: str, seed: int, schedule: Schedule, change: str = OFFSET
 ) -> None:
     """Lives once, unless that has been done."""
+    level_steps = schedule.level_steps
     name = agent.replace(", ", "-").replace(" ", "_")
     name = name if change == OFFSET else f"{change}-{name}"
     file = directory / f"{task}-{name}-{level_steps}-{seed}.json"
     if file.exists():
         return
-    settings = life(task, agent, seed, level_steps, change)
+    settings = life(task, agent, seed, schedule, change)
     run = st.train(settings=settings)
     if run.interrupted:
         raise KeyboardInterrupt
     found = Score(None, None)
     if not run.summary["diverged"]:
-        found = score(run.episodes, settings.num_envs, level_steps)
+        found = score(run.episodes, settings.num_envs, schedule.levels * level_steps // LEVELS)
     result = {
         "task": task,
         "change": change,
@@ -111,27 +141,30 @@ def measure(
         "level_steps": level_steps,
         "steps": run.summary["env_steps"],
         "score": found.mean,
-        "levels": found.levels,
+        # Of a life with more levels than ten: of its tenths.
+        "levels" if schedule.levels == LEVELS else "tenths": found.levels,
         "wall_seconds": run.summary["wall_seconds"],
     }
     keep(file, result)
 
 
-def kept(directory: Path) -> list[dict[str, Any]]:
-    """All results of whole lives in a directory, in the order of the tables."""
-    return [x for x in _found(directory, LEVEL_STEPS) if x["seed"] < CHOICE]
+def kept(directory: Path, schedules: Mapping[str, Schedule]) -> list[dict[str, Any]]:
+    """The results in a directory of lives with these schedules, in the order of the tables."""
+    return [x for x in _found(directory, schedules) if x["seed"] < CHOICE]
 
 
-def tried(directory: Path, level_steps: int) -> list[dict[str, Any]]:
+def tried(directory: Path, schedules: Mapping[str, Schedule]) -> list[dict[str, Any]]:
     """The same of seeds by which settings are chosen."""
-    return [x for x in _found(directory, level_steps) if x["seed"] >= CHOICE]
+    return [x for x in _found(directory, schedules) if x["seed"] >= CHOICE]
 
 
-def _found(directory: Path, level_steps: int) -> list[dict[str, Any]]:
+def _found(directory: Path, schedules: Mapping[str, Schedule]) -> list[dict[str, Any]]:
     files = directory.glob("*-[0-9]*-[0-9]*.json")
     found = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    steps = {task: schedule.level_steps for task, schedule in schedules.items()}
     # Files of version 0.2 do not name the change, of which there was one.
-    return in_order({"change": OFFSET, **x} for x in found if x["level_steps"] == level_steps)
+    asked = ({"change": OFFSET, **x} for x in found if x["level_steps"] == steps.get(x["task"]))
+    return in_order(asked)
 
 
 def in_order(lives: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from selftuning.benchmarks.continual.agents import AGENTS, GRID, PUBLISHED
-from selftuning.benchmarks.continual.lives import LEVELS, OFFSET, TASKS
+from selftuning.benchmarks.continual.agents import AGENTS, FIXED, PUBLISHED
+from selftuning.benchmarks.continual.lives import INSIDE, LEVELS, OFFSET, TASKS
 from selftuning.benchmarks.record import DOCS, markdown, with_table
 from selftuning.envs.changes import CHANGES
 from selftuning.training.evaluation import summarise
 
 PAGE = DOCS / "continual.md"
 TUNED = "rate tuned, barrier"  # the agent that others are compared with
-INSIDE = tuple(task for task in TASKS if "Lunar" not in task)  # of which all changes are known
+OFTEN_TUNED = "actor_critic, rate by a network"  # the same where changes come often
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -46,24 +46,55 @@ def _scores(results: list[dict[str, Any]], tasks: Sequence[str]) -> Iterator[tup
             yield agent, *(_cell(_of(results, task, agent)) for task in tasks)
 
 
+def often(results: list[dict[str, Any]]) -> str:
+    """Lives whose changes come often, by tasks: of the whole of each, and of its last half."""
+    return markdown(("part of a life", "agent", *map(_short, INSIDE)), _often_rows(results))
+
+
+def _often_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for part, scores in (("all", results), ("last half", _last_half(results))):
+        for row in _scores(scores, INSIDE):
+            yield part, *row
+
+
+def _last_half(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    tenths = [(x, x["tenths"]) for x in results]
+    return [x | {"score": y and float(np.mean(y[len(y) // 2 :]))} for x, y in tenths]
+
+
 def differences(results: list[dict[str, Any]]) -> str:
     """What the tuned agent is ahead of others by: mean over shared seeds, its 95% interval, n."""
-    return markdown(("change", "ahead of", *map(_short, TASKS)), _difference_rows(results))
+    rows = (
+        (change, *row)
+        for change in CHANGES
+        for row in _ahead([x for x in results if x["change"] == change], TUNED, TASKS)
+    )
+    return markdown(("change", "ahead of", *map(_short, TASKS)), rows)
 
 
-def _difference_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-    for change in CHANGES:
-        found = [x for x in results if x["change"] == change]
-        for other in AGENTS:
-            cells = [_difference(found, task, other) for task in TASKS]
-            if other != TUNED and any(cells):
-                yield change, other, *(cell or "fewer than 3 seeds" for cell in cells)
+def often_differences(results: list[dict[str, Any]]) -> str:
+    """The same of the whole lives, and of the last halves, whose changes come often."""
+    rows = (
+        (part, *row)
+        for part, scores in (("all", results), ("last half", _last_half(results)))
+        for row in _ahead(scores, OFTEN_TUNED, INSIDE)
+    )
+    return markdown(("part of a life", "ahead of", *map(_short, INSIDE)), rows)
 
 
-def _difference(results: list[dict[str, Any]], task: str, other: str) -> str:
+def _ahead(
+    results: list[dict[str, Any]], tuned: str, tasks: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    for other in AGENTS:
+        cells = [_difference(results, task, tuned, other) for task in tasks]
+        if other != tuned and any(cells):
+            yield other, *(cell or "fewer than 3 seeds" for cell in cells)
+
+
+def _difference(results: list[dict[str, Any]], task: str, tuned: str, other: str) -> str:
     ours, theirs = (
         {x["seed"]: x["score"] for x in _lived(_of(results, task, agent))}
-        for agent in (TUNED, other)
+        for agent in (tuned, other)
     )
     shared = sorted(ours.keys() & theirs.keys())
     if len(shared) < 3:  # of which an interval says little
@@ -105,7 +136,7 @@ def _choice_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
             # Of those with most seeds: a single one may be lucky.
             max(fixed, key=lambda key: (means[key][1], means[key][0]))
             for task in TASKS
-            if (fixed := [(task, x) for x in ("untuned", *GRID) if (task, x) in means])
+            if (fixed := [(task, x) for x in FIXED if (task, x) in means])
         }
         for agent in AGENTS:
             keys = [(task, agent) for task in TASKS]
@@ -144,14 +175,18 @@ def _cell(results: list[dict[str, Any]]) -> str:
     return f"{np.mean(scores):.1f} ({error:.3g}), {len(scores)}{said}"
 
 
-def render(text: str, results: list[dict[str, Any]], tried: list[dict[str, Any]]) -> str:
-    """The text of a page with the tables of lives that are reported, and of those for a choice."""
+def render(text: str, lives: Mapping[str, list[dict[str, Any]]]) -> str:
+    """The text of a page with the tables of lives, which are named like the files of results."""
+    results, frequent = lives["continual"], lives["continual_often"]
     tables = {
-        "choice": choice(tried),
+        "choice": choice(lives["continual_choice"]),
         "continual": table(results),
         "differences": differences(results),
         "levels": by_level(results),
         "other-changes": other_changes(results),
+        "often": often(frequent),
+        "often-differences": often_differences(frequent),
+        "often-choice": choice(lives["continual_often_choice"]),
     }
     for name, found in tables.items():
         text = with_table(text, name, found)

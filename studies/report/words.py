@@ -266,7 +266,7 @@ def _meta_optimiser(settings: RunSettings) -> str:
     tuning = settings.tuning
     takes_steps = tuning.optimizer != "ftrl"
     said = f"The meta-optimiser is {_META.get(tuning.optimizer, tuning.optimizer)}"
-    steps = f"step size {tuning.learning_rate:g} and epsilon {tuning.epsilon:g}"
+    steps = f"step size {tuning.step_size:g} and epsilon {tuning.epsilon:g}"
     if takes_steps:
         return f"{said}, with {steps}."
     rest = ["a network"] if tuning.context != "none" else []
