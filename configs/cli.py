@@ -220,7 +220,7 @@ def _train(
     )
     typed = fields_of(changes, parts)
     by_flags = frozenset({*typed, *names_in(hyperparameters)})
-    said = Said(config, preset, changed(before, base), by_flags)
+    said = Said(config, preset, changed(before, base) if preset else (), by_flags)
     with naming(said):
         validate(settings)
     refuse_unread(settings, typed, hyperparameters)

@@ -82,7 +82,9 @@ def run_settings(
         edited = edit(settings.hyperparameters, edits)
         settings = dataclasses.replace(settings, hyperparameters=edited)
         validate(settings)
-        typed = fields_of(changes[None], {p: changes[p] for p, _ in _PARTS if p})
+        # None leaves out what may be left out.
+        said = {p: [x for x, value in changes[p].items() if value is not None] for p in changes}
+        typed = fields_of(said[None], {p: said[p] for p, _ in _PARTS if p})
         refuse_unread(settings, typed, edits)
     except ConfigError as error:
         raise ConfigError(as_typed(str(error))) from error

@@ -7,7 +7,7 @@ of hyperparameters (`Hyperparameter.start`) enter the program as traced arrays.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -194,8 +194,8 @@ class TuningSettings:
         from its start as meta-gradients give evidence for, and has no step size. A meta-network,
         and a learning rate behind a trust region, it leaves to "adam". The others are online
         learners of `metagrad.online` on meta-gradients scaled as Adam scales them.
-      learning_rate: step size of the meta-optimiser, in unconstrained units. None is 0.04, and
-        0.001 where there is a meta-network: each of its weights takes such a step.
+      learning_rate: step size of the meta-optimiser, in unconstrained units. Left out (None) it is
+        0.04, and 0.001 where there is a meta-network: each of its weights takes such a step.
       epsilon: what the meta-optimiser adds to the root mean square that it divides meta-gradients
         by. Those that are far smaller, as noise may be, hardly move a hyperparameter.
       trust_region: KL(new || old) by which one update may move the policy while the learning
@@ -334,6 +334,12 @@ class RunSettings:
         names = self.hyperparameters.items()
         added = (name for name, one in names if name not in BUILT_IN and one.outer is not None)
         return (*self.agent.in_loss, *added)
+
+    @property
+    def settled(self) -> RunSettings:
+        """The same, with numbers in place of what is left to be settled (None)."""
+        tuning = replace(self.tuning, learning_rate=self.tuning.step_size)
+        return replace(self, tuning=tuning)
 
     @property
     def in_use(self) -> dict[str, Hyperparameter]:

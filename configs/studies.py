@@ -336,7 +336,8 @@ def started(settings: RunSettings, values: Start) -> RunSettings:
 
 def differences(one: StudySettings, two: StudySettings) -> Iterator[tuple[str, Any, Any]]:
     """Fields in which two studies differ, by dotted names, with both values."""
-    yield from _differences("", files.plain(one), files.plain(two))
+    plain = (files.plain(dataclasses.replace(x, run=x.run.settled)) for x in (one, two))
+    yield from _differences("", *plain)
 
 
 def _differences(prefix: str, one: Any, two: Any) -> Iterator[tuple[str, Any, Any]]:

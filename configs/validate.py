@@ -59,9 +59,10 @@ def validate(settings: RunSettings) -> None:
     for prefix, part in {"": settings, **groups}.items():
         hints = get_type_hints(type(part))
         for field in fields(part):
-            value = getattr(part, field.name)
-            if value is not None:
-                _check_field(prefix, field.name, value, without_none(hints[field.name]))
+            value, hint = getattr(part, field.name), hints[field.name]
+            kind = without_none(hint)
+            if value is not None or kind == hint:
+                _check_field(prefix, field.name, value, kind)
     for name, widths in (
         ("agent.hidden", settings.agent.hidden),
         ("tuning.context_hidden", settings.tuning.context_hidden),
@@ -252,6 +253,7 @@ def check_count(name: str, value: int, prefix: str = "") -> None:
 
 
 def _check_field(prefix: str, name: str, value: Any, hint: Any) -> None:
+    require(value is not None, prefix + name, value, "given")
     if hint is float:
         held = value == 0 or not math.isfinite(value) or _LEAST <= abs(value) <= _MOST
         require(held, prefix + name, value, f"a number between {_LEAST:g} and {_MOST:g}, or 0")

@@ -162,6 +162,9 @@ class Continual(FuncEnv):
         """The same life, which begins after so many of its own steps."""
         later = copy.copy(self)
         later.lifetime = replace(self.lifetime, begins=begins)
+        own: Any = self.env
+        if hasattr(own, "beginning"):  # a life inside of this one
+            later.env = own.beginning(begins)
         if hasattr(self, "initial_batch"):
             later.initial_batch = later._initial_batch
         return later
@@ -252,6 +255,9 @@ class ContinualWrapper(gym.Wrapper):
 
     def beginning(self, begins: int) -> ContinualWrapper:
         """This environment, whose life begins after so many of its own steps."""
+        inside = living(self.env)
+        if inside is not None:
+            inside.beginning(begins)
         self.lifetime = replace(self.lifetime, begins=begins)
         self.clock = self.lifetime.start
         self.level = self.lifetime.level(self.clock)
@@ -278,6 +284,14 @@ class ContinualWrapper(gym.Wrapper):
         truncated = bool(truncated) or self.lifetime.is_cut(self.clock, self.level)
         seen = self.change.observation(observation, self.level)
         return seen, self.change.reward(reward, self.level), terminated, truncated, info
+
+
+def living(env: gym.Env) -> Any:
+    """The outermost part of an environment that lives and can begin later; None if none does."""
+    while isinstance(env, gym.Wrapper) and not isinstance(env, ContinualWrapper):
+        env = env.env
+    lives = isinstance(env, ContinualWrapper) or hasattr(getattr(env, "env", None), "beginning")
+    return env if lives and hasattr(env, "beginning") else None
 
 
 def continual_lunar_lander(render_mode: str | None = None, **settings: Any) -> gym.Env:

@@ -15,13 +15,14 @@ from gymnasium.experimental.functional import FuncEnv
 from selftuning.configs import modules
 from selftuning.configs.errors import ConfigError, not_allowed
 from selftuning.envs import answers, lives
-from selftuning.envs.continual import ContinualWrapper
+from selftuning.envs.continual import living
 from selftuning.envs.hosted import HostedEnv
 
 NAMESPACE = "given"  # of their ids, which mean something in this process alone
 
 _NUMBER = re.compile(r"\.\d+(?=-v0$)")  # tells objects apart that are described alike
 
+_ITS_OWN = object()  # where a life begins that nobody has said another step of
 _MOST = 1000  # elements of a list that are looked at
 
 _given: list[tuple[Any, str]] = []  # objects and their ids
@@ -61,7 +62,10 @@ def register(env: Any) -> str:
     else:
         make = _maker(env)
         probe = make()
-        lives.remember(env_id, _life(probe))
+        life = living(probe)
+        if life is not None:
+            make = _living(make)
+            lives.remember(env_id, life)
         limit = probe.spec.max_episode_steps if probe.spec else None
         threshold = probe.spec.reward_threshold if probe.spec else None
         answers.close(probe)
@@ -76,19 +80,29 @@ def _hosted(env: FuncEnv) -> type[HostedEnv]:
     class Given(HostedEnv):
         """A functional environment of the user's."""
 
-        @staticmethod
-        def functional(begins: int | None = None) -> FuncEnv:
-            return own if begins is None else own.beginning(begins)
+        functional = staticmethod(_functional(own))
 
     if type(env).render_image is FuncEnv.render_image:  # it cannot be drawn
         Given.metadata = {"render_modes": []}
     return Given
 
 
+def _functional(env: Any) -> Callable[..., FuncEnv]:
+    """What gives the environment, told where it begins if it lives."""
+
+    def from_a_step(begins: Any = _ITS_OWN) -> FuncEnv:
+        return env if begins is _ITS_OWN else env.beginning(begins)
+
+    def as_it_is() -> FuncEnv:
+        return env
+
+    return from_a_step if hasattr(env, "beginning") else as_it_is
+
+
 def _maker(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
     """The function, told to draw images where that is wanted and it takes the argument."""
 
-    def maker(render_mode: str | None = None, begins: int | None = None) -> gym.Env:
+    def maker(render_mode: str | None = None) -> gym.Env:
         try:
             env = make() if render_mode is None else make(render_mode=render_mode)
         except Exception as error:
@@ -96,18 +110,21 @@ def _maker(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
             raise ConfigError(f"env: {_name(make)}: {type(error).__name__}: {where}") from error
         if not isinstance(env, gym.Env):
             raise ConfigError(f"env: {_name(make)} has made {env!r}, which is no gymnasium.Env")
-        if begins is not None:
-            _life(env).beginning(begins)
         return env
 
     return maker
 
 
-def _life(env: gym.Env) -> Any:
-    """What makes an environment change over its life; None if nothing does."""
-    while isinstance(env, gym.Wrapper) and not isinstance(env, ContinualWrapper):
-        env = env.env
-    return env if isinstance(env, ContinualWrapper) else None
+def _living(make: Callable[..., gym.Env]) -> Callable[..., gym.Env]:
+    """The function, which is told where in its life an environment begins."""
+
+    def maker(render_mode: str | None = None, begins: Any = _ITS_OWN) -> gym.Env:
+        env = make(render_mode)
+        if begins is not _ITS_OWN:
+            living(env).beginning(begins)
+        return env
+
+    return maker
 
 
 def same(one: str, other: str) -> bool:

@@ -52,6 +52,16 @@ class HostedEnv(gym.Env):
         if mask is not None:
             self.action_masks = lambda: np.array(mask(self.state))
 
+    @property
+    def lifetime(self) -> Any:
+        """What knows when its levels change, if it has any (`envs.lives`)."""
+        return getattr(self.env, "lifetime", self.env)
+
+    def beginning(self, begins: int) -> HostedEnv:
+        """This environment, whose life begins after so many of its own steps."""
+        self.env, self.state = _later(self.env, begins), None
+        return self
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """As `gymnasium.Env.reset`; all that is drawn until the next seed follows from this one."""
         super().reset(seed=seed)
@@ -140,6 +150,11 @@ def functional_env(spec: EnvSpec) -> Callable[[], FuncEnv] | None:
 def _shared(functional: Callable[..., FuncEnv], **settings: Any) -> FuncEnv:
     """The same object for the same settings: what is compiled for it serves all copies."""
     return functional(**settings)
+
+
+@functools.cache
+def _later(env: Any, begins: int) -> FuncEnv:
+    return env.beginning(begins)  # one for all copies, as above
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -89,6 +89,7 @@ class SwitchingMDP(FuncEnv):
 
     def beginning(self, begins: int) -> SwitchingMDP:
         """The same stream, which begins after so many steps."""
+        check_count("begins", begins)
         later = copy.copy(self)
         later.begins = begins
         return later

@@ -79,6 +79,7 @@ class TwoColors(FuncEnv):
 
     def beginning(self, begins: int) -> TwoColors:
         """The same stream, which begins after so many steps."""
+        check_count("begins", begins)
         later = copy.copy(self)
         later.begins = begins
         return later

@@ -119,6 +119,7 @@ def result(task, agent, seed, score, level_steps=lives.LEVEL_STEPS, change="offs
 def frequent(task, agent, seed, score, last_half):
     found = result(task, agent, seed, score, lives.OFTEN[task].level_steps, "actions")
     del found["levels"]
+    found["num_levels"] = lives.OFTEN[task].levels
     return found | {"tenths": [2 * score - last_half] * 5 + [last_half] * 5}
 
 
@@ -277,3 +278,7 @@ def test_of_lives_with_many_levels_the_tenths_are_kept(tmp_path, monkeypatch):
     (kept,) = lives.kept(tmp_path, {ACROBOT: twenty})
     assert kept["tenths"] == [4 * i + 2.5 for i in range(10)] and kept["score"] == 20.5
     assert lives.kept(tmp_path, {CARTPOLE: twenty}) == [] and "levels" not in kept
+    # A life of ten such levels, to try things out, is another one.
+    lives.measure(tmp_path, ACROBOT, markdown.OFTEN_TUNED, 3, SHORT, "actions")
+    assert len([*tmp_path.iterdir()]) == 2
+    assert lives.kept(tmp_path, {ACROBOT: twenty}) == [kept]

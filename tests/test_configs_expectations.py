@@ -1,12 +1,17 @@
 """Sizes that may not have been meant: what to expect of them is said, and nothing of usual ones."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 import run
-from selftuning.configs import cli, presets
+import selftuning as st
+from selftuning.configs import cli, keywords, presets
 from selftuning.configs.expectations import warnings
+from selftuning.configs.settings import RunSettings
+from selftuning.configs.studies import StudySettings, differences
+from selftuning.configs.validate import validate
 
 ACTOR_CRITIC = "--preset actor_critic"
 SAID = {
@@ -68,3 +73,29 @@ def test_the_command_line_says_it_before_anything_else(monkeypatch, capsys):
     assert run.main(["--preset", "stacx", "--heads", "500"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("warning: heads 500: each update")
+
+
+def test_a_step_size_that_is_left_out_is_the_one_that_stands_for_it(tmp_path):
+    """Directories that were begun when it was a number go on."""
+    asked = {"num_envs": 2, "steps": 1000, "hidden": [8], "progress": False, "out": tmp_path}
+    run = st.train("CartPole", **asked)
+    config = run.directory / "config.yaml"
+    text = config.read_text()
+    assert text.count("learning_rate: null") == 1
+    config.write_text(text.replace("learning_rate: null", "learning_rate: 0.04"))
+    st.train("CartPole", **asked | {"steps": 2000})
+    config.write_text(config.read_text().replace("optimizer: ftrl", "optimizer: adam"))
+    changes = {"meta_optimizer": "adam", "meta_learning_rate": 0.1}
+    with pytest.raises(st.ConfigError, match=r"has a run with meta_learning_rate 0\.04, not 0\.1"):
+        st.train("CartPole", **asked | changes)
+    one = StudySettings()
+    tuning = replace(one.run.tuning, learning_rate=0.04)
+    assert not [*differences(one, replace(one, run=replace(one.run, tuning=tuning)))]
+
+
+def test_none_leaves_out_what_may_be_left_out():
+    settings = keywords.run_settings(None, None, None, None, {"meta_learning_rate": None})
+    assert settings == keywords.run_settings(None, None, None, None, {})
+    for changes in ({"seed": None}, {"num_envs": None}):
+        with pytest.raises(st.ConfigError, match="None is not allowed"):
+            validate(replace(RunSettings(), **changes))

@@ -22,7 +22,12 @@ _ABOUT = "run"  # of a checkpoint
 # What may be other than before: the first is raised to train for longer, and the rest changes no
 # number, or what is done about one that is none.
 _FREE = ("steps", "env_workers", "devices", "eval_episodes", "on_divergence")
-_FLAGS = {"tuning.method": "meta", "tuning.optimizer": "meta_optimizer"}
+_FLAGS = {
+    "tuning.method": "meta",
+    "tuning.optimizer": "meta_optimizer",
+    "tuning.learning_rate": "meta_learning_rate",
+    "tuning.epsilon": "meta_epsilon",
+}
 
 
 class Before(NamedTuple):
@@ -195,7 +200,7 @@ def last_whole(directory: Path) -> Path | None:
 
 def _check_same(directory: Path, old: RunSettings, new: RunSettings) -> None:
     """Raises ConfigError for the first setting that is another one than before."""
-    before, now = dict(_leaves(files.plain(old))), dict(_leaves(files.plain(new)))
+    before, now = (dict(_leaves(files.plain(x.settled))) for x in (old, new))
     for name in {**before, **now}:
         if name == "env" and given.same(old.env, new.env):
             continue

@@ -123,7 +123,8 @@ def measure(
     level_steps = schedule.level_steps
     name = agent.replace(", ", "-").replace(" ", "_")
     name = name if change == OFFSET else f"{change}-{name}"
-    file = directory / f"{task}-{name}-{level_steps}-{seed}.json"
+    levels = "" if schedule.levels == LEVELS else f"{schedule.levels}x"
+    file = directory / f"{task}-{name}-{levels}{level_steps}-{seed}.json"
     if file.exists():
         return
     settings = life(task, agent, seed, schedule, change)
@@ -138,6 +139,7 @@ def measure(
         "change": change,
         "agent": agent,
         "seed": seed,
+        "num_levels": schedule.levels,
         "level_steps": level_steps,
         "steps": run.summary["env_steps"],
         "score": found.mean,
@@ -161,10 +163,13 @@ def tried(directory: Path, schedules: Mapping[str, Schedule]) -> list[dict[str, 
 def _found(directory: Path, schedules: Mapping[str, Schedule]) -> list[dict[str, Any]]:
     files = directory.glob("*-[0-9]*-[0-9]*.json")
     found = (json.loads(file.read_text(encoding="utf-8")) for file in files)
-    steps = {task: schedule.level_steps for task, schedule in schedules.items()}
+    lived = [x for x in found if _schedule(x) == schedules.get(x["task"])]
     # Files of version 0.2 do not name the change, of which there was one.
-    asked = ({"change": OFFSET, **x} for x in found if x["level_steps"] == steps.get(x["task"]))
-    return in_order(asked)
+    return in_order({"change": OFFSET, **x} for x in lived)
+
+
+def _schedule(result: dict[str, Any]) -> Schedule:
+    return Schedule(result.get("num_levels", LEVELS), result["level_steps"])
 
 
 def in_order(lives: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
