@@ -75,12 +75,10 @@ def register(env: Any) -> str:
 
 
 def _hosted(env: FuncEnv) -> type[HostedEnv]:
-    own: Any = env
-
     class Given(HostedEnv):
         """A functional environment of the user's."""
 
-        functional = staticmethod(_functional(own))
+        functional = staticmethod(_functional(env))
 
     if type(env).render_image is FuncEnv.render_image:  # it cannot be drawn
         Given.metadata = {"render_modes": []}

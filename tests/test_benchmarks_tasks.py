@@ -108,7 +108,8 @@ def test_runs_join_those_that_are_recorded_or_take_their_place(tmp_path, monkeyp
         ),
         (
             "continual DIR --often ContinualLunarLander-v0",
-            "ContinualLunarLander-v0 is not allowed with --often",
+            "ContinualLunarLander-v0 is not allowed with --often; it must be any of "
+            "ContinualAcrobot-v0 | ContinualCartPole-v0 | ContinualMountainCar-v0",
         ),
         ("continual DIR --often --change physics", "--change: physics is not allowed"),
         ("continual DIR --often --level-steps 6400", "not allowed with argument --often"),

@@ -46,11 +46,10 @@ def main() -> None:
     chooses = asked.first_seed >= lives.CHOICE
     if asked.level_steps == lives.LEVEL_STEPS:
         recorded = _recorded(asked.directory)
-        text = markdown.PAGE.read_text(encoding="utf-8")
-        markdown.PAGE.write_text(markdown.render(text, recorded), encoding="utf-8")
-        if chooses:
-            found = recorded["continual_often_choice" if asked.often else "continual_choice"]
-            print(markdown.choice(found), end="")
+        if chooses and asked.often:
+            print(markdown.often_choice(recorded["continual_often_choice"]), end="")
+        elif chooses:
+            print(markdown.choice(recorded["continual_choice"]), end="")
         elif asked.often:
             print(markdown.often(recorded["continual_often"]), end="")
         elif change != lives.OFFSET:
@@ -87,12 +86,16 @@ def _asked() -> argparse.Namespace:
         parser.error(f"--change: {asked.change} is not allowed with --often; it must be actions")
     outside = sorted({*asked.tasks} - {*lives.INSIDE}) if asked.often else []
     if outside:
-        parser.error(f"{outside[0]} is not allowed with --often; it must be any of {lives.INSIDE}")
+        allowed = " | ".join(lives.INSIDE)
+        parser.error(f"{outside[0]} is not allowed with --often; it must be any of {allowed}")
     return asked
 
 
 def _recorded(directory: Path) -> dict[str, list[dict[str, Any]]]:
-    """Lives that are recorded, with those in a directory, which are recorded from now on."""
+    """Lives that are recorded, with those in a directory, which are recorded from now on.
+
+    The page with their tables is written too.
+    """
     made = [
         found(directory, schedules)
         for schedules in (lives.published(), lives.OFTEN)
@@ -102,8 +105,10 @@ def _recorded(directory: Path) -> dict[str, list[dict[str, Any]]]:
         name: lives.in_order(record.with_recorded(name, found, lives.SAME))
         for name, found in zip(lives.RECORDED, made, strict=True)
     }
+    page = markdown.render(markdown.PAGE.read_text(encoding="utf-8"), joined)
     for name, runs in joined.items():
         record.write(name, {"runs": runs})
+    markdown.PAGE.write_text(page, encoding="utf-8")
     return joined
 
 

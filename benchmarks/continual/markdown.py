@@ -118,28 +118,33 @@ def _level_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
                 yield _short(task), agent, str(len(found)), *means
 
 
-def choice(results: list[dict[str, Any]]) -> str:
+def choice(results: list[dict[str, Any]], tasks: Sequence[str] = TASKS) -> str:
     """Settings by tasks: mean over seeds and their number, the best of all fixed ones in bold."""
-    return markdown(("change", "agent", *map(_short, TASKS)), _choice_rows(results))
+    return markdown(("change", "agent", *map(_short, tasks)), _choice_rows(results, tasks))
 
 
-def _choice_rows(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+def often_choice(results: list[dict[str, Any]]) -> str:
+    """The same where changes come often."""
+    return choice(results, INSIDE)
+
+
+def _choice_rows(results: list[dict[str, Any]], tasks: Sequence[str]) -> Iterator[tuple[str, ...]]:
     for change in CHANGES:
         found = [x for x in results if x["change"] == change]
         means = {
             (task, agent): (float(np.mean(scores)), len(scores))
-            for task in TASKS
+            for task in tasks
             for agent in AGENTS
             if (scores := [x["score"] for x in _lived(_of(found, task, agent))])
         }
         best = {
             # Of those with most seeds: a single one may be lucky.
             max(fixed, key=lambda key: (means[key][1], means[key][0]))
-            for task in TASKS
+            for task in tasks
             if (fixed := [(task, x) for x in FIXED if (task, x) in means])
         }
         for agent in AGENTS:
-            keys = [(task, agent) for task in TASKS]
+            keys = [(task, agent) for task in tasks]
             if any(key in means for key in keys):
                 yield change, agent, *(_tried(means.get(key), key in best) for key in keys)
 
@@ -186,7 +191,7 @@ def render(text: str, lives: Mapping[str, list[dict[str, Any]]]) -> str:
         "other-changes": other_changes(results),
         "often": often(frequent),
         "often-differences": often_differences(frequent),
-        "often-choice": choice(lives["continual_often_choice"]),
+        "often-choice": often_choice(lives["continual_often_choice"]),
     }
     for name, found in tables.items():
         text = with_table(text, name, found)
