@@ -203,7 +203,8 @@ def _train(
     if config is None and there is not None and there.is_file():
         check_trust(files.read(there), there, trust, FLAG)
         config = there
-    base = files.load(config) if config else presets.for_env(changes.get("env", RunSettings.env))
+    env, steps = changes.get("env", RunSettings.env), changes.get("steps")
+    base = files.load(config) if config else presets.for_env(env, steps)
     with naming(Said(config, typed=changes)):
         base = extended(base, changes.get("extensions", base.extensions))
     before, base = base, presets.with_method(base, preset) if preset else base

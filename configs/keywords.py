@@ -57,7 +57,7 @@ def run_settings(
       ConfigError: naming the keyword, the value it has and the values it may have.
     """
     if base is None:
-        base = presets.for_env(env or RunSettings.env)
+        base = presets.for_env(env or RunSettings.env, _plain(keywords.get("steps")))
     elif not isinstance(base, RunSettings):
         raise not_allowed("settings", repr(base), "a RunSettings")
     if extensions is not None and (isinstance(extensions, str) or not _is_sequence(extensions)):

@@ -2,15 +2,17 @@
 
 `METHODS` has whole methods by name, those of the literature and one of our own. Two Colors has the
 agent of its papers (docs/two-colors.md). All other environments share the default agent, and differ
-in the length of a run.
+in the length of a run. A longer run has more environments side by side.
 """
 
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter, default_hyperparameters
@@ -76,6 +78,9 @@ _TWO_COLORS: dict[str, object] = {
     ),
 }
 
+MOST_ROLLOUTS = 2048  # of the default agent, for which it has as many as
+MOST_ENVS = 64  # environments side by side
+
 # (pattern of Gymnasium ids, what differs from the defaults). The first that matches is taken. All
 # but the agents of published experiments learn with one configuration, for longer or shorter.
 _FAMILIES: tuple[tuple[str, dict[str, object]], ...] = (
@@ -90,15 +95,37 @@ _FAMILIES: tuple[tuple[str, dict[str, object]], ...] = (
 )
 
 
-def for_env(env: str) -> RunSettings:
-    """Settings to start from for an environment, whose id may lack namespace and version.
+def for_env(env: str, steps: Any = None) -> RunSettings:
+    """Settings to start from for an environment.
 
-    A pattern may be of the whole id, or of what follows the module or library before a colon.
+    Args:
+      env: an id, which may lack namespace and version. A pattern may be of the whole of it, or of
+        what follows the module or library before a colon.
+      steps: what the user says of the length of the run, if anything. What is no number will be
+        refused as that, and is no matter here.
     """
+    settings = RunSettings(env=env)
     for pattern, changes in _FAMILIES:
         if re.search(pattern, env.rpartition(":")[2]) or re.search(pattern, env):
-            return replace(RunSettings(env=env), **changes)  # type: ignore[arg-type]
-    return RunSettings(env=env)
+            settings = replace(settings, **changes)  # type: ignore[arg-type]
+            break
+    if settings.agent.algorithm != "ppo":
+        return settings  # of a paper
+    length = steps if isinstance(steps, numbers.Real) else settings.steps
+    return replace(settings, num_envs=_environments(float(length), settings))
+
+
+def _environments(steps: float, settings: RunSettings) -> int:
+    """Environments side by side: as many more as a longer run needs to learn from few rollouts.
+
+    Small batches are quick at first, and their noise is what a long run is left with
+    (docs/tasks.md, "The longer the run, the larger the batch").
+    """
+    num_envs = settings.num_envs
+    rollouts = steps / settings.agent.rollout_length
+    while rollouts / num_envs > MOST_ROLLOUTS and num_envs < MOST_ENVS:
+        num_envs *= 2
+    return num_envs
 
 
 def _actor_critic(settings: RunSettings) -> RunSettings:

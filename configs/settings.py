@@ -278,7 +278,8 @@ class RunSettings:
         which registers it. A study may have several: A,B,C.
       seed: seed of everything random in the run.
       steps: environment steps of all environments together, all of them counted.
-      num_envs: B, environments stepped side by side.
+      num_envs: B, environments stepped side by side: 8, and 16 to 64 where runs have more than two
+        million steps, unless you or a preset say otherwise.
       backend: how environments are stepped: "jax" inside jit, "host" through gymnasium.vector,
         "auto" inside jit where an equal version exists.
       env_workers: processes that step the environments of the host at the same time, 0 for this

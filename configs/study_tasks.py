@@ -68,7 +68,7 @@ def _run_on(env: str, layers: Sequence[Mapping[str, Any]]) -> Plain:
             raise not_allowed(f"tasks.{env}", repr(task), "what its runs change, but for env")
         said = files.merged(files.merged(said, _mapping(layer, "run")), task)
     method = said.pop("preset", None)
-    base = presets.for_env(env)
+    base = presets.for_env(env, said.get("steps"))
     base = presets.with_method(base, str(method)) if method else base
     base = extended(base, said.get("extensions", ()))
     return files.merged(files.plain(base), said) | {ENV: env}

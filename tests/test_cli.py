@@ -3,10 +3,11 @@
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 
 import run
-from selftuning.configs import cli, files, presets
+from selftuning.configs import cli, files, keywords, presets, studies
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.hyperparameters import default_hyperparameters
 from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings, TuningSettings
@@ -107,6 +108,33 @@ def test_presets_are_allowed_settings():
         presets.for_env("Pendulum"), env="CartPole-v1", steps=RunSettings.steps
     )
     assert others == RunSettings(), "presets of tasks say how long a run is, and nothing else"
+
+
+def environments_of(*arguments, **keyword_arguments):
+    """Numbers of environments on the command line, from Python and in a study."""
+    run = {"env": "CartPole-v1", **keyword_arguments}
+    by_keywords = keywords.run_settings(None, "CartPole-v1", None, None, keyword_arguments)
+    study = studies.layered([{"run": run}]).run
+    return settings_of(*arguments).num_envs, by_keywords.num_envs, study.num_envs
+
+
+def test_longer_runs_have_more_environments():
+    for steps, expected in ((100_000, 8), (2048 * 1024, 8), (2048 * 1024 + 1, 16), (10**7, 64)):
+        assert environments_of("--steps", str(steps), steps=steps) == (expected,) * 3
+    assert presets.for_env("Hopper-v5", 10**10).num_envs == presets.MOST_ENVS
+    assert presets.for_env("gymnax:Asterix-MinAtar").num_envs == 64  # for as long as it says itself
+    by_numpy = keywords.run_settings(None, "CartPole-v1", None, None, {"steps": np.int64(10**7)})
+    assert by_numpy.num_envs == 64
+
+
+def test_who_says_how_many_environments_has_as_many(tmp_path):
+    said = environments_of("--steps", "10000000", "--num-envs", "5", steps=10**7, num_envs=5)
+    assert said == (5, 5, 5)
+    assert presets.for_env("TwoColors-v0", 10**7).num_envs == 1  # as its papers have it
+    assert settings_of("--preset", "actor_critic", "--steps", "10000000").num_envs == 4
+    path = tmp_path / "config.yaml"  # of a run that goes on for longer
+    path.write_text(files.dump(settings_of("--steps", "100000")))
+    assert settings_of("--config", str(path), "--steps", "10000000").num_envs == 8
 
 
 BAD = {
