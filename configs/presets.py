@@ -112,18 +112,18 @@ def for_env(env: str, steps: Any = None) -> RunSettings:
     if settings.agent.algorithm != "ppo":
         return settings  # of a paper
     length = steps if isinstance(steps, numbers.Real) else settings.steps
-    return replace(settings, num_envs=_environments(float(length), settings))
+    return replace(settings, num_envs=_environments(length, settings))
 
 
-def _environments(steps: float, settings: RunSettings) -> int:
+def _environments(steps: Any, settings: RunSettings) -> int:
     """Environments side by side: as many more as a longer run needs to learn from few rollouts.
 
     Small batches are quick at first, and their noise is what a long run is left with
     (docs/tasks.md, "The longer the run, the larger the batch").
     """
-    num_envs = settings.num_envs
-    rollouts = steps / settings.agent.rollout_length
-    while rollouts / num_envs > MOST_ROLLOUTS and num_envs < MOST_ENVS:
+    num_envs, longest = settings.num_envs, MOST_ROLLOUTS * settings.agent.rollout_length
+    # No division: whole numbers may be larger than any float.
+    while num_envs < MOST_ENVS and steps > longest * num_envs:
         num_envs *= 2
     return num_envs
 

@@ -121,7 +121,7 @@ def environments_of(*arguments, **keyword_arguments):
 def test_longer_runs_have_more_environments():
     for steps, expected in ((100_000, 8), (2048 * 1024, 8), (2048 * 1024 + 1, 16), (10**7, 64)):
         assert environments_of("--steps", str(steps), steps=steps) == (expected,) * 3
-    assert presets.for_env("Hopper-v5", 10**10).num_envs == presets.MOST_ENVS
+    assert presets.for_env("Hopper-v5", 10**400).num_envs == presets.MOST_ENVS
     assert presets.for_env("gymnax:Asterix-MinAtar").num_envs == 64  # for as long as it says itself
     by_numpy = keywords.run_settings(None, "CartPole-v1", None, None, {"steps": np.int64(10**7)})
     assert by_numpy.num_envs == 64
