@@ -78,8 +78,8 @@ _TWO_COLORS: dict[str, object] = {
     ),
 }
 
-MOST_ROLLOUTS = 2048  # of the default agent, for which it has as many as
-MOST_ENVS = 64  # environments side by side
+# The default agent has more environments where a run would have more rollouts than that, up to:
+MOST_ROLLOUTS, MOST_ENVS = 2048, 64
 
 # (pattern of Gymnasium ids, what differs from the defaults). The first that matches is taken. All
 # but the agents of published experiments learn with one configuration, for longer or shorter.
