@@ -63,7 +63,7 @@ class Look(NamedTuple):
 
 def agents() -> dict[str, RunSettings]:
     """By name: what is compared. Where nothing else is said, lambda is 0.9, and agents without
-    tuning have an entropy weight of 0.1.
+    tuning have an entropy weight of 0.1. None is pulled towards its first parameters.
     """
 
     def fixed(**start: float) -> dict[str, Any]:
@@ -81,8 +81,9 @@ def agents() -> dict[str, RunSettings]:
         },
         "SGD 0.1, lambda 0.5, bmg + reward": {},
     }
+    shared = {"steps": STEPS, "regularize": "none"}
     return {
-        name: keywords.run_settings(None, ENV, (), None, {"steps": STEPS, **asked})
+        name: keywords.run_settings(None, ENV, (), None, shared | asked)
         for name, asked in changes.items()
     }
 

@@ -184,6 +184,32 @@ def changed(study: StudySettings, change: Callable[[RunSettings], RunSettings]) 
     return dataclasses.replace(study, run=first, tasks=tasks)
 
 
+def starting_alike(study: StudySettings) -> StudySettings:
+    """A study whose starts hold for methods with starts of their own, searches and outer values.
+
+    Where there is one value of a name, all runs start there. Where there are more, they are
+    combined with the starts that a method has of its own, unless these have the name too.
+    """
+    several = {name: values for name, values in study.starts.items() if len(values) > 1}
+
+    def begun(run: RunSettings) -> RunSettings:
+        known = run.hyperparameters
+        return started(run, {name: x for name, x in shared_start(study).items() if name in known})
+
+    def combined(method: StudyMethod) -> StudyMethod:
+        if method.starts is None or method.kind != "runs":
+            return method
+        return dataclasses.replace(method, starts=several | method.starts)
+
+    methods = {name: combined(method) for name, method in study.methods.items()}
+    return dataclasses.replace(changed(study, begun), methods=methods)
+
+
+def shared_start(study: StudySettings) -> Start:
+    """What the starts of a study have one value of."""
+    return {name: values[0] for name, values in study.starts.items() if len(values) == 1}
+
+
 def methods_of(names: str) -> list[str]:
     """Names that commas separate."""
     return [name for name in names.replace(" ", "").split(",") if name]

@@ -162,6 +162,7 @@ def _study(
         starts=studies.starts_of(hyperparameters.start) or settings.starts,
         search=dataclasses.replace(settings.search, **searching),
     )
+    settings = studies.starting_alike(settings)
     with naming(Said(config, typed=names)):
         study_checks.check(settings)
     study_checks.refuse_unread_by_all(settings, typed, edits, searching)

@@ -167,6 +167,7 @@ def test_layers_change_each_other(tmp_path):
     ]
     assert len(studies.starts(settings, "long")) == 2
     assert studies.starts(settings, "fast") == [{"gamma": 0.9}]
+    assert fast.hyperparameters["entropy"].start == 0.1  # as all others
     # Methods of the file can be picked by name, and a grid of flags replaces that of the file.
     picked = study("--config", str(path), "--methods", "mg,long", "--start", "gamma=0.8").settings
     assert list(picked.methods) == ["mg", "long", "outer"]
@@ -206,6 +207,38 @@ def searching(tmp_path, kind="pbt", **changes):
     settings = study("--config", str(path), "--start", "gamma=0.8").settings
     study_checks.check(settings)
     return settings
+
+
+def test_what_all_start_with_reaches_methods_that_have_starts_of_their_own(tmp_path):
+    """Fixed weights were once run with another regulariser than what they were compared with."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("methods: {bmg: , pbt: , own: {of: none, starts: {entropy: [0.1, 0.2]}}}")
+
+    def starts(*flags: str) -> dict[str, list[dict[str, float]]]:
+        settings = study("--config", str(path), "--regularize", "l2_init", *flags).settings
+        names = ("l2_init", "learning_rate", "entropy")
+        return {
+            method: [
+                {name: started.hyperparameters[name].start for name in names}
+                for start in studies.starts(settings, method)
+                for started in [studies.started(studies.run_settings(settings, method), start)]
+            ]
+            for method in settings.methods
+        }
+
+    found = starts("--start", "l2_init=0.0001", "--start", "learning_rate=0.01")
+    assert list(found) == ["bmg", "pbt", "own", "outer"]
+    every = [start for each in found.values() for start in each]
+    assert len(every) == 5
+    assert {(x["l2_init"], x["learning_rate"]) for x in every} == {(0.0001, 0.01)}
+    assert [x["entropy"] for x in found["own"]] == [0.1, 0.2]
+    # Of several values a method has all, beside its own. A search and the outer values have one.
+    found = starts("--start", "learning_rate=0.01,0.003", "--start", "entropy=0.3")
+    rates = {method: [x["learning_rate"] for x in each] for method, each in found.items()}
+    assert rates["bmg"] == [0.01, 0.003] and rates["own"] == [0.01, 0.01, 0.003, 0.003]
+    assert [x["entropy"] for x in found["own"]] == [0.1, 0.2, 0.1, 0.2]
+    default = RunSettings().hyperparameters["learning_rate"].start
+    assert rates["pbt"] == rates["outer"] == [default]
 
 
 def test_a_search_can_have_a_budget_and_starts_of_its_own(tmp_path):

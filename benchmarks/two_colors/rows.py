@@ -146,10 +146,12 @@ def _rows(settings: StudySettings, name: str, table: pl.DataFrame) -> Iterator[R
             continue
         reward = _by_run(part, "reward")
         fixed_at = start.get(exploration, run.in_use[exploration].start)
-        values = [] if method.at_outer else [f"{value:g}" for value in start.values()]
+        # What all rows begin with is no name of one.
+        named = start.items() - studies.shared_start(settings).items()
+        own = {} if method.at_outer else {key: x for key, x in start.items() if (key, x) in named}
         yield Row(
-            name="_".join([name, *values]),
-            label=_label(method, start),
+            name="_".join([name, *(f"{value:g}" for value in own.values())]),
+            label=_label(method, own),
             method=name,
             start=start,
             family=_family(run, bool(tuned)),
@@ -177,7 +179,7 @@ def _family(run: RunSettings, tuned: bool) -> str:
 
 
 def _label(method: StudyMethod, start: Start) -> str:
-    if not start or method.at_outer:
+    if not start:
         return method.label
     if method.starts and len(start) == 1:  # it names what its own starts differ in
         return f"{method.label} {next(iter(start.values())):g}"
