@@ -71,6 +71,20 @@ def number(text: str) -> float:
     return value
 
 
+def whole(text: str) -> int:
+    """A whole number as people type it: 500000, 500_000 and 5e5 alike.
+
+    Raises:
+      ValueError: if it is none, or larger than any number here.
+    """
+    if _WHOLE.fullmatch(text) and len(text) < 400:
+        return int(text)
+    value = number(text)
+    if not value.is_integer():
+        raise ValueError(text)
+    return int(value)
+
+
 def _one(kind: Any, token: Token) -> Any:
     text = token.value
     try:
@@ -81,16 +95,6 @@ def _one(kind: Any, token: Token) -> Any:
         raise
     except (ValueError, KeyError) as error:
         raise NotAValueError(text, allowed(kind)) from error
-
-
-def _whole(text: str) -> int:
-    """500000, 500_000 and 5e5 alike."""
-    if _WHOLE.fullmatch(text) and len(text) < 400:
-        return int(text)
-    value = number(text)
-    if not value.is_integer():
-        raise ValueError(text)
-    return int(value)
 
 
 def _text(text: str) -> str:
@@ -112,7 +116,7 @@ def _path(text: str) -> Path:
 
 
 _READERS = {
-    int: _whole,
+    int: whole,
     float: number,
     bool: lambda text: _SWITCH[text.lower()],
     str: _text,

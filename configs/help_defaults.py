@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selftuning.configs import files, presets, studies
+from selftuning.configs import files, flag_values, presets, studies
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.hyperparameters import BUILT_IN, Hyperparameter
 from selftuning.configs.settings import RunSettings
 
 HELP = ("--help", "-h")
-_NAMED = ("env", "preset", "config")
+_NAMED = ("env", "preset", "config", "steps")
 
 # What each layer of settings is called in words, and the settings up to and with it.
 Layers = list[tuple[str, RunSettings]]
@@ -89,7 +90,7 @@ def _layers_of(arguments: Sequence[str]) -> Layers:
     try:
         for layer in make(said):
             layers.append(layer)
-    except ConfigError:
+    except (ConfigError, ValueError):
         pass  # which the run will say
     return layers
 
@@ -110,6 +111,9 @@ def _of_run(said: dict[str, str]) -> Iterator[tuple[str, RunSettings]]:
         env = said.get("env", RunSettings.env)
         settings = presets.for_env(env)
         yield f"for {env}", settings
+        if "steps" in said:
+            settings = replace(presets.for_env(env, _steps(said)), steps=settings.steps)
+            yield f"for {said['steps']} steps", settings
     if "preset" in said:
         yield f"by --preset {said['preset']}", presets.with_method(settings, said["preset"])
 
@@ -126,3 +130,12 @@ def _of_study(said: dict[str, str]) -> Iterator[tuple[str, RunSettings]]:
     if "env" in said:
         known.append({"run": {"env": said["env"]}})
         yield f"for {said['env']}", studies.layered(known).run
+    if "steps" in said:
+        before = studies.layered(known).run
+        known.append({"run": {"steps": _steps(said)}})
+        longer = replace(studies.layered(known).run, steps=before.steps)
+        yield f"for {said['steps']} steps", longer
+
+
+def _steps(said: dict[str, str]) -> int:
+    return flag_values.whole(said["steps"])

@@ -15,6 +15,8 @@ LINES = (
     "--preset actor_critic",
     "--env Acrobot --preset stacx",
     "--preset=q_lambda --env ALE/Pong-v5",
+    "--env Acrobot --steps 10_000_000",
+    "--env CartPole --steps=1e7 --preset actor_critic",
 )
 
 
@@ -37,6 +39,8 @@ def test_what_is_shown_is_what_a_run_would_have(line):
             for field in dataclasses.fields(kind):
                 if field.name in ("environment", "agent", "tuning", "hyperparameters", "env"):
                     continue
+                if f"--{field.name}" in line:
+                    continue  # no default is taken
 
                 def get(settings, part=part, name=field.name):
                     return getattr(getattr(settings, part) if part else settings, name)
@@ -66,6 +70,11 @@ def test_help_of_a_file_and_of_a_study(capsys, tmp_path, monkeypatch):
     assert default_of(shown(capsys, "--config", "my.yaml"), "steps") == "77000, in my.yaml"
     said = shown(capsys, "study", "--env", "TwoColors")
     assert default_of(said, "num-envs") == "1, for TwoColors"
+    said = shown(capsys, "study", "--env", "Acrobot", "--steps", "1e7")
+    assert default_of(said, "num-envs") == "64, for 1e7 steps"
+    assert default_of(said, "steps") == "500000, for Acrobot"
+    said = shown(capsys, "--steps", "many")  # which is no number; the run will say so
+    assert default_of(said, "num-envs") == "8"
     by = "by --preset cartpole-quick"
     assert default_of(shown(capsys, "study", "--preset", "cartpole-quick"), "steps").endswith(by)
 
