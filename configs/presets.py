@@ -44,7 +44,9 @@ def _only(names: dict[str, Hyperparameter], *tuned: str) -> dict[str, Hyperparam
 def _two_colors() -> dict[str, Hyperparameter]:
     starts = {"learning_rate": 0.1, "entropy": 0.2, "lambda": 0.9, "l2_init": 1e-4}
     names = _only(_centred(**starts), "entropy")
-    return names | {"lambda": replace(names["lambda"], start=0.5)}
+    names["lambda"] = replace(names["lambda"], start=0.5)
+    names["entropy"] = replace(names["entropy"], outer=0.14)
+    return names
 
 
 # The agent of Flennerhag et al. (2022): separate networks, plain gradient descent, one environment.

@@ -87,7 +87,7 @@ def test_methods_are_what_their_names_say(name):
         assert learner == ("actor_critic", "sgd", 0.1)
         assert (t.matching, t.parameter_weight) == ("none", 1.0)
         entropy = made.in_use["entropy"]
-        assert (entropy.start, entropy.low, entropy.high, entropy.outer) == (0.2, 1e-5, 1.0, 0.2)
+        assert (entropy.start, entropy.low, entropy.high, entropy.outer) == (0.2, 1e-5, 1.0, 0.14)
     moved = "epsilon" if of_q else "entropy"
     assert [n for n, spec in made.in_use.items() if spec.tuned] == [moved]
 
