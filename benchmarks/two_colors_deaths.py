@@ -77,9 +77,10 @@ def agents() -> dict[str, RunSettings]:
         "SGD 0.1, bmg + reward": {
             "start": {"lambda": 0.9},
             "bounds": {"entropy": (1e-6, 1.0)},
+            "outer": {"entropy": 0.2},
             "meta_learning_rate": 3e-3,
         },
-        "SGD 0.1, lambda 0.5, bmg + reward": {},
+        "SGD 0.1, lambda 0.5, bmg + reward": {"outer": {"entropy": 0.2}},
     }
     shared = {"steps": STEPS, "regularize": "none"}
     return {
