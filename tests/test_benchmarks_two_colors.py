@@ -288,9 +288,12 @@ def test_any_method_and_hyperparameter_has_its_row(tmp_path, task):
         "search": {"of": "random_search", "label": "random search"},
         "wide": {"of": "bmg", "label": "two streams", "changes": {"num_envs": 2}},
     }
-    printed = written(tmp_path / "study", small(methods=methods, points=188))
+    # What all begin with is in no name, and what a method has of its own is.
+    starts = {"critic": [0.3], "gamma": [0.5]}
+    printed = written(tmp_path / "study", small(methods=methods, points=188, starts=starts))
     summary = summary_of(tmp_path / "study")
     assert list(summary["rows"]) == ["stacx", "discount_0.5", "discount_0.9"]
+    assert summary["rows"]["stacx"]["label"] == studies.METHODS["stacx"].label
     assert summary["rows"]["stacx"]["hyperparameter"]["name"] == "entropy"
     assert summary["rows"]["discount_0.9"]["hyperparameter"]["name"] == "gamma"
     assert summary["rows"]["discount_0.9"]["label"] == "discount 0.9"

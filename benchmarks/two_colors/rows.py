@@ -147,8 +147,8 @@ def _rows(settings: StudySettings, name: str, table: pl.DataFrame) -> Iterator[R
         reward = _by_run(part, "reward")
         fixed_at = start.get(exploration, run.in_use[exploration].start)
         # What all rows begin with is no name of one.
-        named = start.items() - studies.shared_start(settings).items()
-        own = {} if method.at_outer else {key: x for key, x in start.items() if (key, x) in named}
+        shared = studies.shared_start(settings).keys() - (method.starts or {}).keys()
+        own = {key: x for key, x in start.items() if key not in shared and not method.at_outer}
         yield Row(
             name="_".join([name, *(f"{value:g}" for value in own.values())]),
             label=_label(method, own),
