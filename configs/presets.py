@@ -1,7 +1,7 @@
 """The settings that a run starts from before flags change them.
 
 `METHODS` has whole methods by name, those of the literature and one of our own. Two Colors has the
-agent of its papers, but for two things (docs/two-colors.md). All other environments share the
+agent of its papers, but for what docs/two-colors.md says. All other environments share the
 default agent, and differ in the length of a run. A longer run has more environments side by side.
 """
 
