@@ -184,32 +184,6 @@ def changed(study: StudySettings, change: Callable[[RunSettings], RunSettings]) 
     return dataclasses.replace(study, run=first, tasks=tasks)
 
 
-def starting_alike(study: StudySettings) -> StudySettings:
-    """A study whose starts hold for methods with starts of their own, searches and outer values.
-
-    Where there is one value of a name, all runs start there. Where there are more, they are
-    combined with the starts that a method has of its own, unless these have the name too.
-    """
-    several = {name: values for name, values in study.starts.items() if len(values) > 1}
-
-    def begun(run: RunSettings) -> RunSettings:
-        known = run.hyperparameters
-        return started(run, {name: x for name, x in shared_start(study).items() if name in known})
-
-    def combined(method: StudyMethod) -> StudyMethod:
-        if method.starts is None or method.kind != "runs":
-            return method
-        return dataclasses.replace(method, starts=several | method.starts)
-
-    methods = {name: combined(method) for name, method in study.methods.items()}
-    return dataclasses.replace(changed(study, begun), methods=methods)
-
-
-def shared_start(study: StudySettings) -> Start:
-    """What the starts of a study have one value of."""
-    return {name: values[0] for name, values in study.starts.items() if len(values) == 1}
-
-
 def methods_of(names: str) -> list[str]:
     """Names that commas separate."""
     return [name for name in names.replace(" ", "").split(",") if name]
@@ -237,7 +211,8 @@ def _methods(data: Any, known: Mapping[str, StudyMethod]) -> dict[str, StudyMeth
 def _method(name: str, entry: Any, known: Mapping[str, StudyMethod]) -> StudyMethod:
     """A known method, or one that an entry of a file describes.
 
-    An entry may name a known method with `of`, and say what is different.
+    An entry may name a known method with `of`, and say what is different. Under the name of a known
+    one it says what is different there, unless it says everything, as a written study does.
     """
     if not entry:
         return _known(name, known)
@@ -245,10 +220,13 @@ def _method(name: str, entry: Any, known: Mapping[str, StudyMethod]) -> StudyMet
         raise not_allowed(f"methods.{name}", repr(entry), "a mapping")
     fields = {key: value for key, value in entry.items() if key != "of"}
     given = structure(fields, StudyMethod, f"study, methods.{name}")
-    if "of" not in entry:
+    whole = {each.name for each in dataclasses.fields(StudyMethod)} <= fields.keys()
+    of = entry.get("of", name if name in known and not whole else None)
+    if of is None:
         return given if given.label else dataclasses.replace(given, label=name)
-    base = _known(str(entry["of"]), known)
-    replaced = {key: getattr(given, key) for key in fields} | {"label": given.label or name}
+    base = _known(str(of), known)
+    label = given.label or (base.label if of == name else name)
+    replaced = {key: getattr(given, key) for key in fields} | {"label": label}
     return dataclasses.replace(
         base, **replaced | {"changes": files.merged(base.changes, given.changes)}
     )
@@ -326,7 +304,7 @@ def at_outer(study: StudySettings, name: str) -> Start:
 
 def _moved(study: StudySettings) -> set[str]:
     """Hyperparameters that some method may tune or draw, or starts elsewhere than the others."""
-    moved = set(study.starts)
+    moved = {name for name, values in study.starts.items() if len(values) > 1}
     for name, method in study.methods.items():
         specs = run_settings(study, name).hyperparameters.items()
         moved |= {key for key, spec in specs if spec.tuned} | set(method.starts or {})

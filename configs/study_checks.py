@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
 from selftuning.configs import studies
 from selftuning.configs.errors import ConfigError, not_allowed, require
 from selftuning.configs.extensions import definitions
-from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edited
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import StudySettings
 from selftuning.configs.study_methods import METHODS, OUTER, Kind
 from selftuning.configs.unread import (
-    refused_edit,
     unread,
-    unread_edit,
-    value_of,
 )
 from selftuning.configs.validate import validate
 
@@ -30,10 +26,6 @@ _SHARED = ("env", "steps", "seed", "devices", "eval_episodes", "eval_every")
 _SHARED_ENVIRONMENT = ("env_kwargs", "max_episode_steps", "sticky_actions")
 _OF_ALL_TASKS = ("seed", "devices", "eval_every", "extensions")
 _NO_TARGET = "left out with several environments: anchors say what is good on each"
-_OF_POPULATIONS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("fraction", "exploit", "explore"), ("pbt", "pb2")),
-    **dict.fromkeys(("factor", "resample"), ("pbt",)),
-}
 
 
 def check(study: StudySettings) -> None:
@@ -179,51 +171,3 @@ def _refuse_another_task(name: str, changes: Mapping[str, Any]) -> None:
             allowed = "left out: all methods of a study share it (in run)"
             where = f"methods.{name}.changes.{prefix}{field}"
             require(field not in said, where, repr(said.get(field)), allowed)
-
-
-def refuse_unread_by_all(
-    study: StudySettings,
-    typed: Collection[str],
-    edits: HyperparameterFlags,
-    searching: Collection[str],
-) -> None:
-    """Raises ConfigError if something was given, by name, that no method reads.
-
-    Args:
-      study: allowed settings.
-      typed: fields of the runs that were given, as messages name them.
-      edits: what was said of hyperparameters, but for the starts.
-      searching: fields of `SearchSettings` that were given.
-    """
-    runs = [
-        (name, studies.run_settings(task, name))
-        for task in studies.on_each(study)
-        for name in study.methods
-    ]
-    without = [unread(settings) for _, settings in runs]
-    for field in set(typed) - {"tuning.period"}:  # which says where all runs are measured
-        if all(field in each for each in without):
-            raise not_allowed(field, value_of(runs[0][1], field), f"left out {without[0][field]}")
-    for kind, name in edited(edits):
-        whys = [_unread_edit(study, of, settings, kind, name) for of, settings in runs]
-        if all(whys):
-            raise refused_edit(study.run, kind, name, whys[0])
-    kinds = {method.kind for method in study.methods.values()}
-    for field in searching:
-        value = getattr(study.search, field)
-        require(kinds != {"runs"}, field, value, "left out without a method that searches")
-        readers = _OF_POPULATIONS.get(field, tuple(kinds))
-        allowed = f"left out without the method {' or '.join(readers)}"
-        require(not kinds.isdisjoint(readers), field, value, allowed)
-    evaluates = study.evaluations > 0 or "eval_episodes" not in typed
-    require(evaluates, "eval_episodes", study.run.eval_episodes, "left out without evaluations")
-
-
-def _unread_edit(
-    study: StudySettings, method: str, settings: RunSettings, kind: str, name: str
-) -> str:
-    """As `unread_edit`: a search reads bounds too, and `at_outer` what stands for a start."""
-    searched = study.methods[method].kind != "runs" and kind in ("tune", "bounds")
-    judged = study.methods[method].at_outer and kind == "outer"
-    reads = (searched or judged) and name in settings.in_use
-    return "" if reads else unread_edit(settings, kind, name)

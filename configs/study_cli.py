@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from cyclopts import App, Group, Parameter
 
-from selftuning.configs import files, studies, study_checks
+from selftuning.configs import files, studies, study_alike, study_checks, study_unread
 from selftuning.configs.errors import not_allowed
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edit, names_in
 from selftuning.configs.searches import SearchSettings
@@ -159,13 +159,15 @@ def _study(
 
     settings = dataclasses.replace(
         studies.changed(settings, flagged),
-        starts=studies.starts_of(hyperparameters.start) or settings.starts,
         search=dataclasses.replace(settings.search, **searching),
     )
-    settings = studies.starting_alike(settings)
+    settings = study_alike.told(settings, typed, edits)
+    settings = study_alike.restarted(settings, studies.starts_of(hyperparameters.start))
     with naming(Said(config, typed=names)):
+        settings = study_alike.starting(settings)
         study_checks.check(settings)
-    study_checks.refuse_unread_by_all(settings, typed, edits, searching)
+        study_unread.refuse_starts(settings)
+    study_unread.refuse(settings, typed, edits, searching)
     settings = settings if studies.without_outer(layers) else study_checks.with_outer(settings)
     return Study(settings, out, asked, _where(launcher, address, workers), plan, question, trust)
 

@@ -23,7 +23,7 @@ class StudyMethod:
       preset: a method (`presets.METHODS`) that is applied first; none if None.
       changes: fields of `RunSettings` by name, nested as there.
       starts: a grid of its own, by name, in place of the study's, whose other names are put into it
-        first (`studies.starting_alike`); of a search the starts of its members, in place of random
+        first (`study_alike.starting`); of a search the starts of its members, in place of random
         ones.
       search: fields of `SearchSettings` by name, in place of those of the study.
       at_outer: whether its only start is the values of the outer objective.

@@ -38,7 +38,19 @@ def layered(layers: Sequence[Mapping[str, Any]]) -> tuple[Plain, dict[str, Plain
 
 
 def changes(run: Mapping[str, Any], other: Mapping[str, Any]) -> Plain:
-    """What the second of two settings changes in the first, but for the environment."""
+    """What the second of two settings changes in the first, but for the environment.
+
+    Raises:
+      ConfigError: if the first has arguments of its environment that the second leaves out: these
+        would reach it too.
+    """
+    named = run["environment"]["env_kwargs"].keys()
+    if missing := sorted(named - other["environment"]["env_kwargs"].keys()):
+        raise not_allowed(
+            f"env_kwargs of {run[ENV]}",
+            ", ".join(missing),
+            f"said for {other[ENV]} as well, or the environment be named after it",
+        )
     return {key: x for key, x in _changes(run, other).items() if key != ENV}
 
 

@@ -193,10 +193,11 @@ def test_what_no_method_moves_is_the_same_at_the_outer_values(tmp_path):
         settings = study("--env", "TwoColors", "--out", str(tmp_path / "a"), *flags).settings
         return studies.starts(settings, "outer")[0]
 
-    assert kept() == {"gamma": 0.99, "policy": 1.0, "entropy": 0.2, "critic": 0.5}
+    assert kept() == {"gamma": 0.99, "policy": 1.0, "entropy": 0.14, "critic": 0.5}
     assert kept("--tune", "lambda")["lambda"] == 0.9
     assert kept("--start", "lambda=0.5,0.7")["lambda"] == 0.9
-    assert kept("--start", "entropy=0.1")["entropy"] == 0.2  # which is tuned
+    assert "lambda" not in kept("--start", "lambda=0.6")  # where all start
+    assert kept("--start", "entropy=0.1")["entropy"] == 0.14  # which is tuned
 
 
 def searching(tmp_path, kind="pbt", **changes):
@@ -207,38 +208,6 @@ def searching(tmp_path, kind="pbt", **changes):
     settings = study("--config", str(path), "--start", "gamma=0.8").settings
     study_checks.check(settings)
     return settings
-
-
-def test_what_all_start_with_reaches_methods_that_have_starts_of_their_own(tmp_path):
-    """Fixed weights were once run with another regulariser than what they were compared with."""
-    path = tmp_path / "mine.yaml"
-    path.write_text("methods: {bmg: , pbt: , own: {of: none, starts: {entropy: [0.1, 0.2]}}}")
-
-    def starts(*flags: str) -> dict[str, list[dict[str, float]]]:
-        settings = study("--config", str(path), "--regularize", "l2_init", *flags).settings
-        names = ("l2_init", "learning_rate", "entropy")
-        return {
-            method: [
-                {name: started.hyperparameters[name].start for name in names}
-                for start in studies.starts(settings, method)
-                for started in [studies.started(studies.run_settings(settings, method), start)]
-            ]
-            for method in settings.methods
-        }
-
-    found = starts("--start", "l2_init=0.0001", "--start", "learning_rate=0.01")
-    assert list(found) == ["bmg", "pbt", "own", "outer"]
-    every = [start for each in found.values() for start in each]
-    assert len(every) == 5
-    assert {(x["l2_init"], x["learning_rate"]) for x in every} == {(0.0001, 0.01)}
-    assert [x["entropy"] for x in found["own"]] == [0.1, 0.2]
-    # Of several values a method has all, beside its own. A search and the outer values have one.
-    found = starts("--start", "learning_rate=0.01,0.003", "--start", "entropy=0.3")
-    rates = {method: [x["learning_rate"] for x in each] for method, each in found.items()}
-    assert rates["bmg"] == [0.01, 0.003] and rates["own"] == [0.01, 0.01, 0.003, 0.003]
-    assert [x["entropy"] for x in found["own"]] == [0.1, 0.2, 0.1, 0.2]
-    default = RunSettings().hyperparameters["learning_rate"].start
-    assert rates["pbt"] == rates["outer"] == [default]
 
 
 def test_a_search_can_have_a_budget_and_starts_of_its_own(tmp_path):
@@ -305,7 +274,12 @@ MISTAKES = {
     "--members 1 --methods pbt": "members: 1 is not allowed",
     "--methods pbt --fix gamma --fix lambda --fix entropy": "none for pbt",
     "--methods optuna --tune entropy --bounds entropy=0:1": "--bounds entropy: 0:1 is not allowed",
-    "--methods stacx --heads 2 --correction none": "",  # the preset says otherwise
+    "--methods stacx --heads 2": "",
+    "--methods stacx --heads 2 --correction none": "--correction: none is not allowed; it must be",
+    "--methods pbt,random_search --start gama=0.5": "start: gama=0.5 is not allowed; it must be",
+    "--methods pbt --start learning_rate=0.1,0.3": "left out: no method starts there",
+    "--methods outer --start gamma=0.5": "start: gamma=0.5 is not allowed; it must be left",
+    "--methods none,bmg --on-divergence halve": "on-divergence: halve is not allowed; it must be",
     "--config missing.yaml": "cannot read missing.yaml",
     "report": "DIRECTORY",
     "compare a": "TWO",

@@ -134,8 +134,10 @@ def train(
     if not isinstance(task, GraphTask):
         allowed = "one that is stepped inside jit (train each run on its own with train)"
         raise not_allowed("env", repr(settings.env), allowed)
-    allowed = "0 for many runs side by side (train each run on its own with train)"
-    require(not settings.eval_every, "eval_every", settings.eval_every, allowed)
+    alone = "for many runs side by side (train each run on its own with train)"
+    require(not settings.eval_every, "eval_every", settings.eval_every, f"0 {alone}")
+    policy = settings.on_divergence
+    require(policy == RunSettings.on_divergence, "on_divergence", policy, f"left out {alone}")
     each = _settings_of_each(settings, seeds, starts)
     begun = time.perf_counter()
     functions = self_tuning.make(task.spec.observation_space, task.spec.action_space, settings)

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import polars as pl
 
-from selftuning.configs import studies
+from selftuning.configs import studies, study_alike
 from selftuning.configs.errors import ConfigError
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Start, StudySettings
@@ -147,7 +147,7 @@ def _rows(settings: StudySettings, name: str, table: pl.DataFrame) -> Iterator[R
         reward = _by_run(part, "reward")
         fixed_at = start.get(exploration, run.in_use[exploration].start)
         # What all rows begin with is no name of one.
-        shared = studies.shared_start(settings).keys() - (method.starts or {}).keys()
+        shared = study_alike.shared_start(settings).keys() - (method.starts or {}).keys()
         own = {key: x for key, x in start.items() if key not in shared and not method.at_outer}
         yield Row(
             name="_".join([name, *(f"{value:g}" for value in own.values())]),
