@@ -283,7 +283,7 @@ def starts(study: StudySettings, name: str) -> list[Start]:
     if method.at_outer:
         return [at_outer(study, name)]
     grid = study.starts if method.starts is None else method.starts
-    return _combinations(grid)
+    return combinations(grid)
 
 
 def at_outer(study: StudySettings, name: str) -> Start:
@@ -314,7 +314,7 @@ def _moved(study: StudySettings) -> set[str]:
 def member_starts(study: StudySettings, name: str) -> list[Start]:
     """The starts of the members of a search [P]; none where they are random."""
     method = study.methods[name]
-    return _combinations(method.starts) if method.kind != "runs" and method.starts else []
+    return combinations(method.starts) if method.kind != "runs" and method.starts else []
 
 
 def search_settings(study: StudySettings, name: str) -> SearchSettings:
@@ -327,7 +327,8 @@ def search_settings(study: StudySettings, name: str) -> SearchSettings:
     return structure(data, SearchSettings, f"methods.{name}.search")
 
 
-def _combinations(grid: Mapping[str, Sequence[float]]) -> list[Start]:
+def combinations(grid: Mapping[str, Sequence[float]]) -> list[Start]:
+    """All starts of a grid; one that says nothing of an empty one."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 

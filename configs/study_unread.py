@@ -47,6 +47,8 @@ def refuse(
         readers = _OF_POPULATIONS.get(field, tuple(kinds))
         allowed = f"left out without the method {' or '.join(readers)}"
         require(not kinds.isdisjoint(readers), field, value, allowed)
+        own = [field in one.search for one in study.methods.values() if one.kind in readers]
+        require(not all(own), field, value, "left out: each of the searches says it for itself")
     policy, stops = study.run.on_divergence, "left out: a study says which of its runs diverged"
     ignores = "on_divergence" in typed and policy != RunSettings.on_divergence
     require(not ignores, "on_divergence", policy, stops)

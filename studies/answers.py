@@ -61,6 +61,21 @@ def answer(outcome: Outcome, found: Verdicts) -> list[str]:
     ]
 
 
+def _members(study: StudySettings) -> str:
+    """How the members of searches share environment steps."""
+    budgets: dict[tuple[int, str], list[str]] = {}
+    for name, method in study.methods.items():
+        if method.kind != "runs":
+            search = studies.search_settings(study, name)
+            budgets.setdefault((search.members, search.budget), []).append(method.label)
+    shared = {"run": "share the environment steps of one run", "member": "have those of a run each"}
+    return " ".join(
+        f"The {members} members of {'a search' if len(budgets) == 1 else listed(labels)} "
+        f"{shared[budget]}."
+        for (members, budget), labels in budgets.items()
+    )
+
+
 def _of_bad_starts(outcome: Outcome, found: Verdicts) -> list[str]:
     given, baseline = found.on(BAD), outcome.baseline
     reference = outcome.outer.label if outcome.outer else "its best start"
@@ -243,11 +258,9 @@ def notes(outcome: Outcome, found: Verdicts | None = None) -> list[str]:
             "The best start was chosen from the very runs it is shown with, so it looks too good."
         )
     if any(one.searched for one in outcome.contestants):
-        share = measured.settings.search.budget == "run"
-        budget = "share the environment steps of one run" if share else "have those of a run each"
         lines.append(
-            f"The {measured.settings.search.members} members of a search {budget}. At each point "
-            "a search is judged by the member that was best so far, Optuna by the trial that runs."
+            f"{_members(measured.settings)} At each point a search is judged by the member that "
+            "was best so far, Optuna by the trial that runs."
         )
     for one in outcome.contestants:
         lost = int(np.concatenate(one.diverged).sum())

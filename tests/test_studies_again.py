@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 from packaging.requirements import Requirement
 
-from selftuning.configs import cli, studies
+from selftuning.configs import cli, studies, study_alike
 from selftuning.configs.study_cli import Study
 from selftuning.studies import compare, known, study, study_files, summary, user_modules
 from selftuning.studies.outcome import outcome_of
@@ -47,7 +47,8 @@ def folder(tmp_path, monkeypatch):
 
 def measured():
     run = {"extensions": ["again_terms"]}
-    return synthetic_study.measured(methods="none,bmg", seeds=2, starts={"gamma": (0.7,)}, run=run)
+    found = synthetic_study.measured(methods="none,bmg", seeds=2, starts={"gamma": (0.7,)}, run=run)
+    return found._replace(settings=study_alike.starting(found.settings))  # as the command makes it
 
 
 def page_of(found):

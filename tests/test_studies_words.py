@@ -218,3 +218,24 @@ def test_the_paragraph_has_task_methods_starts_seeds_steps_and_version():
 )
 def test_commands_without_the_machine_they_were_typed_on(typed, expected):
     assert again.command(typed) == expected
+
+
+def test_the_report_says_where_runs_start_in_what_is_not_tuned():
+    """What nobody could see once: that methods had different weights of a regulariser."""
+    settings = study({"agent": {"regularize": "l2_init"}}).run
+    starts = [{"l2_init": 1e-4, "learning_rate": 0.01}, {"l2_init": 1e-3, "learning_rate": 0.01}]
+    text = words.of_agent(settings, starts)
+    assert "with learning rate 0.01," in text and "with a weight of 0.0001 or 0.001" in text
+    assert "with a weight of 0.001 " in words.of_agent(settings)
+
+
+def test_searches_say_where_their_members_begin():
+    layer = {
+        "methods": {
+            "random_search": None,
+            "grid": {"of": "pbt", "starts": {"gamma": [0.5, 0.9], "lambda": [0.7, 0.8]}},
+        }
+    }
+    one = studies.layered([layer])
+    assert "begin with random hyperparameters" in words.of_method(one, "random_search")
+    assert "begin with all combinations of gamma and lambda" in words.of_method(one, "grid")

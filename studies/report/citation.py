@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from selftuning.configs import studies
 from selftuning.configs.studies import StudySettings
 from selftuning.studies.contestants import RETURN
 from selftuning.studies.intervals import listed
@@ -45,12 +46,12 @@ def paragraph(outcome: Outcome, code: str) -> str:
     changed = words.of_task(settings.run)
     seeds = f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''}"
     score = "mean return" if outcome.measure == RETURN else f"mean {outcome.score}"
+    agent = words.of_agent(settings.run, studies.combinations(settings.starts))
     return (
         f"We compared {_compared(settings)} on {f'{envs} ({changed})' if changed else envs}, with "
         f"{seeds} and {settings.run.steps:,} environment steps a run, using selftuning {code}. "
-        f"The agent: {words.of_agent(settings.run)} The score of a run was its {score} over the "
-        "last tenth of its environment steps; aggregates follow Agarwal et al. 2021 and stand with "
-        "95% intervals."
+        f"The agent: {agent} The score of a run was its {score} over the last tenth of its "
+        "environment steps; aggregates follow Agarwal et al. 2021 and stand with 95% intervals."
     )
 
 

@@ -60,7 +60,8 @@ def _agents(study: StudySettings) -> dict[str, str]:
     """Agents in words, by whose they are: one if all methods share it."""
     found: dict[str, list[str]] = {}
     for name, method in study.methods.items():
-        agent = words.of_agent(studies.run_settings(study, name))
+        starts = studies.starts(study, name)
+        agent = words.of_agent(studies.run_settings(study, name), starts)
         found.setdefault(agent, []).append(method.label)
     if len(found) == 1:
         return {"Agent": next(iter(found))}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from selftuning.configs import extensions, studies
-from selftuning.configs.searches import SearchSettings
 from selftuning.configs.settings import AgentSettings, RunSettings
-from selftuning.configs.studies import StudySettings
+from selftuning.configs.studies import Start, StudySettings
 from selftuning.studies.intervals import listed
 
 _LEARNS = {
@@ -42,16 +41,16 @@ _SEES = {
     "rich": "the mean and deviation of reward, value and TD error of the last rollout",
 }
 _SEARCHES = {
-    "random_search": "Random search: {members} members begin with random hyperparameters within "
-    "the bounds, and the best of them goes on.",
-    "pbt": "Population-based training (Jaderberg et al. 2017) of {members} members: every "
-    "{interval:,} steps of a member, or ten times in its life if that is more often, the worst "
-    "{fraction:.0%} copy one of the best and change what they copied, by a factor of {factor:g} or "
-    "by drawing it anew with probability {resample:g}.",
-    "pb2": "Population-based bandits (Parker-Holder et al. 2020) of {members} members: every "
-    "{interval:,} steps of a member, or ten times in its life if that is more often, the worst "
-    "{fraction:.0%} copy one of the best and go on with what a Gaussian process of Ray Tune "
-    "expects to improve it most.",
+    "random_search": "Random search: {members} members begin {begin}, and the best of them goes "
+    "on.",
+    "pbt": "Population-based training (Jaderberg et al. 2017) of {members} members, which begin "
+    "{begin}: every {interval:,} steps of a member, or ten times in its life if that is more "
+    "often, the worst {fraction:.0%} copy one of the best and change what they copied, by a factor "
+    "of {factor:g} or by drawing it anew with probability {resample:g}.",
+    "pb2": "Population-based bandits (Parker-Holder et al. 2020) of {members} members, which begin "
+    "{begin}: every {interval:,} steps of a member, or ten times in its life if that is more "
+    "often, the worst {fraction:.0%} copy one of the best and go on with what a Gaussian process "
+    "of Ray Tune expects to improve it most.",
     "optuna": "Optuna (Akiba et al. 2019): trials of its tree-structured Parzen estimator, pruned "
     "at the median, as many as the steps of {members} members allow.",
 }
@@ -62,22 +61,32 @@ _BUDGETS = {
 _SCALES = {"log": "in its logarithm", "unit": "in log-odds", "linear": "as it is"}
 
 
-def of_agent(settings: RunSettings) -> str:
-    """The agent of a run, its networks, rollouts and optimiser."""
+def of_agent(settings: RunSettings, starts: Sequence[Start] = ({},)) -> str:
+    """The agent of runs, its networks, rollouts and optimiser.
+
+    Args:
+      settings: of the runs.
+      starts: where they start, by the values that the settings do not have.
+    """
     agent = settings.agent
+
+    def start(name: str) -> str:
+        spec = settings.hyperparameters[name]
+        return " or ".join(dict.fromkeys(f"{one.get(name, spec.start):g}" for one in starts))
+
     parts = [
         _LEARNS[agent.algorithm],
         _networks(settings),
         f"{settings.num_envs} environments side by side, rollouts of {agent.rollout_length} steps "
         f"in each, and {_updates(agent)}",
-        _optimiser(settings),
+        _optimiser(settings, start),
     ]
     own = [f"{kind} {part.name}" for kind, part in extensions.parts(settings.extensions).items()]
     named = [str(x) for x in settings.extensions]
     if named:
         made = f" (in place of the project's: {listed(own)})" if own else ""
         parts.append(f"extended by {listed(named)}{made}")
-    return f"{'; '.join(parts)}. {' '.join(_scaled(agent))}".strip()
+    return f"{'; '.join(parts)}. {' '.join(_scaled(agent, start))}".strip()
 
 
 def _networks(settings: RunSettings) -> str:
@@ -98,19 +107,18 @@ def _updates(agent: AgentSettings) -> str:
     return f"{agent.epochs} epochs of {agent.minibatches} minibatches on each rollout"
 
 
-def _optimiser(settings: RunSettings) -> str:
+def _optimiser(settings: RunSettings, start: Callable[[str], str]) -> str:
     agent = settings.agent
-    rate = settings.in_use.get("learning_rate")
     said = f"{_RULES.get(agent.inner_optimizer, agent.inner_optimizer)}"
-    if rate is not None:
+    if "learning_rate" in settings.in_use:
         falls = ", falling linearly to 0" if agent.anneal_learning_rate else ""
-        said += f" with learning rate {rate.start:g}{falls}"
+        said += f" with learning rate {start('learning_rate')}{falls}"
     if math.isfinite(agent.max_grad_norm):
         said += f", gradients clipped to a norm of {agent.max_grad_norm:g}"
     return said
 
 
-def _scaled(agent: AgentSettings) -> Iterator[str]:
+def _scaled(agent: AgentSettings, start: Callable[[str], str]) -> Iterator[str]:
     scaled = {
         "observations": agent.normalize_observations,
         "rewards": agent.normalize_rewards,
@@ -130,16 +138,22 @@ def _scaled(agent: AgentSettings) -> Iterator[str]:
     if agent.outer_critic:
         yield "A second value network learns at the outer values."
     if agent.regularize == "l2_init":
-        yield "The distance from the initial parameters is regularised (Kumar et al. 2023)."
+        yield (
+            "The distance from the initial parameters is regularised with a weight of "
+            f"{start('l2_init')} (Kumar et al. 2023)."
+        )
     if agent.barrier:
-        yield "A barrier, KL(uniform || policy), keeps every action possible (Agarwal et al. 2021)."
+        yield (
+            f"A barrier, {start('barrier')} KL(uniform || policy), keeps every action possible "
+            "(Agarwal et al. 2021)."
+        )
 
 
 def of_method(study: StudySettings, name: str) -> str:
     """How a method chooses the hyperparameters of its runs."""
     method, settings = study.methods[name], studies.run_settings(study, name)
     if method.kind != "runs":
-        return " ".join(_search(studies.search_settings(study, name), method.kind, settings))
+        return " ".join(_search(study, name))
     if settings.tuning.method == "none":
         stay = "what they are at each start"
         if method.at_outer:
@@ -156,11 +170,15 @@ def _falling(agent: AgentSettings) -> str:
     return f", but for {listed(names)}, which {verb} linearly to 0" if names else ""
 
 
-def _search(search: SearchSettings, kind: str, settings: RunSettings) -> Iterator[str]:
+def _search(study: StudySettings, name: str) -> Iterator[str]:
+    search, kind = studies.search_settings(study, name), study.methods[name].kind
+    begin = "with random hyperparameters within the bounds"
+    if given := studies.member_starts(study, name):
+        begin = f"with all combinations of {listed(list(given[0]))} that the method names"
     said = _SEARCHES.get(kind, "A search ({kind}) with {members} members.")
-    yield said.format(kind=kind, **vars(search))
+    yield said.format(kind=kind, begin=begin, **vars(search))
     yield _BUDGETS[search.budget]
-    yield f"It searches {_tuned(settings, how=False)}."
+    yield f"It searches {_tuned(studies.run_settings(study, name), how=False)}."
 
 
 def _tuning(settings: RunSettings) -> Iterator[str]:
