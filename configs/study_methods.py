@@ -41,9 +41,8 @@ class StudyMethod:
 _FIXED = {"tuning": {"method": "none", "context": "none"}}
 
 
-def _tuned(label: str, method: str, context: str | None = None) -> StudyMethod:
-    tuning = {"method": method} | ({"context": context} if context else {})
-    return StudyMethod(label, changes={"tuning": tuning})
+def _tuned(label: str, method: str, context: str = "none") -> StudyMethod:
+    return StudyMethod(label, changes={"tuning": {"method": method, "context": context}})
 
 
 METHODS: Mapping[str, StudyMethod] = {

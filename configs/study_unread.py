@@ -36,6 +36,10 @@ def refuse(
     for field in set(typed) - {"tuning.period"}:  # which says where all runs are measured
         if all(field in each for each in without):
             raise not_allowed(field, value_of(runs[0][1], field), f"left out {without[0][field]}")
+        said, has = value_of(study.run, field), [value_of(x, field) for _, x in runs]
+        pairs = dict.fromkeys(f"{name} has {x}" for (name, _), x in zip(runs, has, strict=True))
+        allowed = f"left out: {', '.join(pairs)}, whatever flags say"
+        require(said in has, field, said, allowed)
     for kind, name in edited(edits):
         whys = [_unread_edit(study, of, settings, kind, name) for of, settings in runs]
         if all(whys):

@@ -70,6 +70,18 @@ def test_flags_count_more_than_presets_of_methods_as_in_a_single_run():
     assert (stacx.agent.heads, stacx.tuning.method) == (3, "mg")  # as it is, where no flag says so
 
 
+def test_a_flag_that_no_method_follows_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"^--context: reward .* bmg has none, whatever flags say"
+    ):
+        study("--methods", "none,bmg", "--context", "reward")
+    made = study("--methods", "bmg,bmg_reward", "--context", "reward").settings
+    contexts = [studies.run_settings(made, name).tuning.context for name in made.methods]
+    assert contexts == ["none", "reward", "none"]  # as they are called
+    two_colors = study("--env", "TwoColors", "--methods", "mg").settings
+    assert studies.run_settings(two_colors, "mg").tuning.context == "none"
+
+
 def test_a_written_study_can_start_elsewhere(tmp_path):
     own, written = tmp_path / "own.yaml", tmp_path / "written.yaml"
     own.write_text("methods: {bmg: , own: {of: none, starts: {entropy: [0.1, 0.2]}}}")
