@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from selftuning.configs import files, presets, studies
+from selftuning.configs.errors import require
 from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edited
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Start, StudySettings
@@ -21,7 +22,9 @@ _OWN = ("tuning.method",)
 _EDITED = {"tune": ("tuned",), "fix": ("tuned",), "bounds": ("low", "high"), "outer": ("outer",)}
 
 
-def told(study: StudySettings, typed: Collection[str], edits: HyperparameterFlags) -> StudySettings:
+def told(
+    study: StudySettings, typed: Collection[str], edits: HyperparameterFlags, written: bool
+) -> StudySettings:
     """A study whose flags count more than the presets of its methods, as in a single run.
 
     What methods change themselves counts more than flags: it is what they are compared for.
@@ -30,28 +33,57 @@ def told(study: StudySettings, typed: Collection[str], edits: HyperparameterFlag
       study: with what flags say in the settings of its runs.
       typed: fields of the runs that were given, as messages name them.
       edits: what was said of hyperparameters, but for the starts.
+      written: whether the study is one that was written, in which flags have become changes.
+
+    Raises:
+      ConfigError: if so, and a method with a preset has a change that says otherwise.
     """
     fields = [field for field in typed if field not in _OWN]
     specs = [(key, name) for kind, key in edited(edits) for name in _EDITED.get(kind, ())]
 
-    def again(method: StudyMethod) -> StudyMethod:
+    def again(name: str, method: StudyMethod) -> StudyMethod:
         if method.preset is None:
             return method
+        if written:
+            _refuse_others(study, name, fields, specs)
         said: dict[str, Any] = {}
         for task in studies.on_each(study):
             by_preset = presets.with_method(task.run, method.preset)
             for field in fields:
                 if (value := value_of(task.run, field)) != value_of(by_preset, field):
                     said = files.merged(said, _nested(field, value))
-            for key, name in specs:
+            for key, part in specs:
                 one, other = (x.hyperparameters[key] for x in (task.run, by_preset))
-                if getattr(one, name) != getattr(other, name):
-                    value = getattr(one, name)
-                    said = files.merged(said, _nested(f"hyperparameters.{key}.{name}", value))
+                if (value := getattr(one, part)) != getattr(other, part):
+                    said = files.merged(said, _nested(f"hyperparameters.{key}.{part}", value))
         return dataclasses.replace(method, changes=files.merged(files.plain(said), method.changes))
 
-    methods = {name: again(method) for name, method in study.methods.items()}
+    methods = {name: again(name, method) for name, method in study.methods.items()}
     return dataclasses.replace(study, methods=methods)
+
+
+def _refuse_others(
+    study: StudySettings, name: str, fields: Sequence[str], specs: Sequence[tuple[str, str]]
+) -> None:
+    changes = study.methods[name].changes
+    for task in studies.on_each(study):
+        has, where = studies.run_settings(task, name), f"methods.{name}.changes"
+        for field in fields:
+            said, other = value_of(task.run, field), value_of(has, field)
+            allowed = f"{other}, which {where} has in the file, or be changed there"
+            require(not _names(changes, field) or said == other, field, said, allowed)
+        for key, part in specs:
+            said, other = (getattr(x.hyperparameters[key], part) for x in (task.run, has))
+            there = _names(changes, f"hyperparameters.{key}.{part}")
+            allowed = f"{other}, which {where} has in the file, or be changed there"
+            require(not there or said == other, f"{part} of {key}", said, allowed)
+
+
+def _names(changes: Mapping[str, Any], field: str) -> bool:
+    """Whether nested changes name a field."""
+    first, _, rest = field.partition(".")
+    inner = changes.get(first)
+    return first in changes and (not rest or (isinstance(inner, Mapping) and _names(inner, rest)))
 
 
 def _nested(field: str, value: Any) -> dict[str, Any]:

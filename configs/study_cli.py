@@ -16,6 +16,7 @@ from selftuning.configs.settings import AgentSettings, EnvSettings, RunSettings,
 from selftuning.configs.settings_flags import fields_of, flags_of, given
 from selftuning.configs.spelling import Said, naming
 from selftuning.configs.studies import StudySettings
+from selftuning.configs.versions import stamped
 
 Launcher = Literal["local", "ray"]
 
@@ -161,7 +162,9 @@ def _study(
         studies.changed(settings, flagged),
         search=dataclasses.replace(settings.search, **searching),
     )
-    settings = study_alike.told(settings, typed, edits)
+    written = any(map(stamped, layers))
+    with naming(Said(config, typed=names)):
+        settings = study_alike.told(settings, typed, edits, written)
     settings = study_alike.restarted(settings, studies.starts_of(hyperparameters.start))
     with naming(Said(config, typed=names)):
         settings = study_alike.starting(settings)

@@ -99,6 +99,20 @@ def test_a_written_study_can_start_elsewhere(tmp_path):
         study("--preset", "methods", "--start", "gamma=0.9")
 
 
+def test_flags_beside_a_written_study_are_followed_or_refused(tmp_path):
+    path = tmp_path / "written.yaml"
+    first = study("--methods", "none,stacx", "--num-envs", "32", "--fix", "gamma").settings
+    path.write_text(files.dump(first))
+    again = study("--config", str(path), "--period", "3").settings
+    assert studies.run_settings(again, "stacx").tuning.period == 3
+    with pytest.raises(
+        ConfigError, match=r"num-envs: 16 is not allowed; it must be 32, which meth"
+    ):
+        study("--config", str(path), "--num-envs", "16")
+    with pytest.raises(ConfigError, match=r"gamma.* is not allowed; it must be False, which meth"):
+        study("--config", str(path), "--tune", "gamma")
+
+
 def test_an_entry_under_the_name_of_a_method_says_what_is_different(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(
