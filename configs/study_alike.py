@@ -15,7 +15,6 @@ from selftuning.configs.hyperparameter_flags import HyperparameterFlags, edited
 from selftuning.configs.settings import RunSettings
 from selftuning.configs.studies import Start, StudySettings
 from selftuning.configs.study_methods import StudyMethod
-from selftuning.configs.unread import value_of
 
 # What methods are, and no flag is to change.
 _OWN = ("tuning.method",)
@@ -38,60 +37,44 @@ def told(
     Raises:
       ConfigError: if so, and a method with a preset has a change that says otherwise.
     """
-    fields = [field for field in typed if field not in _OWN]
-    specs = [(key, name) for kind, key in edited(edits) for name in _EDITED.get(kind, ())]
+    paths = [tuple(field.split(".")) for field in typed if field not in _OWN]
+    paths += [
+        ("hyperparameters", name, part)
+        for kind, name in edited(edits)
+        for part in _EDITED.get(kind, ())
+    ]
 
     def again(name: str, method: StudyMethod) -> StudyMethod:
         if method.preset is None:
             return method
-        if written:
-            _refuse_others(study, name, fields, specs)
-        said: dict[str, Any] = {}
+        changes: dict[str, Any] = {}
         for task in studies.on_each(study):
-            by_preset = presets.with_method(task.run, method.preset)
-            for field in fields:
-                if (value := value_of(task.run, field)) != value_of(by_preset, field):
-                    said = files.merged(said, _nested(field, value))
-            for key, part in specs:
-                one, other = (x.hyperparameters[key] for x in (task.run, by_preset))
-                if (value := getattr(one, part)) != getattr(other, part):
-                    said = files.merged(said, _nested(f"hyperparameters.{key}.{part}", value))
-        return dataclasses.replace(method, changes=files.merged(files.plain(said), method.changes))
+            asked = files.plain(task.run)
+            by_preset = files.plain(presets.with_method(task.run, method.preset))
+            for path in paths:
+                value, own = _at(asked, path), _at(method.changes, path)
+                where = f"methods.{name}.changes has in the file, or be changed there"
+                others = written and own is not None and own != value
+                require(not others, ".".join(path), value, f"{own}, which {where}")
+                if value != _at(by_preset, path):
+                    changes = files.merged(changes, _nested(path, value))
+        return dataclasses.replace(method, changes=files.merged(changes, method.changes))
 
     methods = {name: again(name, method) for name, method in study.methods.items()}
     return dataclasses.replace(study, methods=methods)
 
 
-def _refuse_others(
-    study: StudySettings, name: str, fields: Sequence[str], specs: Sequence[tuple[str, str]]
-) -> None:
-    changes = study.methods[name].changes
-    for task in studies.on_each(study):
-        has, where = studies.run_settings(task, name), f"methods.{name}.changes"
-        for field in fields:
-            said, other = value_of(task.run, field), value_of(has, field)
-            allowed = f"{other}, which {where} has in the file, or be changed there"
-            require(not _names(changes, field) or said == other, field, said, allowed)
-        for key, part in specs:
-            said, other = (getattr(x.hyperparameters[key], part) for x in (task.run, has))
-            there = _names(changes, f"hyperparameters.{key}.{part}")
-            allowed = f"{other}, which {where} has in the file, or be changed there"
-            require(not there or said == other, f"{part} of {key}", said, allowed)
+def _at(data: Any, path: Sequence[str]) -> Any:
+    """What nested plain data have there; None if they have nothing."""
+    for name in path:
+        data = data.get(name) if isinstance(data, Mapping) else None
+    return data
 
 
-def _names(changes: Mapping[str, Any], field: str) -> bool:
-    """Whether nested changes name a field."""
-    first, _, rest = field.partition(".")
-    inner = changes.get(first)
-    return first in changes and (not rest or (isinstance(inner, Mapping) and _names(inner, rest)))
-
-
-def _nested(field: str, value: Any) -> dict[str, Any]:
-    *parts, name = field.split(".")
-    found = {name: value}
-    for part in reversed(parts):
-        found = {part: found}
-    return found
+def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    return value
 
 
 def shared_start(study: StudySettings) -> Start:
@@ -137,7 +120,7 @@ def starting(study: StudySettings) -> StudySettings:
 
     begins = studies.changed(study, begun)
 
-    def told(name: str, method: StudyMethod) -> StudyMethod:
+    def there(name: str, method: StudyMethod) -> StudyMethod:
         own = method.starts or {}
         late: dict[str, dict[str, float]] = {}
         for task in studies.on_each(begins):
@@ -152,5 +135,5 @@ def starting(study: StudySettings) -> StudySettings:
         starts = several | own if combines else method.starts
         return dataclasses.replace(method, changes=changes, starts=starts)
 
-    methods = {name: told(name, method) for name, method in study.methods.items()}
+    methods = {name: there(name, method) for name, method in study.methods.items()}
     return dataclasses.replace(begins, methods=methods)

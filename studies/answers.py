@@ -61,21 +61,6 @@ def answer(outcome: Outcome, found: Verdicts) -> list[str]:
     ]
 
 
-def _members(study: StudySettings) -> str:
-    """How the members of searches share environment steps."""
-    budgets: dict[tuple[int, str], list[str]] = {}
-    for name, method in study.methods.items():
-        if method.kind != "runs":
-            search = studies.search_settings(study, name)
-            budgets.setdefault((search.members, search.budget), []).append(method.label)
-    shared = {"run": "share the environment steps of one run", "member": "have those of a run each"}
-    return " ".join(
-        f"The {members} members of {'a search' if len(budgets) == 1 else listed(labels)} "
-        f"{shared[budget]}."
-        for (members, budget), labels in budgets.items()
-    )
-
-
 def _of_bad_starts(outcome: Outcome, found: Verdicts) -> list[str]:
     given, baseline = found.on(BAD), outcome.baseline
     reference = outcome.outer.label if outcome.outer else "its best start"
@@ -278,3 +263,18 @@ def notes(outcome: Outcome, found: Verdicts | None = None) -> list[str]:
             "digests: nothing says whether they were damaged or changed."
         )
     return lines
+
+
+def _members(study: StudySettings) -> str:
+    """How the members of searches share environment steps."""
+    budgets: dict[tuple[int, str], list[str]] = {}
+    for name, method in study.methods.items():
+        if method.kind != "runs":
+            search = studies.search_settings(study, name)
+            budgets.setdefault((search.members, search.budget), []).append(method.label)
+    shared = {"run": "share the environment steps of one run", "member": "have those of a run each"}
+    return " ".join(
+        f"The {members} members of {'a search' if len(budgets) == 1 else listed(labels)} "
+        f"{shared[budget]}."
+        for (members, budget), labels in budgets.items()
+    )
